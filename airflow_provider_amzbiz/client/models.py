@@ -1,0 +1,192 @@
+"""What the API answers with: reports and their documents (spec, Definitions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_amzbiz.client.errors import UnavailableError
+
+
+class ProcessingStatus(StrEnum):
+    """The states of a report (spec, ProcessingStatus)."""
+
+    IN_QUEUE = "IN_QUEUE"
+    IN_PROGRESS = "IN_PROGRESS"
+    DONE = "DONE"
+    CANCELLED = "CANCELLED"
+    FATAL = "FATAL"
+
+
+_TIMES = ("created_time", "data_start_time", "data_end_time", "processing_start_time", "processing_end_time")
+TERMINAL = frozenset({ProcessingStatus.DONE, ProcessingStatus.CANCELLED, ProcessingStatus.FATAL})
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report as the API describes it (spec, Report). It never shows the options it was asked with.
+
+    :ivar report_id: opaque; unique within the business entity.
+    :ivar report_type: such as ``GET_AB_INVOICE_PDF``.
+    :ivar processing_status: one of :class:`ProcessingStatus`, or as it came where the API has a new one.
+    :ivar created_time: when it was created; this and all other times are timezone-aware.
+    :ivar marketplace_ids: empty where the API did not say.
+    :ivar report_document_id: there once the report is DONE, and on some that are FATAL.
+    :ivar extra: fields this version does not know, as they came.
+    """
+
+    report_id: str
+    report_type: str
+    processing_status: str
+    created_time: datetime
+    marketplace_ids: tuple[str, ...] = ()
+    data_start_time: datetime | None = None
+    data_end_time: datetime | None = None
+    processing_start_time: datetime | None = None
+    processing_end_time: datetime | None = None
+    report_document_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the status cannot change any more."""
+        return self.processing_status in TERMINAL
+
+    @classmethod
+    def from_api(cls, answer: Mapping[str, Any]) -> Report:
+        """Read a ``Report`` object of the API.
+
+        :raises UnavailableError: a required field is missing or of the wrong type; such an answer is a
+            fault of the moment, so it is worth asking again.
+        """
+        fields = _Fields("Report", answer)
+        return cls(
+            report_id=fields.text("reportId"),
+            report_type=fields.text("reportType"),
+            processing_status=fields.text("processingStatus"),
+            created_time=fields.required("createdTime", fields.time("createdTime")),
+            marketplace_ids=fields.texts("marketplaceIds"),
+            data_start_time=fields.time("dataStartTime"),
+            data_end_time=fields.time("dataEndTime"),
+            processing_start_time=fields.time("processingStartTime"),
+            processing_end_time=fields.time("processingEndTime"),
+            report_document_id=fields.optional_text("reportDocumentId"),
+            extra=fields.rest(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-safe dict for XCom: the attributes by name, times in ISO 8601 with their offset."""
+        return {
+            "report_id": self.report_id,
+            "report_type": self.report_type,
+            "processing_status": str(self.processing_status),
+            "created_time": self.created_time.isoformat(),
+            "marketplace_ids": list(self.marketplace_ids),
+            "data_start_time": _iso(self.data_start_time),
+            "data_end_time": _iso(self.data_end_time),
+            "processing_start_time": _iso(self.processing_start_time),
+            "processing_end_time": _iso(self.processing_end_time),
+            "report_document_id": self.report_document_id,
+            "extra": dict(self.extra),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """Read what :meth:`to_dict` wrote."""
+        parsed = {name: datetime.fromisoformat(values[name]) for name in _TIMES if values[name]}
+        return cls(**{**values, "marketplace_ids": tuple(values["marketplace_ids"]), **parsed})
+
+
+@dataclass(frozen=True)
+class ReportDocument:
+    """Where a document lies (spec, ReportDocument).
+
+    :ivar url: presigned; whoever has it can read the document for five minutes, so it is kept out of the
+        repr and of :meth:`to_dict`.
+    :ivar compression_algorithm: ``GZIP`` or None, or as it came where the API has a new one.
+    :ivar extra: fields this version does not know, as they came; not shown either.
+    """
+
+    report_document_id: str
+    url: str = field(repr=False)
+    compression_algorithm: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+    @classmethod
+    def from_api(cls, answer: Mapping[str, Any]) -> ReportDocument:
+        """Read a ``ReportDocument`` object of the API.
+
+        :raises UnavailableError: a required field is missing or of the wrong type.
+        """
+        fields = _Fields("ReportDocument", answer)
+        return cls(
+            report_document_id=fields.text("reportDocumentId"),
+            url=fields.text("url"),
+            compression_algorithm=fields.optional_text("compressionAlgorithm"),
+            extra=fields.rest(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-safe dict for XCom, without the URL."""
+        return {
+            "report_document_id": self.report_document_id,
+            "compression_algorithm": self.compression_algorithm,
+        }
+
+
+class _Fields:
+    """Takes known fields out of a JSON object and remembers which are left."""
+
+    def __init__(self, schema: str, answer: Mapping[str, Any]) -> None:
+        if not isinstance(answer, Mapping):
+            raise UnavailableError(f"The answer should hold a {schema} but holds a {type(answer).__name__}")
+        self._schema = schema
+        self._left = dict(answer)
+
+    def rest(self) -> dict[str, Any]:
+        return self._left
+
+    def required(self, name: str, value: Any) -> Any:
+        if value is None:
+            raise UnavailableError(f"The answer's {self._schema} has no {name}, which the spec requires")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        value = self._left.pop(name, None)
+        if value is not None and not isinstance(value, str):
+            raise self._wrong(name, value, "text")
+        return value or None
+
+    def text(self, name: str) -> str:
+        value: str = self.required(name, self.optional_text(name))
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._left.pop(name, None)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise self._wrong(name, value, "a list of texts")
+        return tuple(value)
+
+    def time(self, name: str) -> datetime | None:
+        value = self.optional_text(name)
+        if value is None:
+            return None
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            raise self._wrong(name, value, "an ISO 8601 time") from None
+        # The spec's date-time always has an offset; without one, UTC is what Amazon's services mean.
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+    def _wrong(self, name: str, value: object, expected: str) -> UnavailableError:
+        kind = type(value).__name__
+        return UnavailableError(f"{name} of the answer's {self._schema} is not {expected} but a {kind}")
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None

@@ -1,0 +1,184 @@
+"""The five operations of the Reports API 2021-09-30."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.errors import (
+    AnswerLostError,
+    InvalidParameterError,
+    RequestRejectedError,
+    UnavailableError,
+)
+from airflow_provider_amzbiz.client.models import ProcessingStatus, Report, ReportDocument
+from airflow_provider_amzbiz.client.transport import Transport
+
+_REPORTS = "/reports/2021-09-30/reports"
+_DOCUMENTS = "/reports/2021-09-30/documents"
+
+
+class ReportsClient:
+    """Calls the API for one account; may be shared by threads.
+
+    :param account: where and as whom.
+    :param retry_for: seconds that one call may go on repeating itself after a transient error.
+    :param on_token: told each access token before it is first used, so that it can be masked in logs.
+    """
+
+    def __init__(
+        self, account: Account, *, retry_for: float = 120.0, on_token: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.account = account
+        self._transport = Transport(account, retry_for=retry_for, on_token=on_token)
+
+    def token(self) -> str:
+        """Return the current access token, getting one where there is none."""
+        return self._transport.token()
+
+    def create_report(
+        self,
+        report_type: str,
+        marketplace_ids: str | Iterable[str] | None,
+        *,
+        data_start_time: datetime | str | None = None,
+        data_end_time: datetime | str | None = None,
+        report_options: Mapping[str, Any] | str | None = None,
+    ) -> str:
+        """Ask for a report (spec, createReport) and return its id.
+
+        :raises AnswerLostError: a report may have been made, but its id did not arrive. Nothing tells the
+            API that a second request means the same report, so it is not sent again here.
+        """
+        body: dict[str, Any] = {
+            "reportType": parameters.required_text("report_type", report_type),
+            "marketplaceIds": parameters.created_marketplace_ids(marketplace_ids),
+        }
+        start, end = parameters.window(
+            ("data_start_time", data_start_time), ("data_end_time", data_end_time), past=True
+        )
+        options = parameters.report_options(report_options)
+        body |= {
+            name: value
+            for name, value in (("dataStartTime", start), ("dataEndTime", end), ("reportOptions", options))
+            if value
+        }
+        try:
+            answer = self._transport.call("createReport", "POST", _REPORTS, body=body, repeatable=False)
+            report_id = answer.get("reportId") if isinstance(answer, dict) else None
+            if not isinstance(report_id, str) or not report_id:
+                raise UnavailableError("createReport was answered without an id", operation="createReport")
+        except UnavailableError as error:
+            if error.operation == "token":
+                raise
+            raise AnswerLostError(
+                f"{error}. The report may have been created all the same, and creating it again would "
+                "create it twice; look for it with getReports before you do",
+                operation="createReport",
+                status=error.status,
+                code=error.code,
+                details=error.details,
+                request_id=error.request_id,
+            ) from error
+        return report_id
+
+    def get_report(self, report_id: str) -> Report:
+        """Return one report (spec, getReport)."""
+        answer = self._transport.call("getReport", "GET", _path(_REPORTS, "report_id", report_id))
+        return Report.from_api(answer)
+
+    def get_reports(
+        self,
+        *,
+        report_types: str | Iterable[str] | None = None,
+        processing_statuses: str | Iterable[str] | None = None,
+        marketplace_ids: str | Iterable[str] | None = None,
+        page_size: int = 100,
+        created_since: datetime | str | None = None,
+        created_until: datetime | str | None = None,
+        next_token: str | None = None,
+    ) -> Iterator[Report]:
+        """Yield all reports that match, page after page (spec, getReports).
+
+        Each page is one call, made when the iterator reaches it.
+
+        :param next_token: go on from an earlier answer; the filters are in it and may not be given too.
+        """
+        if next_token:
+            if report_types or processing_statuses or marketplace_ids or created_since or created_until:
+                raise InvalidParameterError(
+                    "next_token is given together with filters, but has to be given alone"
+                )
+            return self._pages(_query({"nextToken": parameters.required_text("next_token", next_token)}))
+        since, until = parameters.window(
+            ("created_since", created_since), ("created_until", created_until), past=False
+        )
+        filters: dict[str, str | list[str] | None] = {
+            "reportTypes": parameters.report_types(report_types),
+            "processingStatuses": (
+                None if processing_statuses is None else parameters.processing_statuses(processing_statuses)
+            ),
+            "marketplaceIds": (
+                None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
+            ),
+            "pageSize": str(parameters.page_size(page_size)),
+            "createdSince": since,
+            "createdUntil": until,
+        }
+        return self._pages(_query(filters))
+
+    def _pages(self, query: str) -> Iterator[Report]:
+        while query:
+            answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
+            if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
+                raise UnavailableError(
+                    "getReports was answered without a list of reports", operation="getReports"
+                )
+            yield from map(Report.from_api, answer["reports"])
+            next_token = answer.get("nextToken")
+            following = _query({"nextToken": next_token}) if next_token else ""
+            if following == query:
+                raise UnavailableError(
+                    "getReports answers with the same nextToken again and again", operation="getReports"
+                )
+            query = following
+
+    def cancel_report(self, report_id: str) -> bool:
+        """Cancel a report (spec, cancelReport): only what is IN_QUEUE can be cancelled.
+
+        :return: True when it is cancelled now; False when it was no longer IN_QUEUE.
+        """
+        path = _path(_REPORTS, "report_id", report_id)
+        try:
+            self._transport.call("cancelReport", "DELETE", path, empty=True)
+            return True
+        except RequestRejectedError as refused:
+            # The spec has no error of its own for "too late", so the report itself has to tell.
+            report = self.get_report(report_id)
+            if report.processing_status == ProcessingStatus.IN_QUEUE:
+                raise refused
+            # Where an earlier try's answer was lost, it is that try which cancelled the report.
+            return refused.tries > 1 and report.processing_status == ProcessingStatus.CANCELLED
+
+    def get_report_document(self, report_document_id: str) -> ReportDocument:
+        """Return where a document lies, for five minutes (spec, getReportDocument)."""
+        path = _path(_DOCUMENTS, "report_document_id", report_document_id)
+        return ReportDocument.from_api(self._transport.call("getReportDocument", "GET", path))
+
+
+def _path(base: str, name: str, value: str) -> str:
+    return f"{base}/{quote(parameters.required_text(name, value), safe='')}"
+
+
+def _query(values: Mapping[str, str | list[str] | None]) -> str:
+    """Encode a query: lists comma separated, everything else strictly, so that ``+/=`` survive."""
+    parts = []
+    for name, value in values.items():
+        if value is not None:
+            several = [value] if isinstance(value, str) else value
+            parts.append(f"{name}=" + ",".join(quote(each, safe="") for each in several))
+    return "?" + "&".join(parts)

@@ -1,0 +1,144 @@
+"""The errors that leave this provider's hooks and tasks.
+
+All are :class:`AmazonBusinessError` and so ``AirflowException``: Airflow's retries, ``soft_fail`` and callbacks
+treat them as their own. Those that a retry cannot mend are ``AirflowFailException`` too, so that Airflow spends
+no retries on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+)
+
+from airflow_provider_amzbiz.client import errors as client_errors
+from airflow_provider_amzbiz.documents import errors as document_errors
+
+
+class AmazonBusinessError(AirflowException):
+    """Something went wrong that another try may mend.
+
+    :ivar operation: operation id of the API, such as ``createReport``; None where no call was made.
+    :ivar status: HTTP status of the answer, if there was one.
+    :ivar code: error code of the answer, such as ``QuotaExceeded`` or ``invalid_grant``.
+    :ivar details: the answer's details.
+    :ivar request_id: Amazon's id of the request; their support asks for it.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        operation: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        details: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.status = status
+        self.code = code
+        self.details = details
+        self.request_id = request_id
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-safe dict, for a trigger's event; :func:`error_from_dict` reads it."""
+        context = {name: getattr(self, name) for name in _CONTEXT}
+        return {"class": type(self).__name__, "message": str(self), **context}
+
+
+class AmazonBusinessPermanentError(AmazonBusinessError, AirflowFailException):
+    """Something went wrong that no retry mends."""
+
+
+class InvalidInputError(AmazonBusinessPermanentError):
+    """A parameter or a connection field is not allowed, or the API refused the request as such."""
+
+
+class ConnectionNotFoundError(AmazonBusinessPermanentError):
+    """Airflow has no connection of this id."""
+
+
+class AuthenticationError(AmazonBusinessPermanentError):
+    """Client id, client secret or refresh token is refused."""
+
+
+class AccessDeniedError(AmazonBusinessPermanentError):
+    """The application or account lacks the role."""
+
+
+class ReportNotFoundError(AmazonBusinessPermanentError):
+    """The API does not know the report."""
+
+
+class ThrottledError(AmazonBusinessError):
+    """The account's limit is used up (429)."""
+
+
+class AnswerLostError(AmazonBusinessError):
+    """createReport may have made a report whose id never arrived; a retry may make a second one."""
+
+
+class ReportNotReadyError(AmazonBusinessError):
+    """The report is not finished yet, and this task does not wait."""
+
+
+class ReportFatalError(AmazonBusinessPermanentError):
+    """The report ended FATAL, or DONE without a document."""
+
+
+class ReportCancelledError(AmazonBusinessPermanentError):
+    """The report ended CANCELLED."""
+
+
+class ReportTimeoutError(AmazonBusinessError, AirflowSensorTimeout):
+    """The report had no terminal status when the wait's ``timeout`` was over."""
+
+
+class DocumentError(AmazonBusinessError):
+    """The document did not arrive whole in S3; there is no object of it."""
+
+
+class DocumentPermanentError(DocumentError, AmazonBusinessPermanentError):
+    """The document cannot be moved as asked, however often it is tried."""
+
+
+_CONTEXT = ("operation", "status", "code", "details", "request_id")
+
+_BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] = {
+    client_errors.InvalidParameterError: InvalidInputError,
+    client_errors.RequestRejectedError: InvalidInputError,
+    client_errors.AuthenticationError: AuthenticationError,
+    client_errors.AccessDeniedError: AccessDeniedError,
+    client_errors.NotFoundError: ReportNotFoundError,
+    client_errors.ThrottledError: ThrottledError,
+    client_errors.AnswerLostError: AnswerLostError,
+}
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the errors of ``client`` and ``documents``, which know no Airflow, into this module's."""
+    try:
+        yield
+    except client_errors.ApiError as error:
+        kind = _BY_CLIENT_ERROR.get(type(error), AmazonBusinessError)
+        raise kind(str(error), **{name: getattr(error, name) for name in _CONTEXT}) from error
+    except document_errors.DocumentError as error:
+        raise (DocumentPermanentError if error.permanent else DocumentError)(str(error)) from error
+
+
+def error_from_dict(values: dict[str, Any]) -> AmazonBusinessError:
+    """Make the error again that :meth:`AmazonBusinessError.to_dict` described."""
+    kind = globals().get(values.get("class", ""), AmazonBusinessError)
+    if not (isinstance(kind, type) and issubclass(kind, AmazonBusinessError)):
+        kind = AmazonBusinessError
+    error: AmazonBusinessError = kind(values.get("message", ""), **{n: values.get(n) for n in _CONTEXT})
+    return error

@@ -1,0 +1,95 @@
+"""What Airflow's provider discovery and connection form read. Imports nothing: it runs at Airflow's start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INTEGRATION = "Amazon Business"
+
+CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "refresh_token": {
+        "label": "Refresh token",
+        "description": "LWA refresh token of the Amazon Business account that gave its consent (Atzr|...).",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "region": {
+        "label": "Region",
+        "description": "Picks the API host: na (North America), eu (Europe), fe (Japan, Australia).",
+        "schema": {"type": ["string", "null"], "enum": ["na", "eu", "fe"], "default": "na"},
+    },
+    "marketplace_ids": {
+        "label": "Marketplaces",
+        "description": "Comma-separated marketplace ids that operators use where they name none.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "token_url": {
+        "label": "Token URL",
+        "description": "Overrides the Login with Amazon token endpoint.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "client_secret_created_on": {
+        "label": "Secret created on",
+        "description": "ISO date; a client secret lives 180 days, and task logs warn from day 150.",
+        "schema": {"type": ["string", "null"], "format": "date"},
+    },
+    "application_name": {
+        "label": "Application",
+        "description": "Goes into the User-Agent of every call.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "rate_limits": {
+        "label": "Rate limits",
+        "description": 'JSON: operation to [requests per second, burst], such as {"createReport": [0.1, 15]}.',
+        "schema": {"type": ["string", "null"]},
+    },
+}
+
+FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["port", "schema"],
+    "relabeling": {"login": "Client ID", "password": "Client secret", "host": "Endpoint"},
+    "placeholders": {
+        "login": "amzn1.application-oa2-client....",
+        "host": "only to override the region's host, such as https://sandbox.na.business-api.amazon.com",
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata in the form of Airflow's ``provider_info.schema.json``."""
+    package = "airflow_provider_amzbiz"
+
+    def modules(name: str) -> list[dict[str, Any]]:
+        return [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.{name}"]}]
+
+    return {
+        "package-name": "airflow-provider-amzbiz",
+        "name": "Amazon Business",
+        "description": "Amazon Business Reports API: reports and invoices to Amazon S3.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://developer-docs.amazon.com/amazon-business/docs/document-api",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": modules("hooks.amazon_business"),
+        "operators": modules("operators.reports"),
+        "sensors": modules("sensors.reports"),
+        "triggers": modules("triggers.reports"),
+        "transfers": [
+            {
+                "source-integration-name": _INTEGRATION,
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": f"{package}.transfers.report_document_to_s3",
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "amazon_business",
+                "hook-class-name": f"{package}.hooks.amazon_business.AmazonBusinessHook",
+                "hook-name": "Amazon Business",
+                "ui-field-behaviour": FIELD_BEHAVIOUR,
+                "conn-fields": CONNECTION_FIELDS,
+            }
+        ],
+    }

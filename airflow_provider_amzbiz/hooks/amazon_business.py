@@ -1,0 +1,314 @@
+"""From an Airflow connection to a client of the Amazon Business Reports API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_provider_amzbiz.client.account import LWA_TOKEN_URL, REGION_ENDPOINTS, Account
+from airflow_provider_amzbiz.client.errors import InvalidParameterError, NotFoundError, RequestRejectedError
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    ConnectionNotFoundError,
+    translated_errors,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_amzbiz.client.models import Report, ReportDocument
+    from airflow_provider_amzbiz.client.reports import ReportsClient
+
+# A well-formed id that no report has: asking for it is the cheapest call there is (2 a second are allowed).
+_NO_REPORT = "0"
+
+# Days after which Amazon ends an LWA client secret, and from which on it is time to rotate it.
+_SECRET_DAYS = 180
+_SECRET_WARNING_DAYS = 150
+
+
+class AmazonBusinessHook(BaseHook):
+    """Calls the five operations of the Reports API with the credentials of an Airflow connection.
+
+    All methods raise :class:`.AmazonBusinessError`; see :mod:`airflow_provider_amzbiz.exceptions` for its
+    kinds and which of them a retry can mend.
+
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``.
+    :param retry_for: seconds that one call may go on repeating itself after a transient error (a broken
+        connection, 429, 500, 502, 503, 504); 0 tries once.
+    """
+
+    conn_name_attr = "amazon_business_conn_id"
+    default_conn_name = "amazon_business_default"
+    conn_type = "amazon_business"
+    hook_name = "Amazon Business"
+
+    def __init__(
+        self, amazon_business_conn_id: str = default_conn_name, *, retry_for: float = 120.0
+    ) -> None:
+        super().__init__()
+        self.amazon_business_conn_id = amazon_business_conn_id
+        self.retry_for = retry_for
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The Airflow connection."""
+        try:
+            return self.get_connection(self.amazon_business_conn_id)
+        except AirflowNotFoundException as error:
+            raise ConnectionNotFoundError(
+                f"There is no connection {self.amazon_business_conn_id!r}; add one of type "
+                f"{self.conn_type!r} or set another amazon_business_conn_id"
+            ) from error
+
+    @cached_property
+    def client(self) -> ReportsClient:
+        """The client of the connection's account; it shares its access token with all others of it."""
+        from airflow_provider_amzbiz.client.reports import ReportsClient
+
+        with translated_errors():
+            account = account_from_connection(self.connection)
+            self._warn_of_old_secret()
+            return ReportsClient(account, retry_for=self.retry_for, on_token=mask_secret)
+
+    def get_conn(self) -> ReportsClient:
+        """Return the client."""
+        return self.client
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API is one on this machine, reached by plain http; its documents may be so too."""
+        return self.client.account.endpoint.startswith("http://")
+
+    def create_report(
+        self,
+        report_type: str,
+        marketplace_ids: str | Iterable[str] | None = None,
+        *,
+        data_start_time: datetime | str | None = None,
+        data_end_time: datetime | str | None = None,
+        report_options: Mapping[str, Any] | str | None = None,
+    ) -> str:
+        """Ask for a report and return its id (spec, createReport).
+
+        :param report_type: such as ``GET_AB_INVOICE_PDF``.
+        :param marketplace_ids: 1 to 25 ids, or one comma-separated text; by default the connection's.
+        :param data_start_time: start of the data, an aware datetime or an ISO 8601 text with an offset, at or
+            before now.
+        :param data_end_time: end of the data, the same way, not before ``data_start_time``.
+        :param report_options: names to texts; numbers and booleans are made texts.
+        :raises InvalidInputError: a parameter is not allowed (nothing was sent), or the API refused it.
+        :raises AnswerLostError: a report may have been made, but its id did not arrive.
+        """
+        with translated_errors():
+            return self.client.create_report(
+                report_type,
+                self._default_marketplace_ids if marketplace_ids is None else marketplace_ids,
+                data_start_time=data_start_time,
+                data_end_time=data_end_time,
+                report_options=report_options,
+            )
+
+    def get_report(self, report_id: str) -> Report:
+        """Return one report (spec, getReport).
+
+        :raises ReportNotFoundError: the API does not know it; also for some seconds after it was created.
+        """
+        with translated_errors():
+            return self.client.get_report(report_id)
+
+    def get_reports(
+        self,
+        *,
+        report_types: str | Iterable[str] | None = None,
+        processing_statuses: str | Iterable[str] | None = None,
+        marketplace_ids: str | Iterable[str] | None = None,
+        page_size: int = 100,
+        created_since: datetime | str | None = None,
+        created_until: datetime | str | None = None,
+        next_token: str | None = None,
+    ) -> Iterator[Report]:
+        """Yield all reports that match, newest first (spec, getReports). Each page is one scarce call.
+
+        :param report_types: 1 to 10 types; required unless ``next_token`` is given.
+        :param processing_statuses: only reports in these statuses.
+        :param marketplace_ids: only reports of at least one of these 1 to 10 marketplaces.
+        :param page_size: reports per call, 1 to 100.
+        :param created_since: earliest creation time; by default 90 days ago.
+        :param created_until: latest creation time; by default now.
+        :param next_token: go on from an earlier answer; no filter may be given with it.
+        """
+        with translated_errors():
+            pages = self.client.get_reports(
+                report_types=report_types,
+                processing_statuses=processing_statuses,
+                marketplace_ids=marketplace_ids,
+                page_size=page_size,
+                created_since=created_since,
+                created_until=created_until,
+                next_token=next_token,
+            )
+        return _translated(pages)
+
+    def cancel_report(self, report_id: str) -> bool:
+        """Cancel a report (spec, cancelReport).
+
+        :return: True when it is cancelled now; False when it was no longer IN_QUEUE.
+        :raises ReportNotFoundError: the API does not know it.
+        """
+        with translated_errors():
+            return self.client.cancel_report(report_id)
+
+    def get_report_document(self, report_document_id: str) -> ReportDocument:
+        """Return where a document lies (spec, getReportDocument): its URL works for five minutes."""
+        with translated_errors():
+            return self.client.get_report_document(report_document_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection with one cheap call: the token exchange, then getReport of no report."""
+        try:
+            with translated_errors():
+                client = self.client
+                client.token()
+                try:
+                    client.get_report(_NO_REPORT)
+                except (NotFoundError, RequestRejectedError):
+                    # "No such report" is the answer to somebody who may ask; no role would be a 403.
+                    pass
+        except AmazonBusinessError as error:
+            return False, str(error)
+        return True, (
+            f"Login with Amazon gave an access token, and {client.account.endpoint} answers getReport to it"
+        )
+
+    @property
+    def _default_marketplace_ids(self) -> str | None:
+        return self.connection.extra_dejson.get("marketplace_ids")
+
+    def _warn_of_old_secret(self) -> None:
+        """Warn in time that the client secret ends.
+
+        :raises InvalidParameterError: ``client_secret_created_on`` is not an ISO date.
+        """
+        created_on = _text(self.connection.extra_dejson, "client_secret_created_on")
+        if created_on is None:
+            return
+        try:
+            age = (datetime.now(timezone.utc).date() - date.fromisoformat(created_on)).days
+        except ValueError:
+            raise InvalidParameterError(
+                f"Connection {self.amazon_business_conn_id!r}: client_secret_created_on is {created_on!r}, but "
+                "has to be an ISO date such as 2026-10-31"
+            ) from None
+        if age >= _SECRET_WARNING_DAYS:
+            self.log.warning(
+                "The client secret of connection %r is %s days old; Amazon ends it after %s. Rotate it in time",
+                self.amazon_business_conn_id,
+                age,
+                _SECRET_DAYS,
+            )
+
+    # Airflow 2.11 to 3.1 ask the hook for its form; 3.2 and newer read get_provider_info.
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra fields of the connection form, for Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+        from wtforms import PasswordField, StringField
+
+        from airflow_provider_amzbiz.get_provider_info import CONNECTION_FIELDS
+
+        return {
+            name: (
+                PasswordField(spec["label"], widget=BS3PasswordFieldWidget(), description=spec["description"])
+                if spec["schema"].get("format") == "password"
+                else StringField(spec["label"], widget=BS3TextFieldWidget(), description=spec["description"])
+            )
+            for name, spec in CONNECTION_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels and hidden fields of the connection form, for Airflow before 3.2."""
+        from airflow_provider_amzbiz.get_provider_info import FIELD_BEHAVIOUR
+
+        return {name.replace("-", "_"): value for name, value in FIELD_BEHAVIOUR.items()}
+
+
+def account_from_connection(connection: Connection) -> Account:
+    """Read an ``amazon_business`` connection.
+
+    :raises InvalidParameterError: a field is missing or not allowed; the message names it.
+    """
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
+    region = extra.get("region") or "na"
+    if region not in REGION_ENDPOINTS:
+        raise InvalidParameterError(
+            f"Connection {connection.conn_id!r}: region is {region!r}, but has to be one of "
+            f"{sorted(REGION_ENDPOINTS)}"
+        )
+    try:
+        return Account(
+            client_id=connection.login or "",
+            client_secret=connection.password or "",
+            refresh_token=_text(extra, "refresh_token") or "",
+            endpoint=_endpoint(connection) or REGION_ENDPOINTS[region],
+            token_url=_text(extra, "token_url") or LWA_TOKEN_URL,
+            application_name=_text(extra, "application_name"),
+            rate_limits=_rate_limits(extra.get("rate_limits")),
+        )
+    except InvalidParameterError as error:
+        raise InvalidParameterError(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def _endpoint(connection: Connection) -> str | None:
+    """Return the base URL: as given, or put together where a URI or a form split it into its parts."""
+    host = (connection.host or "").strip().rstrip("/")
+    if not host or "://" in host:
+        return host or None
+    port = f":{connection.port}" if connection.port else ""
+    return f"{connection.schema or 'https'}://{host}{port}"
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidParameterError(f"{name} has to be a text, but is a {type(value).__name__}")
+    return (value or "").strip() or None
+
+
+def _rate_limits(value: Any) -> dict[str, Limit]:
+    """Read ``{"createReport": [0.1, 15], ...}``, as JSON text or as the object itself."""
+    if not value:
+        return {}
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else value
+        limits = {name: Limit(float(rate), int(burst)) for name, (rate, burst) in parsed.items()}
+    except (ValueError, TypeError, AttributeError):
+        limits = None
+    if limits is None or not all(
+        name in USAGE_PLAN and limit.rate > 0 and limit.burst >= 1 for name, limit in limits.items()
+    ):
+        raise InvalidParameterError(
+            f"rate_limits is {value!r}, but has to be a JSON object such as "
+            f'{{"createReport": [0.1, 15]}}: an operation of {sorted(USAGE_PLAN)} to requests per second '
+            "(above 0) and burst (1 or more)"
+        )
+    return limits
+
+
+def _translated(reports: Iterator[Report]) -> Iterator[Report]:
+    with translated_errors():
+        yield from reports
+

@@ -1,0 +1,91 @@
+"""What a report's processing status means for a task: the one place that decides it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    InvalidInputError,
+    ReportCancelledError,
+    ReportFatalError,
+    translated_errors,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+
+ON_CANCELLED = ("fail", "skip", "succeed")
+
+# Characters of a FATAL report's document that go into the error.
+REASON_CHARACTERS = 2000
+
+
+def check_on_cancelled(value: str) -> None:
+    """Refuse an unknown policy.
+
+    :raises InvalidInputError: it is none of ``fail``, ``skip`` and ``succeed``.
+    """
+    if value not in ON_CANCELLED:
+        raise InvalidInputError(f"on_cancelled is {value!r}, but has to be one of {list(ON_CANCELLED)}")
+
+
+def settle(report: Report, *, on_cancelled: str, hook: AmazonBusinessHook) -> dict[str, Any]:
+    """Return the XCom value of a report that ended well, or raise what its end means.
+
+    ===================  ================================================================
+    DONE                 the report, as :meth:`.Report.to_dict` shows it
+    CANCELLED            the same, an error, or a skipped task, as ``on_cancelled`` says
+    FATAL                an error with the reason, where the report has one
+    ===================  ================================================================
+
+    :raises ReportFatalError: FATAL, or DONE without a document.
+    :raises ReportCancelledError: CANCELLED with ``fail``.
+    :raises AirflowSkipException: CANCELLED with ``skip``.
+    """
+    what = f"Report {report.report_id} ({report.report_type})"
+    if report.processing_status == ProcessingStatus.FATAL:
+        raise ReportFatalError(f"{what} ended FATAL. {_reason(report, hook)}")
+    if report.processing_status == ProcessingStatus.CANCELLED:
+        return _settle_cancelled(report, what, on_cancelled)
+    if report.report_document_id is None:
+        raise ReportFatalError(
+            f"{what} is DONE, but the API names no document of it; ask Amazon's support, or create it again"
+        )
+    return report.to_dict()
+
+
+def _settle_cancelled(report: Report, what: str, on_cancelled: str) -> dict[str, Any]:
+    # The API says CANCELLED for all three and tells them apart nowhere.
+    message = (
+        f"{what} ended CANCELLED. This task did not cancel it. Either somebody else did, or there was no data "
+        "to return, or the same report was asked for again too soon"
+    )
+    if on_cancelled == "skip":
+        raise AirflowSkipException(message)
+    if on_cancelled == "fail":
+        raise ReportCancelledError(message)
+    return report.to_dict()
+
+
+def _reason(report: Report, hook: AmazonBusinessHook) -> str:
+    """Say why a report is FATAL, as far as its document tells. Never fails: it is part of an error."""
+    from airflow_provider_amzbiz.documents.text import read_head
+
+    document_id = report.report_document_id
+    if document_id is None:
+        return "The API gives no reason"
+    try:
+        with translated_errors():
+            text = read_head(
+                lambda: hook.get_report_document(document_id),
+                limit=REASON_CHARACTERS,
+                allow_http=hook.is_local,
+            )
+    except AmazonBusinessError as error:
+        return f"Its document {document_id} may tell why, but could not be read: {error}"
+    return f"Its document says: {text}"
+

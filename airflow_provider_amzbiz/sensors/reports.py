@@ -1,0 +1,161 @@
+"""Waiting for a report as a task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ReportTimeoutError, error_from_dict
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
+from airflow_provider_amzbiz.triggers.reports import NOT_FOUND_GRACE, ReportStatusTrigger, ReportWatch
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+# Seconds after the trigger's own deadline at which Airflow ends the wait, should no triggerer be alive.
+_BACKSTOP = 60.0
+
+
+class ReportStatusSensor(BaseSensorOperator):
+    """Waits until a report has a terminal status.
+
+    DONE succeeds. CANCELLED does what ``on_cancelled`` says; the API uses it for a report that somebody
+    cancelled, that has no data, or that was asked for again too soon. FATAL fails, with the reason in the
+    message where the report has a document that tells it. None of these spends a retry: the status of a report
+    does not change any more. A status that the API may add is waited on.
+
+    A look that fails for a while (network, 429, 5xx) does not fail the wait. The outcome is the same in all
+    three modes: deferrable, ``mode="poke"`` and ``mode="reschedule"``.
+
+    The return value in XCom is the report, as :meth:`.Report.to_dict` shows it.
+
+    :param report_id: the report to wait for. (templated)
+    :param on_cancelled: what CANCELLED means: ``"fail"``, ``"skip"`` or ``"succeed"``.
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
+    :param deferrable: wait in the triggerer, without a worker slot. By default Airflow's
+        ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two looks; Amazon advises 15.
+    :param timeout: seconds until the wait fails with :class:`.ReportTimeoutError`, which spends no retry. By
+        default Airflow's ``[sensors] default_timeout``, a week.
+    :raises ReportFatalError: FATAL, or DONE without a document.
+    :raises ReportCancelledError: CANCELLED with ``on_cancelled="fail"``.
+    :raises ReportTimeoutError: no terminal status within ``timeout``.
+    """
+
+    template_fields: Sequence[str] = ("report_id", "amazon_business_conn_id")
+    ui_color = "#f9e7b8"
+
+    def __init__(
+        self,
+        *,
+        report_id: str,
+        on_cancelled: str = "fail",
+        amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 15,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        check_on_cancelled(on_cancelled)
+        self.report_id = report_id
+        self.on_cancelled = on_cancelled
+        self.amazon_business_conn_id = amazon_business_conn_id
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> AmazonBusinessHook:
+        """The hook; it does not repeat failed calls, because the next look does."""
+        return AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0)
+
+    def execute(self, context: Context) -> Any:
+        """Wait, here or in the triggerer."""
+        if self.deferrable:
+            return self._defer_unless_ended(context)
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as error:
+            self._raise_timeout(self._watch(context).status, error)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        report = self._watch(context).look()
+        if report is None:
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(
+            is_done=True, xcom_value=settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Turn the trigger's event into this task's outcome."""
+        status = event.get("status")
+        if status == "ended":
+            report = Report.from_dict(event["report"])
+            return settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
+        if status == "timeout":
+            self._raise_timeout(event.get("last_status"), None)
+        if status == "error":
+            raise error_from_dict(event["error"])
+        raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
+
+    def _defer_unless_ended(self, context: Context) -> Any:
+        now = time.time()
+        # A sensor that is cleared, or that meets an old report, needs no triggerer at all.
+        report = ReportWatch(self.hook, self.report_id, young_until=now + NOT_FOUND_GRACE).look()
+        if report:
+            # By the same way as after a deferral, so that soft_fail and never_fail mean the same.
+            event = {"status": "ended", "report": report.to_dict()}
+            return self.resume_execution("execute_complete", {"event": event}, context)
+        self.defer(
+            trigger=ReportStatusTrigger(
+                report_id=self.report_id,
+                amazon_business_conn_id=self.amazon_business_conn_id,
+                poke_interval=self.poke_interval,
+                deadline=now + self.timeout,
+                young_until=now + NOT_FOUND_GRACE,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + _BACKSTOP),
+        )
+        return None
+
+    def _watch(self, context: Context) -> ReportWatch:
+        if self.__watch is None:
+            since = _first_look(context) if self.reschedule else None
+            young_until = (since.timestamp() if since else time.time()) + NOT_FOUND_GRACE
+            self.__watch = ReportWatch(self.hook, self.report_id, young_until=young_until)
+        return self.__watch
+
+    __watch: ReportWatch | None = None
+
+    def _raise_timeout(self, last_status: str | None, cause: Exception | None) -> NoReturn:
+        raise ReportTimeoutError(
+            f"Report {self.report_id} did not end within the timeout of {self.timeout:g} s; it was "
+            f"{last_status or 'not seen'} at the last look"
+        ) from cause
+
+
+def _first_look(context: Context) -> datetime | None:
+    """Return when a rescheduled sensor looked first, None when this is the first look."""
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):
+        first: datetime | None = ti.get_first_reschedule_date(context)
+        return first
+    # Airflow 2.11 keeps this to itself; it is what its own sensors measure the timeout from.
+    from airflow.sensors.base import _orig_start_date
+
+    found: datetime | None = _orig_start_date(
+        dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index, try_number=1
+    )
+    return found

@@ -1,0 +1,176 @@
+"""A real Airflow 3 on this machine: API server, scheduler, DAG processor and triggerer, in a temporary home."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+START_SECONDS = 180
+STOP_SECONDS = 15
+
+
+class AirflowServer:
+    """``airflow standalone`` on a free port of 127.0.0.1; stopped and waited for on leaving.
+
+    :param home: folder for AIRFLOW_HOME; the caller removes it.
+    :param dags: the DAG folder.
+    :param settings: more environment variables.
+    """
+
+    def __init__(self, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.environment = {**os.environ, **airflow_settings(home, dags, self.url), **(settings or {})}
+        self.log = home / "standalone.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session = requests.Session()
+
+    def __enter__(self) -> Self:
+        airflow = Path(sys.executable).parent / "airflow"
+        self.home.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            # A session of its own, so that all its processes can be stopped together, and Ctrl-C here
+            # reaches only this program.
+            self._process = subprocess.Popen(
+                [str(airflow), "standalone"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_healthy()
+            self._session.headers["Authorization"] = f"Bearer {self._token()}"
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all processes of this Airflow."""
+        if self._process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                break
+            deadline = time.monotonic() + STOP_SECONDS
+            while _group_alive(self._process) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        self._process.wait()
+        self._process = None
+
+    def get(self, path: str) -> Any:
+        """Return the JSON that Airflow's REST API answers below ``/api/v2``."""
+        answer = self._session.get(f"{self.url}/api/v2{path}", timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send JSON to Airflow's REST API and return the answer's."""
+        answer = self._session.post(f"{self.url}/api/v2{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def add_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
+        """Store a connection in the metadata database, as the form of the UI does."""
+        fields = {name: value for name, value in connection.items() if name != "extra"}
+        body = {"connection_id": conn_id, **fields, "extra": json.dumps(connection.get("extra", {}))}
+        self.post("/connections", body)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run of a DAG and return its run id."""
+        deadline = time.monotonic() + START_SECONDS
+        while self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).status_code == 404:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id} was not loaded: {self.get('/importErrors')}")
+            time.sleep(0.5)
+        now = datetime.now(timezone.utc).isoformat()
+        run = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})})
+        run_id: str = run["dag_run_id"]
+        return run_id
+
+    def _token(self) -> str:
+        answer = requests.get(f"{self.url}/auth/token", timeout=30)
+        if not answer.ok:
+            answer = requests.post(f"{self.url}/auth/token", json={}, timeout=30)
+        answer.raise_for_status()
+        token: str = answer.json()["access_token"]
+        return token
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_healthy():
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Airflow did not start:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.5)
+
+    def _is_healthy(self) -> bool:
+        try:
+            health = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+        except (requests.RequestException, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
+
+
+def airflow_settings(home: Path, dags: Path, url: str = "http://127.0.0.1:8080") -> dict[str, str]:
+    """Return the environment of an Airflow that keeps to one folder and to this machine."""
+    port = url.rsplit(":", 1)[1]
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        # Each worker is forked ahead; 32 of them would fill a small machine.
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": port,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _group_alive(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""The whole job on this machine: both example DAGs on a real Airflow, from the sandbox to a real S3 server.
+
+``python -m dev.demo`` starts everything on free ports in a temporary folder, runs the DAGs, shows what landed
+in S3, and stops and removes everything again, on Ctrl-C too. Its exit status is 0 when every task succeeded and
+every object is what the task said it wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_amzbiz.sandbox import Sandbox
+from dev.airflow_server import AirflowServer
+from dev.s3_server import S3Server
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
+BUCKET = "amazon-business"
+RUN_SECONDS = 300
+# Sandbox seconds per second: the API's own waits are shortened, Airflow's are not.
+TIME_SCALE = 2.0
+_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+
+
+@dataclass
+class Demo:
+    """What a demo run left behind: task states by ``dag.task[map index]``, and the stored objects."""
+
+    states: dict[str, str] = field(default_factory=dict)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """True when all tasks succeeded and there are objects."""
+        return bool(self.objects) and set(self.states.values()) == {"success"}
+
+
+def run(folder: Path) -> Demo:
+    """Run both example DAGs and check what they wrote.
+
+    :param folder: where Airflow's home and logs lie afterwards; the caller removes it.
+    """
+    demo = Demo()
+    clock = _Clock()
+    with Sandbox(time_scale=TIME_SCALE) as sandbox, S3Server() as s3:
+        s3.make_bucket(BUCKET)
+        clock.say(f"Sandbox of the Amazon Business API at {sandbox.url}, S3 server at {s3.endpoint_url}")
+        demo.secrets += [sandbox.client_secret, sandbox.refresh_token, s3.secret_key]
+        with AirflowServer(folder / "airflow", EXAMPLES) as airflow:
+            clock.say(f"Airflow is up at {airflow.url}")
+            airflow.add_connection("amazon_business_default", sandbox.connection)
+            airflow.add_connection("aws_default", s3.airflow_connection)
+            for dag_id in ("example_report_to_s3", "example_invoices_to_s3"):
+                run_id = airflow.trigger(dag_id)
+                clock.say(f"{dag_id}: started")
+                demo.states |= _follow(airflow, dag_id, run_id, clock)
+                demo.objects += _written(airflow, dag_id, run_id)
+            clock.say("Stopping")
+        demo.secrets += [call.headers["x-amz-access-token"] for call in sandbox.calls if _has_token(call)]
+        client = s3.client()
+        for each in demo.objects:
+            _show(client, each)
+    clock.say(f"{len(demo.objects)} objects in S3, everything stopped")
+    return demo
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._start:6.1f} s  {text}", flush=True)
+
+
+def _has_token(call: Any) -> bool:
+    return "x-amz-access-token" in call.headers
+
+
+def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> dict[str, str]:
+    """Print every change of a task's state until the run has ended."""
+    seen: dict[str, str] = {}
+    deadline = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < deadline:
+        run_state = airflow.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        tasks = airflow.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        for task in tasks:
+            name, state = _name(task), task["state"]
+            if state not in (None, "None", "scheduled", "queued") and seen.get(name) != state:
+                seen[name] = state
+                took = f" ({task['duration']:.1f} s on a worker)" if state in _ENDED and task["duration"] else ""
+                clock.say(f"{dag_id}: {name} is {state}{took}")
+        if run_state in ("success", "failed"):
+            return {f"{dag_id}.{name}": state for name, state in seen.items()}
+        time.sleep(0.5)
+    raise RuntimeError(f"{dag_id} did not end within {RUN_SECONDS} s: {seen}")
+
+
+def _name(task: dict[str, Any]) -> str:
+    return task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
+
+
+def _written(airflow: AirflowServer, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """Return what the run's transfers put into XCom."""
+    path = f"/dags/{dag_id}/dagRuns/{run_id}"
+    written: list[dict[str, Any]] = []
+    for task in airflow.get(f"{path}/taskInstances")["task_instances"]:
+        if task["task_id"].endswith("move") and task["state"] == "success":
+            where = f"{path}/taskInstances/{task['task_id']}/xcomEntries/return_value"
+            entry = airflow.get(f"{where}?map_index={task['map_index']}&deserialize=true")
+            written += entry["value"]
+    return written
+
+
+def _show(client: Any, stored: dict[str, Any]) -> None:
+    """Read an object back, check it against the task's word, and print it."""
+    bucket, key = stored["uri"].removeprefix("s3://").split("/", 1)
+    body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    if len(body) != stored["bytes"] or hashlib.sha256(body).hexdigest() != stored["sha256"]:
+        raise RuntimeError(f"{stored['uri']} is not what the task wrote: {stored}")
+    print(f"\n{stored['uri']}\n  {stored['bytes']} bytes, {stored['content_type']}, sha256 {stored['sha256']}")
+    title = re.search(rb"/Title \((.*?)\)", body)
+    if title:
+        print(f"  PDF title: {title[1].decode()}")
+    else:
+        for line in body.splitlines()[:3]:
+            print(f"  {line.decode()[:100]}")
+
+
+def main() -> int:
+    """Run the demo in a folder that is gone afterwards; return its exit status."""
+    # So that stopping it from outside cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    with tempfile.TemporaryDirectory(prefix="amzbiz-demo-") as folder:
+        try:
+            demo = run(Path(folder))
+        except KeyboardInterrupt:
+            print("\nStopped; everything is cleaned up", flush=True)
+            return 130
+    for name, state in demo.states.items():
+        if state != "success":
+            print(f"{name} ended {state}")
+    return 0 if demo.succeeded else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

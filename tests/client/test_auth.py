@@ -1,0 +1,148 @@
+"""The access token, against the sandbox's LWA endpoint."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from airflow_provider_amzbiz.client import errors
+from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.auth import access_tokens
+from airflow_provider_amzbiz.client.reports import ReportsClient
+from airflow_provider_amzbiz.sandbox import Fault
+
+
+def account(sandbox, **changes):
+    fields = {
+        "client_id": sandbox.client_id,
+        "client_secret": sandbox.client_secret,
+        "refresh_token": sandbox.refresh_token,
+        "endpoint": sandbox.url,
+        "token_url": sandbox.token_url,
+    }
+    return Account(**{**fields, **changes})
+
+
+def test_fifty_threads_and_clients_share_one_exchange(sandbox):
+    def token(_):
+        return ReportsClient(account(sandbox)).token()
+
+    with ThreadPoolExecutor(50) as pool:
+        tokens = set(pool.map(token, range(50)))
+
+    assert len(tokens) == 1
+    assert sandbox.count("token") == 1
+
+
+def test_a_token_is_replaced_a_minute_before_its_end(monkeypatch, sandbox):
+    import time
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    client = ReportsClient(account(sandbox))
+    first = client.token()
+    now += 3600 - 61
+    assert client.token() == first
+    now += 2
+    assert client.token() != first
+    assert sandbox.count("token") == 2
+
+
+def test_an_expired_token_is_replaced_once_and_the_call_replayed(sandbox):
+    report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
+    client = ReportsClient(account(sandbox))
+    client.get_report(report_id)
+    sandbox.expire_tokens()
+
+    assert client.get_report(report_id).report_id == report_id
+    assert sandbox.count("token") == 2
+    assert sandbox.count("getReport", status=403) == 1
+
+
+def test_a_token_that_stays_refused_is_an_error_after_one_replay(sandbox):
+    sandbox.inject(Fault(operation="getReport", kind="expire_token", times=None))
+
+    with pytest.raises(errors.AuthenticationError, match="expired"):
+        ReportsClient(account(sandbox)).get_report("1")
+    assert sandbox.count("getReport") == 2
+
+
+def test_fifty_threads_whose_token_is_refused_get_one_new_one(sandbox):
+    report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
+    client = ReportsClient(account(sandbox))
+    client.token()
+    sandbox.expire_tokens()
+
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda _: client.get_report(report_id), range(50)))
+
+    assert sandbox.count("token") == 2
+
+
+def test_a_late_refusal_does_not_discard_the_new_token(sandbox):
+    tokens = access_tokens(account(sandbox))
+    session = requests.Session()
+    first = tokens.current(session)
+    tokens.discard(first)
+    second = tokens.current(session)
+    tokens.discard(first)
+
+    assert tokens.current(session) == second
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"client_secret": "wrong"}, "invalid_client"),
+        ({"client_id": "wrong"}, "invalid_client"),
+        ({"refresh_token": "Atzr|wrong"}, "invalid_grant"),
+    ],
+)
+def test_refused_credentials_are_permanent_and_not_repeated(sandbox, changes, code):
+    with pytest.raises(errors.AuthenticationError, match=code) as caught:
+        ReportsClient(account(sandbox, **changes)).get_report("1")
+
+    assert caught.value.permanent
+    assert caught.value.code == code
+    assert sandbox.count("token") == 1
+    for secret in (sandbox.client_secret, sandbox.refresh_token):
+        assert secret not in str(caught.value)
+
+
+def test_a_revoked_grant(sandbox):
+    sandbox.revoke()
+
+    with pytest.raises(errors.AuthenticationError, match="invalid_grant.*revoked"):
+        ReportsClient(account(sandbox)).token()
+
+
+@pytest.mark.parametrize("fault", [{"status": 503, "body": "html"}, {"status": 500, "body": "empty"}])
+def test_a_fault_of_lwa_is_waited_out(sandbox, fault):
+    report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
+    sandbox.inject(Fault(operation="token", kind="status", **fault))
+
+    assert ReportsClient(account(sandbox)).get_report(report_id)
+    assert sandbox.count("token") == 2
+
+
+def test_a_fault_of_lwa_does_not_make_a_create_uncertain(sandbox):
+    sandbox.inject(Fault(operation="token", kind="drop"))
+
+    assert ReportsClient(account(sandbox)).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+    assert len(sandbox.reports) == 1
+
+
+def test_lwa_that_cannot_be_reached():
+    nowhere = Account("id", "secret", "token", token_url="http://127.0.0.1:9/auth/o2/token")
+
+    with pytest.raises(errors.UnreachableError, match="127.0.0.1:9"):
+        ReportsClient(nowhere, retry_for=0).token()
+
+
+def test_a_good_status_without_a_token(sandbox):
+    sandbox.inject(Fault(operation="token", kind="empty"))
+
+    with pytest.raises(errors.UnavailableError, match="without an access token"):
+        ReportsClient(account(sandbox), retry_for=0).token()

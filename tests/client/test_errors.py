@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_amzbiz.client import errors
+from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.transport import user_agent
+
+QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.","details":""}]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (400, b'{"errors":[{"code":"InvalidInput","message":"M","details":"reportTypes;"}]}',
+         errors.RequestRejectedError, "400 InvalidInput: M (reportTypes;)"),
+        (400, b'{"errors":[{"code":"InvalidInput","message":null}]}', errors.RequestRejectedError, "InvalidInput"),
+        (401, b"", errors.AuthenticationError, "401 without an explanation"),
+        (403, b'{"errors":[{"code":"Unauthorized","message":"Access denied.","details":""}]}',
+         errors.AccessDeniedError, "Business Purchase Reconciliation"),
+        (403, b'{"errors":[{"code":"Unauthorized","message":"M","details":"The access token has expired."}]}',
+         errors.AuthenticationError, "expired"),
+        (404, b'{"errors":[{"code":"NotFound","message":"M"}]}', errors.NotFoundError, "NotFound"),
+        (415, b"[]", errors.RequestRejectedError, "415"),
+        (429, QUOTA, errors.ThrottledError, "QuotaExceeded"),
+        (500, b'{"errors":[]}', errors.UnavailableError, "500"),
+        (503, b"<html><body>Website Temporarily  Unavailable</body></html>",
+         errors.UnavailableError, "Website Temporarily Unavailable"),
+        (302, b"", errors.UnavailableError, "302"),
+    ],
+)  # fmt: skip
+def test_an_answer_becomes_an_error(status, body, kind, said):
+    error = errors.error_from_answer("getReport", status, body, request_id="r-1")
+
+    assert type(error) is kind
+    assert said in str(error)
+    assert "[request id r-1]" in str(error)
+    assert (error.status, error.operation, error.request_id) == (status, "getReport", "r-1")
+
+
+def test_a_long_body_is_cut():
+    error = errors.error_from_answer("getReport", 503, b"x" * 100_000, request_id=None)
+
+    assert len(str(error)) < 300
+
+
+@pytest.mark.parametrize("kind", [errors.ThrottledError, errors.UnavailableError, errors.UnreachableError])
+def test_what_a_retry_may_mend(kind):
+    assert not kind("m").permanent
+    assert errors.RequestRejectedError("m").permanent
+
+
+@pytest.mark.parametrize("name", ["endpoint", "token_url"])
+@pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1", "api.example.com", "https://"])
+def test_a_url_that_would_show_secrets_is_refused(name, url):
+    with pytest.raises(errors.InvalidParameterError, match=name):
+        Account("id", "secret", "token", **{name: url})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://h"])
+def test_a_url_that_is_fine(url):
+    assert Account("id", "secret", "token", endpoint=url).endpoint == url
+
+
+def test_an_account_shows_no_secret():
+    shown = repr(Account("id", "the-secret", "the-token"))
+
+    assert "the-secret" not in shown
+    assert "the-token" not in shown
+
+
+def test_the_user_agent_has_amazons_form():
+    assert user_agent("My Tool").startswith("My Tool/")
+    assert "(Language=Python/" in user_agent(None)
+    for name in ("x" * 500, "naïve", "line\nbreak"):
+        with pytest.raises(errors.InvalidParameterError, match="application_name"):
+            user_agent(name)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_amzbiz.client.errors import UnavailableError
+from airflow_provider_amzbiz.client.models import ProcessingStatus, Report, ReportDocument
+
+FULL = {
+    "reportId": "1",
+    "reportType": "GET_AB_INVOICE_PDF",
+    "processingStatus": "DONE",
+    "createdTime": "2025-10-21T12:00:45+00:00",
+    "marketplaceIds": ["ATVPDKIKX0DER"],
+    "dataStartTime": "2025-10-20T00:00:00.677Z",
+    "dataEndTime": "2025-10-21T00:00:00+02:00",
+    "processingStartTime": "2025-10-21T12:00:50+00:00",
+    "processingEndTime": "2025-10-21T12:00:55+00:00",
+    "reportDocumentId": "amzn1.spdoc.1",
+}
+REQUIRED = ("reportId", "reportType", "processingStatus", "createdTime")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def test_every_field_of_a_report():
+    report = Report.from_api(FULL)
+
+    assert report.report_id == "1"
+    assert report.processing_status == ProcessingStatus.DONE
+    assert report.is_terminal
+    assert report.created_time == datetime(2025, 10, 21, 12, 0, 45, tzinfo=timezone.utc)
+    assert report.marketplace_ids == ("ATVPDKIKX0DER",)
+    assert report.data_start_time.microsecond == 677_000
+    assert report.data_end_time.utcoffset().total_seconds() == 7200
+    assert report.processing_end_time > report.processing_start_time
+    assert report.report_document_id == "amzn1.spdoc.1"
+    assert report.extra == {}
+
+
+def test_a_report_survives_xcom():
+    report = Report.from_api({**FULL, "newField": {"a": [1]}})
+
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_what_is_unknown_is_kept_as_it_came():
+    report = Report.from_api({**FULL, "processingStatus": "ON_HOLD", "newField": {"a": [1]}})
+
+    assert report.processing_status == "ON_HOLD"
+    assert not report.is_terminal
+    assert report.extra == {"newField": {"a": [1]}}
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_required_field_is_missing(name):
+    with pytest.raises(UnavailableError, match=name):
+        Report.from_api({key: value for key, value in FULL.items() if key != name})
+
+
+def test_optional_fields_may_be_missing_or_null():
+    bare = Report.from_api({name: FULL[name] for name in REQUIRED})
+
+    assert bare == Report.from_api({**bare_answer(), "reportDocumentId": None, "marketplaceIds": None})
+    assert bare.report_document_id is None
+    assert bare.marketplace_ids == ()
+
+
+def bare_answer():
+    return {name: FULL[name] for name in REQUIRED}
+
+
+@pytest.mark.parametrize("name", ["createdTime", "dataStartTime"])
+def test_a_time_without_an_offset_is_utc(name):
+    report = Report.from_api({**FULL, name: "2025-10-21T12:00:45"})
+
+    assert report.to_dict()[{"createdTime": "created_time"}.get(name, "data_start_time")].endswith("+00:00")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(FULL)) | st.text(), JSON))
+def test_any_json_makes_a_report_or_one_kind_of_error(answer):
+    try:
+        report = Report.from_api({**FULL, **answer})
+    except UnavailableError:
+        return
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+@given(JSON)
+def test_any_json_in_place_of_an_object(answer):
+    if isinstance(answer, dict):
+        return
+    with pytest.raises(UnavailableError):
+        Report.from_api(answer)
+
+
+def test_a_documents_url_is_not_shown():
+    document = ReportDocument.from_api(
+        {"reportDocumentId": "d", "url": "https://s3/x?X-Amz-Signature=abc", "compressionAlgorithm": "GZIP", "x": 1}
+    )
+
+    assert document.url == "https://s3/x?X-Amz-Signature=abc"
+    assert document.compression_algorithm == "GZIP"
+    assert document.extra == {"x": 1}
+    assert "Signature" not in repr(document) + str(document) + json.dumps(document.to_dict())

@@ -1,0 +1,296 @@
+"""The five operations and their retries, against the sandbox."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_amzbiz.client import errors
+from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.reports import ReportsClient
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+
+US = "ATVPDKIKX0DER"
+DE = "A1PA6795UKMFR9"
+LINES = "SANDBOX_ORDER_LINES"
+
+
+def client_of(sandbox, **settings):
+    account = Account(
+        sandbox.client_id,
+        sandbox.client_secret,
+        sandbox.refresh_token,
+        sandbox.url,
+        sandbox.token_url,
+        rate_limits={operation: Limit(50.0, 15) for operation in USAGE_PLAN},
+    )
+    return ReportsClient(account, **settings)
+
+
+@pytest.fixture
+def client(sandbox):
+    return client_of(sandbox)
+
+
+def test_create_sends_every_parameter(sandbox, client):
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+    report_id = client.create_report(
+        LINES,
+        [US, DE],
+        data_start_time=start,
+        data_end_time="2026-01-02 00:00:00+00:00",
+        report_options={"rows": 10},
+    )
+
+    report = sandbox.reports[report_id]
+    assert report.report_type == LINES
+    assert list(report.marketplace_ids) == [US, DE]
+    assert report.report_options == {"rows": "10"}
+    call = next(call for call in sandbox.calls if call.operation == "createReport")
+    assert json.loads(call.body) if isinstance(call.body, (str, bytes)) else call.body == {
+        "reportType": LINES,
+        "marketplaceIds": [US, DE],
+        "dataStartTime": "2026-01-01T00:00:00.000Z",
+        "dataEndTime": "2026-01-02T00:00:00.000Z",
+        "reportOptions": {"rows": "10"},
+    }
+    assert call.headers["user-agent"].startswith("airflow-provider-amzbiz/")
+
+
+def test_nothing_is_sent_for_bad_input(sandbox, client):
+    bad = [
+        lambda: client.create_report("", [US]),
+        lambda: client.create_report(LINES, None),
+        lambda: client.create_report(LINES, [US] * 26),
+        lambda: client.create_report(LINES, [US], data_end_time=datetime.now(timezone.utc) + timedelta(1)),
+        lambda: client.create_report(LINES, [US], report_options={"a": None}),
+        lambda: client.get_reports(report_types=[]),
+        lambda: client.get_reports(report_types=[LINES] * 11),
+        lambda: client.get_reports(report_types=[LINES], page_size=101),
+        lambda: client.get_reports(report_types=[LINES], processing_statuses=["NEW"]),
+        lambda: client.get_reports(report_types=[LINES], marketplace_ids=[US] * 11),
+        lambda: client.get_reports(report_types=[LINES], next_token="t"),
+        lambda: client.get_report(""),
+        lambda: client.cancel_report(" "),
+        lambda: client.get_report_document(None),
+    ]
+    for call in bad:
+        with pytest.raises(errors.InvalidParameterError):
+            call()
+    assert sandbox.calls == []
+
+
+def test_get_report(sandbox, client):
+    report_id = client.create_report(LINES, [US])
+
+    report = client.get_report(report_id)
+
+    assert report.report_id == report_id
+    assert report.processing_status == "DONE"
+    assert report.report_document_id
+
+
+def test_get_reports_pages_over_250(sandbox, client):
+    planted = {sandbox.add_report(report_type=LINES) for _ in range(250)}
+
+    found = [report.report_id for report in client.get_reports(report_types=[LINES])]
+
+    assert len(found) == 250
+    assert set(found) == planted
+    assert sandbox.count("getReports", status=200) == 3
+    assert sandbox.count("getReports") == 3
+
+
+def test_get_reports_makes_each_call_only_when_it_is_needed(sandbox, client):
+    for _ in range(30):
+        sandbox.add_report(report_type=LINES)
+    reports = client.get_reports(report_types=[LINES], page_size=10)
+    assert sandbox.count("getReports") == 0
+    for _ in range(10):
+        next(reports)
+    assert sandbox.count("getReports") == 1
+
+
+def test_get_reports_filters(sandbox, client):
+    now = sandbox.clock.now()
+    wanted = sandbox.add_report(
+        report_type=LINES, marketplace_ids=[DE], status="FATAL", created=now - timedelta(days=2)
+    )
+    sandbox.add_report(report_type=LINES, marketplace_ids=[US], status="FATAL", created=now - timedelta(days=2))
+    sandbox.add_report(report_type=LINES, marketplace_ids=[DE], status="DONE", created=now - timedelta(days=2))
+    sandbox.add_report(report_type=LINES, marketplace_ids=[DE], status="FATAL", created=now - timedelta(days=9))
+
+    found = client.get_reports(
+        report_types=[LINES, "GET_AB_INVOICE_PDF"],
+        processing_statuses=["FATAL", "CANCELLED"],
+        marketplace_ids=[DE],
+        created_since=now - timedelta(days=3),
+        created_until=now - timedelta(days=1),
+    )
+
+    assert [report.report_id for report in found] == [wanted]
+
+
+def test_cancel(sandbox, client):
+    sandbox.script(outcome="DONE", queue_seconds=100)
+    queued = client.create_report(LINES, [US])
+    done = client.create_report(LINES, [US])
+
+    assert client.cancel_report(queued) is True
+    assert client.get_report(queued).processing_status == "CANCELLED"
+    assert client.cancel_report(queued) is False
+    assert client.cancel_report(done) is False
+    with pytest.raises(errors.NotFoundError):
+        client.cancel_report("99999999999")
+
+
+def test_a_cancel_whose_answer_was_lost_still_says_true(sandbox, client):
+    sandbox.script(outcome="DONE", queue_seconds=100)
+    report_id = client.create_report(LINES, [US])
+    sandbox.inject(Fault(operation="cancelReport", kind="lost"))
+
+    assert client.cancel_report(report_id) is True
+
+
+def test_get_report_document(sandbox, client):
+    report = client.get_report(client.create_report(LINES, [US]))
+
+    document = client.get_report_document(report.report_document_id)
+
+    assert document.report_document_id == report.report_document_id
+    assert document.compression_algorithm == "GZIP"
+    assert "X-Amz-Signature=" in document.url
+
+
+def test_unknown_ids(client):
+    with pytest.raises(errors.NotFoundError):
+        client.get_report("99999999999")
+    with pytest.raises(errors.RequestRejectedError, match="Invalid reportDocumentId"):
+        client.get_report_document("99999999999")
+
+
+def test_an_id_cannot_leave_its_path(sandbox, client):
+    with pytest.raises(errors.ApiError):
+        client.get_report("../documents/x?y")
+    call = next(call for call in sandbox.calls if call.operation != "token")
+    assert call.query in ("", {}, None)
+
+
+TRANSIENT = [
+    {"kind": "status", "status": 429, "body": "json"},
+    {"kind": "status", "status": 429, "body": "empty"},
+    {"kind": "status", "status": 500, "body": "json"},
+    {"kind": "status", "status": 502, "body": "empty"},
+    {"kind": "status", "status": 503, "body": "html"},
+    {"kind": "status", "status": 504, "body": "null_message"},
+    {"kind": "empty"},
+    {"kind": "drop"},
+    {"kind": "lost"},
+]
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: "-".join(map(str, fault.values())))
+def test_a_transient_fault_is_waited_out(sandbox, client, fault):
+    report_id = sandbox.add_report(report_type=LINES)
+    sandbox.inject(Fault(operation="getReport", **fault))
+
+    assert client.get_report(report_id).report_id == report_id
+    assert sandbox.count("getReport") == 2
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: "-".join(map(str, fault.values())))
+def test_a_transient_fault_ends_with_the_bound(sandbox, fault):
+    sandbox.inject(Fault(operation="getReport", times=None, **fault))
+
+    with pytest.raises(errors.TransientError) as caught:
+        client_of(sandbox, retry_for=0).get_report("1")
+    assert caught.value.operation == "getReport"
+    assert sandbox.count("getReport") == 1
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: "-".join(map(str, fault.values())))
+def test_a_create_is_repeated_only_where_it_had_no_effect(sandbox, client, fault):
+    sandbox.inject(Fault(operation="createReport", **fault))
+
+    if fault.get("status") == 429:
+        assert client.create_report(LINES, [US])
+        assert len(sandbox.reports) == 1
+        return
+    with pytest.raises(errors.AnswerLostError, match="may have been created"):
+        client.create_report(LINES, [US])
+    assert sandbox.count("createReport") == 1
+
+
+def test_a_create_that_never_connected_is_repeated_until_the_bound(sandbox):
+    client = client_of(sandbox, retry_for=1.5)
+    client.token()
+    sandbox.stop()
+
+    with pytest.raises(errors.UnreachableError):
+        client.create_report(LINES, [US])
+
+
+def test_a_404_for_a_report_just_created(monkeypatch):
+    with Sandbox(not_found_seconds=60, throttle=False) as sandbox:
+        client = client_of(sandbox)
+        report_id = client.create_report(LINES, [US])
+        with pytest.raises(errors.NotFoundError):
+            client.get_report(report_id)
+        sandbox.clock.advance(61)
+        assert client.get_report(report_id)
+
+
+def test_the_first_wait_after_a_429_is_about_the_time_of_one_permit(sandbox, caplog):
+    account = client_of(sandbox).account
+    slow = Account(
+        account.client_id,
+        account.client_secret,
+        account.refresh_token,
+        account.endpoint,
+        account.token_url,
+        rate_limits={"getReport": Limit(0.5, 15)},
+    )
+    report_id = sandbox.add_report(report_type=LINES)
+    sandbox.inject(Fault(operation="getReport", kind="status", status=429))
+
+    ReportsClient(slow).get_report(report_id)
+
+    (line,) = [record.getMessage() for record in caplog.records if "trying again in" in record.getMessage()]
+    assert 2.0 <= float(line.rsplit(" ", 2)[1]) <= 3.0
+
+
+def test_retry_after_is_honoured(sandbox, client, caplog):
+    report_id = sandbox.add_report(report_type=LINES)
+    sandbox.inject(Fault(operation="getReport", kind="status", status=429, headers={"Retry-After": "1"}))
+
+    client.get_report(report_id)
+
+    (line,) = [record.getMessage() for record in caplog.records if "trying again in" in record.getMessage()]
+    assert 1.0 <= float(line.rsplit(" ", 2)[1]) <= 2.0
+
+
+def test_a_redirect_is_not_followed(sandbox):
+    sandbox.inject(Fault(operation="getReport", kind="redirect", location="http://127.0.0.1:9/"))
+
+    with pytest.raises(errors.UnavailableError, match="302"):
+        client_of(sandbox, retry_for=0).get_report("1")
+
+
+def test_the_static_sandbox_of_amazon_answers():
+    with Sandbox(static=True) as sandbox:
+        client = client_of(sandbox)
+        marketplaces = [DE, US]
+        created = client.create_report(
+            "GET_MERCHANT_LISTINGS_ALL_DATA", marketplaces, data_start_time="2019-12-10T20:11:24Z"
+        )
+        assert created == "ID323"
+        assert client.get_report(created).report_id == "ReportId1"
+        assert client.cancel_report("ID") is True
+        document = client.get_report_document("0356cf79-b8b0-4226-b4b9-0ee058ea5760")
+        assert document.compression_algorithm is None
+        with pytest.raises(errors.RequestRejectedError, match="Invalid input"):
+            client.get_report("badReportId1")

@@ -1,0 +1,74 @@
+"""Fixtures of all tests: an Airflow of its own, the API's sandbox, and a real S3 server."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dev.airflow_server import airflow_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = Path(tempfile.mkdtemp(prefix="amzbiz-tests-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+# Airflow reads its configuration when it is first imported, so this comes before any test module.
+os.environ.update(airflow_settings(HOME, ROOT / "example_dags"))
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AWS_"))]:
+    del os.environ[name]
+
+BUCKET = "tests"
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A real S3 server with the bucket ``tests``."""
+    from dev.s3_server import S3Server
+
+    with S3Server() as server:
+        server.make_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A boto3 client of the S3 server, which is also the connection ``aws_default``."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.airflow_connection))
+    return s3_server.client()
+
+
+@pytest.fixture
+def sandbox(monkeypatch):
+    """The API, without waits and limits, which is also the connection ``amazon_business_default``."""
+    from airflow_provider_amzbiz.sandbox import Sandbox
+
+    with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as running:
+        connect(monkeypatch, running)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow_db():
+    """Airflow's metadata database."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+def connect(monkeypatch, sandbox, conn_id="amazon_business_default", **extra):
+    """Make a sandbox an Airflow connection, with more or other extras.
+
+    The limits are set high, so that a retry after a 429 takes no ten seconds.
+    """
+    connection = sandbox.connection
+    quick = {
+        operation: [50, 15]
+        for operation in ("createReport", "getReports", "getReport", "cancelReport", "getReportDocument")
+    }
+    connection = {**connection, "extra": {**connection["extra"], "rate_limits": json.dumps(quick), **extra}}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))

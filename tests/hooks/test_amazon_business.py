@@ -1,0 +1,246 @@
+"""From a connection to a client: every field, in every form a connection can have."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, Connection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_amzbiz import exceptions
+from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook, account_from_connection
+from airflow_provider_amzbiz.sandbox import Fault
+
+SECRETS = {"login": "the-client", "password": "the-secret|/+", "extra": {"refresh_token": "Atzr|a/b+c=="}}
+
+
+def define(monkeypatch, conn_id="amazon_business_default", **fields):
+    extra = {**SECRETS["extra"], **fields.pop("extra", {})}
+    connection = {"conn_type": "amazon_business", **SECRETS, **fields, "extra": extra}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+
+
+def test_unknown_connection():
+    with pytest.raises(exceptions.ConnectionNotFoundError, match="no connection 'nowhere'") as caught:
+        AmazonBusinessHook("nowhere").get_report("1")
+    assert isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        (None, "https://na.business-api.amazon.com"),
+        ("na", "https://na.business-api.amazon.com"),
+        ("eu", "https://eu.business-api.amazon.com"),
+        ("fe", "https://jp.business-api.amazon.com"),
+    ],
+)
+def test_the_region_picks_the_host(monkeypatch, region, host):
+    define(monkeypatch, extra={"region": region} if region else {})
+
+    account = AmazonBusinessHook().client.account
+
+    assert account.endpoint == host
+    assert account.token_url == "https://api.amazon.com/auth/o2/token"
+    assert (account.client_id, account.client_secret) == ("the-client", "the-secret|/+")
+    assert account.refresh_token == "Atzr|a/b+c=="
+
+
+def test_every_optional_field(monkeypatch):
+    define(
+        monkeypatch,
+        host="https://proxy.example.com/",
+        extra={
+            "region": "eu",
+            "token_url": "https://api.amazon.co.uk/auth/o2/token",
+            "application_name": "Our Tool",
+            "rate_limits": '{"createReport": [0.5, 3]}',
+        },
+    )
+
+    account = AmazonBusinessHook().client.account
+
+    assert account.endpoint == "https://proxy.example.com"
+    assert account.token_url == "https://api.amazon.co.uk/auth/o2/token"
+    assert account.application_name == "Our Tool"
+    assert account.limit("createReport") == (0.5, 3)
+    assert account.limit("getReport") == (2.0, 15)
+
+
+def test_a_connection_as_uri_with_pipes_in_its_tokens(monkeypatch):
+    uri = (
+        f"amazon-business://{quote('the-client')}:{quote(SECRETS['password'], safe='')}@127.0.0.1:8080/http?"
+        f"refresh_token={quote('Atzr|a/b+c==', safe='')}&region=eu"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", uri)
+
+    account = AmazonBusinessHook().client.account
+
+    assert account.endpoint == "http://127.0.0.1:8080"
+    assert account.client_secret == "the-secret|/+"
+    assert account.refresh_token == "Atzr|a/b+c=="
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"login": ""}, "client_id is missing"),
+        ({"password": ""}, "client_secret is missing"),
+        ({"extra": {"refresh_token": ""}}, "refresh_token is missing"),
+        ({"extra": {"refresh_token": 5}}, "refresh_token has to be a text"),
+        ({"extra": {"region": "us"}}, r"region is 'us', but has to be one of \['eu', 'fe', 'na'\]"),
+        ({"host": "http://api.example.com"}, "endpoint is .* plain http"),
+        ({"extra": {"token_url": "http://api.example.com"}}, "token_url is .* plain http"),
+        ({"extra": {"rate_limits": '{"createReport": 5}'}}, "rate_limits is"),
+        ({"extra": {"rate_limits": '{"createReport": [0, 5]}'}}, "rate_limits is"),
+        ({"extra": {"rate_limits": '{"other": [1, 5]}'}}, "rate_limits is"),
+        ({"extra": {"application_name": "x" * 600}}, "application_name is"),
+        ({"extra": {"client_secret_created_on": "yesterday"}}, "client_secret_created_on is 'yesterday'"),
+    ],
+)
+def test_a_field_that_is_not_allowed_is_named(monkeypatch, fields, named):
+    define(monkeypatch, **fields)
+
+    with pytest.raises(exceptions.InvalidInputError, match=named) as caught:
+        AmazonBusinessHook().get_report("1")
+    assert isinstance(caught.value, AirflowFailException)
+    assert "the-secret" not in str(caught.value)
+
+
+FIELDS = ["refresh_token", "region", "token_url", "application_name", "rate_limits", "client_secret_created_on"]
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), ANY_JSON) | ANY_JSON)
+def test_extras_of_any_shape_make_an_account_or_a_clear_error(extra):
+    connection = Connection(
+        conn_id="c", conn_type="amazon_business", login="i", password="s", extra=json.dumps(extra)
+    )
+    try:
+        account_from_connection(connection)
+    except InvalidParameterError as error:
+        assert "'c'" in str(error)
+
+
+@pytest.mark.parametrize(("age", "warned"), [(149, False), (150, True), (200, True)])
+def test_an_old_client_secret_is_warned_of(monkeypatch, caplog, age, warned):
+    created = (datetime.now(timezone.utc) - timedelta(days=age)).date().isoformat()
+    define(monkeypatch, extra={"client_secret_created_on": created})
+
+    assert AmazonBusinessHook().client
+
+    assert (f"{age} days old" in caplog.text) is warned
+
+
+def test_the_connections_marketplaces_are_the_default(sandbox):
+    hook = AmazonBusinessHook()
+
+    mine = hook.create_report("SANDBOX_ORDER_LINES", "A1PA6795UKMFR9")
+    default = hook.create_report("SANDBOX_ORDER_LINES")
+
+    assert list(sandbox.reports[mine].marketplace_ids) == ["A1PA6795UKMFR9"]
+    assert list(sandbox.reports[default].marketplace_ids) == ["ATVPDKIKX0DER"]
+
+
+def test_no_marketplace_anywhere(monkeypatch):
+    define(monkeypatch)
+
+    with pytest.raises(exceptions.InvalidInputError, match="marketplace_ids has 0 values"):
+        AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
+
+
+def test_all_five_operations(sandbox):
+    hook = AmazonBusinessHook()
+    report_id = hook.create_report("SANDBOX_ORDER_LINES")
+    assert hook.get_report(report_id).processing_status == "DONE"
+    assert [report.report_id for report in hook.get_reports(report_types=["SANDBOX_ORDER_LINES"])] == [report_id]
+    assert hook.cancel_report(report_id) is False
+    assert hook.get_report_document(hook.get_report(report_id).report_document_id).url.startswith(sandbox.url)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "permanent"),
+    [
+        (lambda hook: hook.get_report(""), exceptions.InvalidInputError, True),
+        (lambda hook: hook.get_report("99999999999"), exceptions.ReportNotFoundError, True),
+        (lambda hook: hook.get_report_document("x"), exceptions.InvalidInputError, True),
+        (lambda hook: hook.create_report("NO_SUCH_TYPE"), exceptions.InvalidInputError, True),
+        (lambda hook: list(hook.get_reports(report_types="NO_SUCH_TYPE")), exceptions.InvalidInputError, True),
+    ],
+)
+def test_errors_are_airflows(sandbox, call, kind, permanent):
+    with pytest.raises(kind) as caught:
+        call(AmazonBusinessHook())
+    assert isinstance(caught.value, exceptions.AmazonBusinessError)
+    assert isinstance(caught.value, AirflowException)
+    assert isinstance(caught.value, AirflowFailException) is permanent
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (403, exceptions.AccessDeniedError),
+        (429, exceptions.ThrottledError),
+        (503, exceptions.AmazonBusinessError),
+    ],
+)
+def test_an_error_carries_what_the_answer_said(sandbox, status, kind):
+    sandbox.inject(Fault(operation="getReport", kind="status", status=status, body="json", times=None))
+
+    with pytest.raises(kind) as caught:
+        AmazonBusinessHook(retry_for=0).get_report("1")
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status, error.operation) == (status, "getReport")
+    assert error.request_id
+    assert exceptions.error_from_dict(json.loads(json.dumps(error.to_dict()))).to_dict() == error.to_dict()
+
+
+def test_a_missing_role_is_permanent(sandbox):
+    sandbox.inject(Fault(operation="createReport", kind="status", status=403, body="json"))
+
+    with pytest.raises(exceptions.AccessDeniedError, match="Business Purchase Reconciliation") as caught:
+        AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
+    assert isinstance(caught.value, AirflowFailException)
+    assert sandbox.count("createReport") == 1
+
+
+def test_test_connection_with_one_cheap_call(sandbox):
+    ok, message = AmazonBusinessHook().test_connection()
+
+    assert ok, message
+    assert sandbox.url in message
+    assert [call.operation for call in sandbox.calls] == ["token", "getReport"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"operation": "getReport", "kind": "status", "status": 403, "body": "json"}, "role"),
+        ({"operation": "token", "kind": "status", "status": 400, "body": '{"error":"invalid_grant"}'}, "grant"),
+    ],
+)
+def test_test_connection_says_what_does_not_work(sandbox, fault, said):
+    sandbox.inject(Fault(**fault))
+
+    ok, message = AmazonBusinessHook().test_connection()
+
+    assert not ok
+    assert said in message
+    for secret in (sandbox.client_secret, sandbox.refresh_token):
+        assert secret not in message
+
+
+def test_test_connection_of_a_broken_connection(monkeypatch):
+    define(monkeypatch, extra={"region": "us"})
+
+    assert AmazonBusinessHook().test_connection()[0] is False
