@@ -1,62 +1,69 @@
-"""What can go wrong between a presigned URL and S3. No text here ever holds the URL: it is a secret."""
+"""What can go wrong with a document. None of the messages ever holds a presigned URL."""
 
 from __future__ import annotations
 
 
 class DocumentError(Exception):
-    """A document did not arrive whole in S3, and there is no object of it.
+    """A document did not make its whole way.
 
-    :cvar permanent: True where running the same transfer again cannot help.
+    :ivar permanent: True when doing the same again cannot succeed.
     """
 
     permanent = False
 
 
 class DocumentDownloadError(DocumentError):
-    """The document's host gave no good answer, after every try that made sense."""
+    """The document host did not deliver, after all attempts."""
 
 
-class DocumentChangedError(DocumentDownloadError):
-    """The document is not the one that the first bytes came from, so the rest cannot be joined to them."""
-
-
-class UnsafeDocumentUrlError(DocumentError):
-    """The URL, or a redirect it was answered with, leads where a document must not come from."""
-
-    permanent = True
+class DocumentChangedError(DocumentError):
+    """The document is not the same any more as when its download began, so it has to begin anew."""
 
 
 class TruncatedDocumentError(DocumentError):
-    """The document ends too early."""
+    """The compressed content ends too early."""
 
 
 class CorruptDocumentError(DocumentError):
-    """The document's own checksums, lengths or structure do not add up."""
+    """A checksum or the compressed format is wrong."""
 
 
 class UnsupportedDocumentError(DocumentError):
-    """The archive cannot be opened as asked: encrypted, an unknown compression, no files, names that collide."""
+    """The document is of a kind that cannot be unpacked as asked."""
 
     permanent = True
 
 
 class DocumentTooLargeError(DocumentError):
-    """The document is larger than allowed, or grows as no honest document does."""
+    """The decoded content is larger than allowed, or grows as only a bomb does."""
 
     permanent = True
 
 
 class DocumentStorageError(DocumentError):
-    """S3, or the temporary folder, did not take the document this time."""
+    """S3 did not take the object.
 
+    :param code: S3's error code, such as ``NoSuchBucket``.
+    """
 
-class DocumentStorageRefusedError(DocumentStorageError):
-    """S3 refuses the document as such: no such bucket, access denied, a wrong secret."""
-
-    permanent = True
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.permanent = code in _PERMANENT_CODES
 
 
 class DocumentExistsError(DocumentError):
-    """Other content lies under the key already, and it may not be replaced."""
+    """There is an object of other content under the key, and it is not to be replaced."""
 
     permanent = True
+
+
+_PERMANENT_CODES = frozenset(
+    {
+        "AccessDenied",
+        "InvalidAccessKeyId",
+        "InvalidArgument",
+        "InvalidBucketName",
+        "NoSuchBucket",
+        "SignatureDoesNotMatch",
+    }
+)

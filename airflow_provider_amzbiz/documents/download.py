@@ -1,0 +1,253 @@
+"""The raw bytes of a document, through broken connections and expired URLs."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from airflow_provider_amzbiz.client.account import is_loopback
+from airflow_provider_amzbiz.documents.errors import DocumentChangedError, DocumentDownloadError
+
+# Seconds to connect, and between two reads of the body.
+TIMEOUT = (10.0, 60.0)
+# How often in a row it may fail without a single new byte.
+ATTEMPTS = 6
+# Seconds that the waits between attempts grow to.
+LONGEST_WAIT = 30.0
+_SKIP_CHUNK = 256 * 1024
+
+
+class DocumentSource(Protocol):
+    """Where a document lies at the moment."""
+
+    @property
+    def url(self) -> str:
+        """A presigned URL, good for five minutes."""
+
+    @property
+    def compression_algorithm(self) -> str | None:
+        """``GZIP``, or None."""
+
+
+Fetch = Callable[[], DocumentSource]
+
+
+class DocumentStream(io.RawIOBase):
+    """A document's bytes as they lie at its host, one after the other, each exactly once.
+
+    A connection that breaks is taken up again at the byte it reached, with a fresh URL where the old one has
+    expired. Whoever reads does not notice.
+
+    :param fetch: gives a fresh URL. Each call is one of about 0.1 a second that the API allows, so it is called
+        when the download starts, and again only after a 403.
+    :param allow_http: whether plain http to a loopback address is fine, as a sandbox needs it.
+    :param log: told about every break.
+    :raises DocumentDownloadError: nothing new arrived in :data:`ATTEMPTS` attempts, or the host's answer is none
+        that a retry helps against.
+    :raises DocumentChangedError: what the host has now is another document.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        allow_http: bool,
+        log: logging.Logger,
+        timeout: tuple[float, float] = TIMEOUT,
+    ) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._allow_http = allow_http
+        self._log = log
+        self._timeout = timeout
+        self._session = requests.Session()
+        # A .netrc entry for the host would add an Authorization header, which S3 refuses beside a signature.
+        self._session.auth = _no_authorization
+        self._response: requests.Response | None = None
+        self._url = ""
+        self._etag: str | None = None
+        self._failures = 0
+        self.position = 0
+        self.length: int | None = None
+        self.content_type: str | None = None
+        self.compression_algorithm: str | None = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._drop()
+        self._session.close()
+        super().close()
+
+    def start(self) -> None:
+        """Get the first URL and connect, so that the attributes are known before the first byte is read."""
+        self._renew_url()
+        while self._response is None:
+            self._connect()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at least one byte, or return 0 at the end of the whole document."""
+        while True:
+            if self._response is None:
+                self._connect()
+                continue
+            try:
+                count: int = self._response.raw.readinto(buffer)
+            except (HTTPError, OSError) as error:
+                self._broken(type(error).__name__)
+                continue
+            if count:
+                self.position += count
+                self._failures = 0
+                return count
+            if self.length is None or self.position == self.length:
+                return 0
+            self._broken(f"ended after {self.position} of {self.length} bytes")
+
+    def _connect(self) -> None:
+        """Ask for the rest of the document; leaves ``_response`` None where another attempt is due."""
+        headers = {"Accept-Encoding": "identity"}
+        if self.position:
+            if self._etag is None:
+                raise DocumentChangedError(
+                    f"The download broke after {self.position} bytes, and its host gave no strong ETag by which to "
+                    "go on safely"
+                )
+            headers |= {"Range": f"bytes={self.position}-", "If-Match": self._etag}
+        try:
+            response = self._session.get(
+                self._url, headers=headers, stream=True, timeout=self._timeout, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            self._broken(type(error).__name__)
+            return
+        try:
+            self._accept(response)
+        except BaseException:
+            response.close()
+            raise
+        if self._response is not response:
+            response.close()
+
+    def _accept(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status == 200:
+            self._accept_whole(response)
+        elif status == 206 and self.position:
+            self._check_rest(response)
+            self._response = response
+        elif status == 412:
+            raise DocumentChangedError("The document has changed since its download began")
+        elif status in (401, 403):
+            # Expired, in all likelihood: S3 checks the time at the start of every request.
+            self._broken(f"answered {status}")
+            self._renew_url()
+        elif status == 429 or status >= 500:
+            self._broken(f"answered {status}")
+        else:
+            hint = "; redirects are not followed" if 300 <= status < 400 else ""
+            raise DocumentDownloadError(f"The document host answered {status}{hint}")
+
+    def _accept_whole(self, response: requests.Response) -> None:
+        length = response.headers.get("Content-Length")
+        etag = _strong(response.headers.get("ETag"))
+        if self.position == 0:
+            self.length = int(length) if length and length.isdecimal() else None
+            self.content_type = response.headers.get("Content-Type")
+            self._etag = etag
+            self._response = response
+            return
+        # The host does not do ranges: read again what is known already, if it is still the same.
+        if etag != self._etag:
+            raise DocumentChangedError("The document has changed since its download began")
+        self._skip(response)
+
+    def _skip(self, response: requests.Response) -> None:
+        left = self.position
+        try:
+            while left:
+                chunk = response.raw.read(min(left, _SKIP_CHUNK))
+                if not chunk:
+                    self._broken("ended early")
+                    return
+                left -= len(chunk)
+        except (HTTPError, OSError) as error:
+            self._broken(type(error).__name__)
+            return
+        self._response = response
+
+    def _check_rest(self, response: requests.Response) -> None:
+        said = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", said)
+        total = match[3] if match else ""
+        if match is None or int(match[1]) != self.position:
+            raise DocumentDownloadError(
+                f"The document host was asked for byte {self.position} on and sent {said!r}"
+            )
+        if self.length is None and total.isdecimal():
+            self.length = int(total)
+        if total.isdecimal() and int(total) != self.length:
+            raise DocumentChangedError(f"The document had {self.length} bytes and has {total} now")
+
+    def _broken(self, how: str) -> None:
+        """Count a failure, and wait with full jitter; the connection is gone."""
+        self._drop()
+        self._failures += 1
+        where = f"after {self.position} bytes of {'?' if self.length is None else self.length}"
+        if self._failures >= ATTEMPTS:
+            raise DocumentDownloadError(
+                f"The download broke {self._failures} times in a row {where}; last: {how}"
+            )
+        wait = random.uniform(0, min(LONGEST_WAIT, 0.25 * 2**self._failures))  # noqa: S311
+        self._log.info("The download broke %s (%s); going on in %.1f s", where, how, wait)
+        time.sleep(wait)
+
+    def _renew_url(self) -> None:
+        source = self._fetch()
+        parts = urlsplit(source.url)
+        host = parts.hostname or ""
+        local = self._allow_http and parts.scheme == "http" and is_loopback(host)
+        if parts.scheme != "https" and not local:
+            raise DocumentDownloadError(
+                f"The document's URL is {parts.scheme}://{host}/..., but has to be https"
+            )
+        self._url = source.url
+        self.compression_algorithm = source.compression_algorithm
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+
+def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _strong(etag: str | None) -> str | None:
+    return None if etag is None or etag.startswith("W/") else etag
+
+
+def _redact(record: logging.LogRecord) -> bool:
+    """Take signatures out of urllib3's own lines, which show every path with its query at DEBUG."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            each.split("?")[0] + "?..." if isinstance(each, str) and "X-Amz-" in each else each
+            for each in record.args
+        )
+    return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_redact)

@@ -1,0 +1,180 @@
+"""The whole way of a document, from its presigned URL to objects in S3."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch
+from airflow_provider_amzbiz.documents.errors import DocumentChangedError, UnsupportedDocumentError
+from airflow_provider_amzbiz.documents.unwrap import (
+    ZIP_MAGICS,
+    Archive,
+    Limited,
+    Prefixed,
+    Readable,
+    gunzip,
+    spooled,
+)
+from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+# How often a document that changes under its download is begun anew.
+_STARTS = 3
+_SNIFFED = 5
+# Seconds between two lines about how far a long transfer is.
+_PROGRESS_SECONDS = 30.0
+# What a host says that knows nothing better.
+_MEANINGLESS = ("application/octet-stream", "binary/octet-stream", "application/gzip", "application/x-gzip")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where objects go, and how.
+
+    :ivar key: entry name (None where the document is no archive) to key.
+    """
+
+    s3: S3Client
+    bucket: str
+    key: Callable[[str | None], str]
+    replace: bool
+    sha256: bool
+    content_type: str | None
+    extra_args: Mapping[str, Any]
+    log: logging.Logger
+
+    def write(self, content: Readable, key: str, content_type: str, raw_length: int | None) -> StoredObject:
+        """Write one object, and say how it went."""
+        started = time.monotonic()
+        stored = store(
+            content,
+            s3=self.s3,
+            bucket=self.bucket,
+            key=key,
+            content_type=self.content_type or content_type,
+            size_of_part=part_size(raw_length),
+            replace=self.replace,
+            sha256=self.sha256,
+            extra_args=self.extra_args,
+        )
+        seconds = time.monotonic() - started
+        speed = stored.bytes / 1e6 / max(seconds, 1e-6)
+        self.log.info("Stored %s: %s bytes in %.1f s, %.1f MB/s", stored.uri, stored.bytes, seconds, speed)
+        return stored
+
+
+def copy_to_s3(
+    fetch_document: Fetch,
+    *,
+    s3: S3Client,
+    bucket: str,
+    key: Callable[[str | None], str],
+    unpack: str = "auto",
+    replace: bool = True,
+    sha256: bool = True,
+    content_type: str | None = None,
+    extra_args: Mapping[str, Any] | None = None,
+    max_bytes: int = 50 * 1024**3,
+    allow_http: bool = False,
+    log: logging.Logger,
+) -> list[StoredObject]:
+    """Copy a document to S3, and return what was stored.
+
+    :param fetch_document: gives a fresh presigned URL; its own errors pass through.
+    :param key: entry name, or None where the document is no archive, to the object's key.
+    :param unpack: ``auto`` undoes gzip and opens a ZIP, ``gzip`` undoes gzip only, ``none`` keeps the bytes.
+    :param replace: whether other content under a key is replaced.
+    :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
+    :param max_bytes: decoded bytes above which the document is refused.
+    :param allow_http: whether the document may come by plain http from a loopback address.
+    :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
+    """
+    target = Target(s3, bucket, key, replace, sha256, content_type, extra_args or {}, log)
+    for start in range(1, _STARTS + 1):
+        stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
+        try:
+            with stream:
+                stream.start()
+                return _copy(stream, target, unpack, max_bytes)
+        except DocumentChangedError as changed:
+            if start == _STARTS:
+                raise
+            log.warning("%s; beginning anew", changed)
+    raise AssertionError("the loop ends in a return or an exception")
+
+
+def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int) -> list[StoredObject]:
+    reported = _Progress(stream, target.log)
+    raw: Readable = reported
+    if unpack == "none":
+        return [_write_plain(raw, stream, target, max_bytes)]
+    decoded = Prefixed(gunzip(raw, stream.compression_algorithm, target.log), _SNIFFED)
+    if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
+        with _spooled_archive(decoded, stream, max_bytes) as archive:
+            return _write_files(archive, target)
+    return [_write_plain(decoded, stream, target, max_bytes)]
+
+
+def _write_plain(content: Readable, stream: DocumentStream, target: Target, max_bytes: int) -> StoredObject:
+    head = content if isinstance(content, Prefixed) else Prefixed(content, _SNIFFED)
+    limited = Limited(head, max_bytes, lambda: stream.position)
+    announced = (stream.content_type or "").split(";")[0].strip().lower()
+    meaningful = stream.content_type if announced and announced not in _MEANINGLESS else None
+    kind = _sniffed(head.head) or meaningful or "binary/octet-stream"
+    return target.write(limited, target.key(None), kind, stream.length)
+
+
+@contextmanager
+def _spooled_archive(content: Readable, stream: DocumentStream, max_bytes: int) -> Iterator[Archive]:
+    file: IO[bytes]
+    with spooled(Limited(content, max_bytes, lambda: stream.position)) as file:
+        yield Archive(file, max_bytes, stream.position)
+
+
+def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
+    keys = [target.key(name) for name in archive.names]
+    if len(set(keys)) < len(keys):
+        raise UnsupportedDocumentError(
+            f"The document is a ZIP of the files {archive.names}, which would have the keys {keys}; put {{name}} "
+            "into the key so that they differ"
+        )
+    stored: list[StoredObject] = []
+    try:
+        for key, (name, content) in zip(keys, archive.files(), strict=True):
+            head = Prefixed(content, _SNIFFED)
+            kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
+            stored.append(target.write(head, key, kind, None))
+    except BaseException:
+        # All files or none: a reader could not tell that the rest is missing.
+        for each in stored:
+            target.s3.delete_object(Bucket=target.bucket, Key=each.uri.removeprefix(f"s3://{target.bucket}/"))
+        raise
+    return stored
+
+
+def _sniffed(head: bytes) -> str | None:
+    return "application/pdf" if head.startswith(b"%PDF-") else None
+
+
+class _Progress:
+    """Passes raw bytes on, and says now and then how many."""
+
+    def __init__(self, stream: DocumentStream, log: logging.Logger) -> None:
+        self._stream = stream
+        self._log = log
+        self._next = time.monotonic() + _PROGRESS_SECONDS
+
+    def readinto(self, buffer: Any) -> int:
+        if time.monotonic() >= self._next:
+            self._next += _PROGRESS_SECONDS
+            total = "?" if self._stream.length is None else self._stream.length
+            self._log.info("Downloaded %s of %s bytes", self._stream.position, total)
+        return self._stream.readinto(buffer)

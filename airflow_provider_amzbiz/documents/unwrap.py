@@ -1,0 +1,213 @@
+"""Undoing gzip and ZIP, by what the bytes are."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Protocol
+
+from isal import isal_zlib
+
+from airflow_provider_amzbiz.documents.errors import (
+    CorruptDocumentError,
+    DocumentTooLargeError,
+    TruncatedDocumentError,
+    UnsupportedDocumentError,
+)
+
+CHUNK = 256 * 1024
+GZIP_MAGIC = b"\x1f\x8b"
+# The first of an archive, and of an archive without entries.
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+# Deflate itself cannot grow more than 1,032 times, so what does is several layers of it: a bomb.
+_RATIO = 1100
+_RATIO_FROM = 64 * 1024**2
+# Bytes of an archive that are kept in memory; a larger one goes to a temporary file.
+_SPOOL = 8 * 1024**2
+
+
+class Readable(Protocol):
+    """What a decoder reads from and what it is."""
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Fill a part of the buffer; 0 at the end."""
+
+
+class Prefixed(io.RawIOBase):
+    """A stream whose first bytes have been read already, and are put back before it."""
+
+    def __init__(self, stream: Readable, size: int) -> None:
+        super().__init__()
+        self._stream = stream
+        self.head = _read_up_to(stream, size)
+        self._left = memoryview(self.head)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Give the first bytes, then the rest."""
+        if self._left:
+            count = min(len(self._left), len(buffer))
+            buffer[:count] = self._left[:count]
+            self._left = self._left[count:]
+            return count
+        return self._stream.readinto(buffer) or 0
+
+
+class Gunzipped(io.RawIOBase):
+    """The content of a gzip of one or many members; every checksum and length is checked.
+
+    :raises TruncatedDocumentError: on reading, the gzip ends too early.
+    :raises CorruptDocumentError: on reading, a checksum, a length or the format is wrong, or other bytes follow
+        the last member.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._reader = isal_zlib._GzipReader(stream, CHUNK)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read decoded bytes."""
+        try:
+            count: int = self._reader.readinto(buffer)
+        except EOFError:
+            raise TruncatedDocumentError("The document's gzip ends before its end marker") from None
+        # BadGzipFile is an OSError; the stream below raises none of those.
+        except (OSError, isal_zlib.error) as error:
+            raise CorruptDocumentError(f"The document's gzip is damaged: {error}") from error
+        return count
+
+
+class Limited(io.RawIOBase):
+    """Counts decoded bytes and refuses too many.
+
+    :param raw_bytes: says how many bytes they were made from so far.
+    :raises DocumentTooLargeError: on reading.
+    """
+
+    def __init__(self, stream: Readable, max_bytes: int, raw_bytes: Callable[[], int]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._max_bytes = max_bytes
+        self._raw_bytes = raw_bytes
+        self.count = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read and count."""
+        count = self._stream.readinto(buffer) or 0
+        self.count += count
+        if self.count > self._max_bytes:
+            raise DocumentTooLargeError(
+                f"The decoded document has more than max_bytes={self._max_bytes} bytes"
+            )
+        if self.count > _RATIO_FROM and self.count > _RATIO * self._raw_bytes():
+            raise DocumentTooLargeError(
+                f"{self._raw_bytes()} bytes grew to more than {self.count}: more than {_RATIO} times, as only a "
+                "decompression bomb does"
+            )
+        return count
+
+
+def gunzip(stream: Readable, announced: str | None, log: logging.Logger) -> Readable:
+    """Undo gzip where there is one; say so where that is not what was announced.
+
+    :param announced: the API's ``compressionAlgorithm``.
+    :raises TruncatedDocumentError: a gzip was announced, and not a single byte came.
+    """
+    prefixed = Prefixed(stream, len(GZIP_MAGIC))
+    if prefixed.head == GZIP_MAGIC:
+        if announced is None:
+            log.info("The document is compressed with gzip, though the API did not say so")
+        return Gunzipped(io.BufferedReader(prefixed, CHUNK))
+    if announced and not prefixed.head:
+        raise TruncatedDocumentError(f"The document was announced as {announced}, but is empty")
+    if announced:
+        log.warning("The document was announced as %s, but is not: keeping its bytes as they are", announced)
+    return prefixed
+
+
+def spooled(stream: Readable) -> IO[bytes]:
+    """Copy an archive to where it can be read in any order."""
+    file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115
+    buffer = bytearray(CHUNK)
+    while count := stream.readinto(buffer):
+        file.write(memoryview(buffer)[:count])
+    file.seek(0)
+    return file
+
+
+class Archive:
+    """The files of a ZIP, checked before the first of them is given out.
+
+    :param max_bytes: decoded bytes of all files together.
+    :raises CorruptDocumentError: the ZIP is damaged.
+    :raises UnsupportedDocumentError: it has no files, or some that are encrypted or of an unknown compression.
+    :raises DocumentTooLargeError: its files are too large.
+    """
+
+    def __init__(self, file: IO[bytes], max_bytes: int, raw_bytes: int) -> None:
+        try:
+            self._zip = zipfile.ZipFile(file)
+            self._entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+            if not self._entries:
+                raise UnsupportedDocumentError("The document is a ZIP without any file in it")
+            self._check(max_bytes, raw_bytes)
+        except (zipfile.BadZipFile, isal_zlib.error, EOFError) as error:
+            raise CorruptDocumentError(f"The document's ZIP is damaged: {error}") from error
+        except (NotImplementedError, RuntimeError) as error:
+            # What zipfile raises for an unknown compression, and for an entry that needs a password.
+            raise UnsupportedDocumentError(f"The document's ZIP cannot be opened: {error}") from error
+
+    def files(self) -> Iterator[tuple[str, IO[bytes]]]:
+        """Yield each file's safe name and content."""
+        for entry in self._entries:
+            with self._zip.open(entry) as content:
+                yield safe_name(entry.filename), content
+
+    @property
+    def names(self) -> list[str]:
+        """The files' safe names."""
+        return [safe_name(entry.filename) for entry in self._entries]
+
+    def _check(self, max_bytes: int, raw_bytes: int) -> None:
+        left = max_bytes
+        buffer = bytearray(CHUNK)
+        for entry in self._entries:
+            with self._zip.open(entry) as content:
+                limited = Limited(content, left, lambda: raw_bytes)
+                while limited.readinto(buffer):
+                    pass
+            left -= limited.count
+
+
+def safe_name(name: str) -> str:
+    """Return an archive entry's name as a part of a key: relative, without ``..``, drives and control signs."""
+    flat = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/"))
+    flat = re.sub(r"^[A-Za-z]:", "", flat)
+    parts = [part for part in flat.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts) or "unnamed"
+
+
+def _read_up_to(stream: Readable, size: int) -> bytes:
+    head = bytearray()
+    buffer = bytearray(size)
+    while len(head) < size:
+        count = stream.readinto(memoryview(buffer)[: size - len(head)])
+        if not count:
+            break
+        head += buffer[:count]
+    return bytes(head)

@@ -1,0 +1,283 @@
+"""Writing one S3 object through smart-open: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
+
+import smart_open
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
+from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+# S3 takes 10,000 parts at most. A document starts with small parts, for little memory, unless it is known to be
+# so large that they would not do.
+PART_SIZE = 8 * 1024**2
+_MOST_PARTS = 9000
+# How many times a gzip of text may grow, to choose the part size by.
+_GROWTH = 20
+_SENDERS = 4
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as it lies in S3.
+
+    :ivar bytes: size of the decoded content.
+    :ivar sha256: hex, or None where it was not asked for.
+    :ivar crc32: base64, as S3 keeps it for the whole object.
+    """
+
+    uri: str
+    bytes: int
+    sha256: str | None
+    crc32: str
+    content_type: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-safe dict."""
+        return asdict(self)
+
+
+def part_size(raw_length: int | None) -> int:
+    """Return the size of the upload's parts in bytes for a compressed document of so many bytes."""
+    return max(PART_SIZE, (raw_length or 0) * _GROWTH // _MOST_PARTS)
+
+
+def store(
+    content: Readable,
+    *,
+    s3: S3Client,
+    bucket: str,
+    key: str,
+    content_type: str,
+    size_of_part: int,
+    replace: bool,
+    sha256: bool,
+    extra_args: Mapping[str, Any],
+) -> StoredObject:
+    """Write an object. What fits one part goes as one PutObject, everything else as a multipart upload.
+
+    :raises DocumentStorageError: S3 did not take it; there is no open upload then.
+    :raises DocumentExistsError: there is other content under the key, and ``replace`` is False.
+    """
+    digest = _Digest(sha256)
+    first = _read_part(content, size_of_part, digest)
+    arguments = {**extra_args, "ContentType": content_type}
+    condition = {} if replace else {"IfNoneMatch": "*"}
+    upload = _Upload(s3, bucket, key, digest, arguments, condition)
+    whole = len(first) < size_of_part
+    transport: dict[str, Any] = {
+        "client": upload,
+        "multipart_upload": not whole,
+        "min_part_size": size_of_part,
+    }
+    try:
+        with upload:
+            writer = smart_open.open(
+                f"s3://{bucket}/{key}", "wb", compression="disable", transport_params=transport
+            )
+            try:
+                writer.write(first)
+                del first
+                if not whole:
+                    _copy(content, writer, digest)
+                writer.close()
+            except BaseException:
+                # Not left to garbage collection, which would complete the upload of half a document.
+                writer.terminate()
+                raise
+    except _ObjectExists:
+        _check_same(s3, bucket, key, digest)
+    return StoredObject(f"s3://{bucket}/{key}", digest.count, digest.sha256, digest.crc32, content_type)
+
+
+class _ObjectExists(Exception):  # noqa: N818
+    """S3 refused the write because of ``IfNoneMatch``."""
+
+
+class _Digest:
+    """Size and checksums of what has been read."""
+
+    def __init__(self, sha256: bool) -> None:
+        self.count = 0
+        self._crc = 0
+        self._sha256 = hashlib.sha256() if sha256 else None
+
+    def update(self, chunk: memoryview) -> None:
+        self.count += len(chunk)
+        self._crc = zlib.crc32(chunk, self._crc)
+        if self._sha256:
+            self._sha256.update(chunk)
+
+    @property
+    def crc32(self) -> str:
+        return base64.b64encode(self._crc.to_bytes(4, "big")).decode()
+
+    @property
+    def sha256(self) -> str | None:
+        return self._sha256.hexdigest() if self._sha256 else None
+
+
+class _Upload:
+    """Stands where smart-open expects a boto3 client, and adds what smart-open cannot do.
+
+    Parts are sent side by side, while smart-open would wait for each. The checksum of the whole object, which is
+    known only at the end, goes out with the request that completes it, so that S3 verifies and keeps it. Leaving
+    the context aborts an upload that was not completed.
+    """
+
+    def __init__(
+        self,
+        s3: S3Client,
+        bucket: str,
+        key: str,
+        digest: _Digest,
+        arguments: Mapping[str, Any],
+        condition: Mapping[str, Any],
+    ) -> None:
+        self._s3 = s3
+        self._target = {"Bucket": bucket, "Key": key}
+        self._digest = digest
+        self._arguments = arguments
+        self._condition = condition
+        self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="amzbiz-part")
+        # One part more than senders, so that the next one fills while they send; more would only take memory.
+        self._free = BoundedSemaphore(_SENDERS + 1)
+        self._parts: list[Future[dict[str, Any]]] = []
+        self._upload_id: str | None = None
+
+    def __enter__(self) -> _Upload:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._upload_id:
+                self.abort_multipart_upload()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def put_object(self, *, Body: io.BytesIO, **_: Any) -> None:  # noqa: N803
+        with self._storage_errors():
+            self._s3.put_object(
+                **self._target,
+                Body=Body.getvalue(),
+                ChecksumCRC32=self._digest.crc32,
+                **self._arguments,
+                **self._condition,
+            )
+
+    def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
+        with self._storage_errors():
+            created = self._s3.create_multipart_upload(
+                **self._target, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT", **self._arguments
+            )
+        self._upload_id = created["UploadId"]
+        return {"UploadId": self._upload_id}
+
+    def upload_part(self, *, Body: io.BytesIO, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
+        for part in self._parts:
+            if part.done():
+                # A part that failed ends the upload now, not after the rest of the document.
+                part.result()
+        self._free.acquire()
+        # getvalue hands the buffer over without a copy; smart-open starts a new one.
+        part = self._pool.submit(self._send, Body.getvalue(), PartNumber)
+        part.add_done_callback(lambda _: self._free.release())
+        self._parts.append(part)
+        return {"ETag": "known when it is sent"}
+
+    def complete_multipart_upload(self, **_: Any) -> None:
+        parts = [part.result() for part in self._parts]
+        with self._storage_errors():
+            self._s3.complete_multipart_upload(
+                **self._target,
+                UploadId=self._upload_id or "",
+                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                ChecksumCRC32=self._digest.crc32,
+                ChecksumType="FULL_OBJECT",
+                **self._condition,
+            )
+        self._upload_id = None
+
+    def abort_multipart_upload(self, **_: Any) -> None:
+        """End the upload, once no part is on its way any more: one that arrived later would stay for ever."""
+        if self._upload_id is None:
+            return
+        self._pool.shutdown(cancel_futures=True)
+        with self._storage_errors():
+            self._s3.abort_multipart_upload(**self._target, UploadId=self._upload_id)
+        self._upload_id = None
+
+    def _send(self, body: bytes, number: int) -> dict[str, Any]:
+        with self._storage_errors():
+            sent = self._s3.upload_part(
+                **self._target,
+                UploadId=self._upload_id or "",
+                PartNumber=number,
+                Body=body,
+                ChecksumAlgorithm="CRC32",
+            )
+        return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
+
+    @contextlib.contextmanager
+    def _storage_errors(self) -> Any:
+        """Name bucket and reason; also keeps smart-open from taking a 412 for a missing bucket."""
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code"))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if self._condition and status in (409, 412):
+                raise _ObjectExists from error
+            raise DocumentStorageError(
+                f"S3 did not take s3://{self._target['Bucket']}/{self._target['Key']}: {code}: {error}",
+                code=code,
+            ) from error
+        except BotoCoreError as error:
+            raise DocumentStorageError(
+                f"S3 did not take s3://{self._target['Bucket']}/{self._target['Key']}: {error}"
+            ) from error
+
+
+def _read_part(content: Readable, size: int, digest: _Digest) -> bytearray:
+    """Read as much as fits one part, less where the content ends."""
+    part = bytearray()
+    buffer = memoryview(bytearray(CHUNK))
+    while len(part) < size:
+        count = content.readinto(buffer[: size - len(part)])
+        if not count:
+            break
+        digest.update(buffer[:count])
+        part += buffer[:count]
+    return part
+
+
+def _copy(content: Readable, writer: Any, digest: _Digest) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    while count := content.readinto(buffer):
+        digest.update(buffer[:count])
+        writer.write(buffer[:count])
+
+
+def _check_same(s3: S3Client, bucket: str, key: str, digest: _Digest) -> None:
+    """Accept an object that is there already, if it has the same content."""
+    there = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    crc32 = there.get("ChecksumCRC32")
+    if there["ContentLength"] != digest.count or crc32 != digest.crc32:
+        raise DocumentExistsError(
+            f"s3://{bucket}/{key} exists with {there['ContentLength']} bytes and CRC32 {crc32}; the document has "
+            f"{digest.count} bytes and CRC32 {digest.crc32}, and replace is False"
+        )

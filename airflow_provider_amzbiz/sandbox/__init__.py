@@ -1,0 +1,25 @@
+"""The Amazon Business Reports API on your machine, for demos and tests. Needs the extra ``sandbox``.
+
+``python -m airflow_provider_amzbiz.sandbox`` starts it; :class:`Sandbox` is the same as an object, and the pytest
+fixture ``amazon_business_sandbox`` gives one to a test.
+
+How a report ends can be chosen by the beginning of its ``invoiceId``, without any scripting:
+
+============  ======================================================
+``NO-DATA``   CANCELLED, as for a request without data
+``FATAL``     FATAL without a document
+``FATAL-DOC`` FATAL with a document that tells the reason
+``SLOW``      DONE, after ten times the usual time
+``MULTI``     DONE, with a ZIP of three PDFs
+============  ======================================================
+
+The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, by the options ``rows`` or ``bytes``.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_amzbiz.sandbox.documents import RawDocument
+from airflow_provider_amzbiz.sandbox.faults import Fault
+from airflow_provider_amzbiz.sandbox.server import Sandbox
+
+__all__ = ["Fault", "RawDocument", "Sandbox"]

@@ -1,0 +1,71 @@
+"""``python -m airflow_provider_amzbiz.sandbox``: serve until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+_EPILOG = """\
+How a report ends can be chosen by the beginning of its invoiceId: NO-DATA (CANCELLED), FATAL, FATAL-DOC (FATAL
+with a document), SLOW (ten times the usual time), MULTI (three PDFs in the ZIP). The report type
+SANDBOX_ORDER_LINES is a TSV of any size, by the options rows or bytes. GET /sandbox/calls and /sandbox/reports
+show what happened; POST to /sandbox/faults, /sandbox/script, /sandbox/clock and /sandbox/expire-tokens makes
+things happen.
+"""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_amzbiz.sandbox",
+        description="The Amazon Business Reports API on 127.0.0.1.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
+    parser.add_argument("--time-scale", type=float, default=1.0, help="sandbox seconds per real second")
+    parser.add_argument("--no-throttle", dest="throttle", action="store_false", help="never answer 429")
+    parser.add_argument("--plan", choices=["2026", "2025", "sandbox"], default="2026", help="limits")
+    parser.add_argument("--queue-seconds", type=float, default=5.0, help="sandbox seconds IN_QUEUE")
+    parser.add_argument("--processing-seconds", type=float, default=5.0, help="sandbox seconds IN_PROGRESS")
+    parser.add_argument("--static", action="store_true", help="Amazon's ten static cases and nothing else")
+    for name in ("client-id", "client-secret", "refresh-token"):
+        parser.add_argument(f"--{name}", default="", help="by default one is made")
+    parser.add_argument("--connection-file", type=Path, help="write the Airflow connection there, as JSON")
+    return parser
+
+
+def main() -> int:
+    """Serve; return the exit status."""
+    given = vars(arguments().parse_args())
+    try:
+        from airflow_provider_amzbiz.sandbox.server import Sandbox
+    except ImportError as error:
+        print(f"The sandbox needs the extra: pip install 'airflow-provider-amzbiz[sandbox]' ({error})")
+        return 1
+    connection_file = given.pop("connection_file")
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with Sandbox(**given) as sandbox:
+        if connection_file:
+            _write_privately(connection_file, sandbox.connection)
+        print(f"Amazon Business API sandbox at {sandbox.url}")
+        print(f"AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='{json.dumps(sandbox.connection)}'", flush=True)
+        stopped.wait()
+    return 0
+
+
+def _write_privately(path: Path, connection: dict[str, Any]) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(connection, file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Answers in the form of Amazon's gateway, and the errors it is known to give."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+# The answers on which the spec still promises the rate header.
+_WITH_RATE = frozenset({200, 202, 400, 404})
+
+
+@dataclass
+class Answer:
+    """An HTTP answer before it is sent."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """Ends the handling of a request with an error answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def good(body: Any, status: int = 200) -> Answer:
+    """Return JSON."""
+    return Answer(status, json.dumps(body, separators=(",", ":")).encode())
+
+
+def error(status: int, code: str, message: str | None, details: str | None = "") -> Answer:
+    """Return an ErrorList; ``details=None`` leaves the field out, as some recorded answers do."""
+    entry = {"code": code, "message": message}
+    if details is not None:
+        entry["details"] = details
+    return Answer(status, json.dumps({"errors": [entry]}, indent=2).encode())
+
+
+def invalid(message: str | None, details: str | None = "") -> Refused:
+    """Return a 400 InvalidInput to raise."""
+    return Refused(error(400, "InvalidInput", message, details))
+
+
+def denied(details: str, status: int = 403) -> Refused:
+    """Return the refusal of an access token to raise."""
+    return Refused(error(status, "Unauthorized", "Access to requested resource is denied.", details))
+
+
+def quota_exceeded() -> Answer:
+    """Return the 429 as recorded from the sibling Selling Partner API: no Retry-After, no rate header."""
+    answer = error(429, "QuotaExceeded", "You exceeded your quota for the requested resource.")
+    answer.headers["x-amzn-ErrorType"] = "TooManyRequestsException"
+    return answer
+
+
+def not_found() -> Refused:
+    """Return the 404 of an unknown report to raise."""
+    message = "One or more of the provided ReportRequestIds could not be found."
+    return Refused(error(404, "NotFound", message, None))
+
+
+def dress(answer: Answer, rate: str | None) -> Answer:
+    """Add the gateway's headers; ``rate`` only on the answers that carry it."""
+    trace = uuid.uuid4().hex
+    headers = {
+        "Content-Type": "application/json",
+        "x-amzn-RequestId": str(uuid.uuid4()),
+        "x-amz-rid": trace[:20].upper(),
+        "x-amz-apigw-id": trace[:16],
+        "X-Amzn-Trace-Id": f"Root=1-{trace[:8]}-{trace[8:32]}",
+        "Vary": "Content-Type,Accept-Encoding,User-Agent",
+        "Strict-Transport-Security": "max-age=47474747; includeSubDomains; preload",
+    }
+    if rate is not None and answer.status in _WITH_RATE:
+        headers["x-amzn-RateLimit-Limit"] = rate
+    answer.headers = {**headers, **answer.headers}
+    return answer

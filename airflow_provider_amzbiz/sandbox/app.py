@@ -1,0 +1,248 @@
+"""The sandbox's routes, and how faults and broken connections come about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from airflow_provider_amzbiz.sandbox import validation
+from airflow_provider_amzbiz.sandbox.answers import Answer, Refused, dress, quota_exceeded
+from airflow_provider_amzbiz.sandbox.control import control_router
+from airflow_provider_amzbiz.sandbox.faults import Fault
+from airflow_provider_amzbiz.sandbox.state import SandboxAccount
+from airflow_provider_amzbiz.sandbox.static import static_answer
+from airflow_provider_amzbiz.sandbox.storage import PREFIX, Download
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.sandbox.server import Sandbox
+
+REPORTS = "/reports/2021-09-30/reports"
+DOCUMENTS = "/reports/2021-09-30/documents"
+_CHUNK = 64 * 1024
+
+Operation = Callable[[SandboxAccount], Answer]
+
+
+class Protocol(H11Protocol):
+    """Lets the application reach the connection, so that it can break it as a network does."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        inner = self.app
+
+        async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["transport"] = self.transport
+            await inner(scope, receive, send)
+
+        self.app = with_transport  # type: ignore[assignment]
+
+
+class Silence(Response):
+    """Breaks the connection instead of answering."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer nothing."""
+        scope["transport"].abort()
+
+
+class FileResponse(Response):
+    """Sends a part of a file, with whatever the faults make of it."""
+
+    def __init__(self, download: Download, faults: list[Fault]) -> None:
+        super().__init__(status_code=download.status)
+        self._download = download
+        self._faults = {fault.kind: fault for fault in faults}
+        headers = dict(download.headers)
+        if "no_length" in self._faults:
+            del headers["Content-Length"]
+        if "content_encoding" in self._faults:
+            headers["Content-Encoding"] = "gzip"
+        self.raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, chunk after chunk."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        left = self._download.end - self._download.start
+        limit = min(left, self._limit())
+        with self._download.path.open("rb") as file:
+            file.seek(self._download.start)
+            sent = 0
+            while sent < limit:
+                chunk = await run_in_threadpool(file.read, min(self._chunk(), limit - sent))
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                sent += len(chunk)
+                await asyncio.sleep(self._pause(len(chunk)))
+        if "stall" in self._faults:
+            await asyncio.sleep(self._faults["stall"].seconds)
+        if limit < left:
+            # Closes after what is in the buffer has gone out, so that exactly these bytes arrive.
+            scope["transport"].close()
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _limit(self) -> int:
+        return min(
+            (self._faults[kind].bytes for kind in ("cut", "stall") if kind in self._faults),
+            default=self._download.end,
+        )
+
+    def _chunk(self) -> int:
+        slow = self._faults.get("slow")
+        return max(1, slow.bytes_per_second // 20) if slow else _CHUNK
+
+    def _pause(self, size: int) -> float:
+        slow = self._faults.get("slow")
+        return size / slow.bytes_per_second if slow else 0.0
+
+
+def make_app(sandbox: Sandbox) -> FastAPI:
+    """Return the application of a sandbox."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    operations = sandbox.operations
+    app.include_router(control_router(sandbox))
+
+    @app.post("/auth/o2/token")
+    @app.post("/auth/O2/token")
+    async def token(request: Request) -> Response:
+        body = await request.body()
+        kind = request.headers.get("content-type", "")
+        return await _with_faults(
+            sandbox, request, "token", lambda: sandbox.lwa.exchange(sandbox.accounts, body, kind)
+        )
+
+    @app.post(REPORTS)
+    async def create_report(request: Request) -> Response:
+        body = await request.body()
+        return await _operate(
+            sandbox, request, "createReport", lambda account: operations.create_report(account, body)
+        )
+
+    @app.get(REPORTS)
+    async def get_reports(request: Request) -> Response:
+        query = request.url.query
+        return await _operate(
+            sandbox, request, "getReports", lambda account: operations.get_reports(account, query)
+        )
+
+    @app.get(REPORTS + "/{report_id}")
+    async def get_report(request: Request, report_id: str) -> Response:
+        return await _operate(
+            sandbox, request, "getReport", lambda account: operations.get_report(account, report_id)
+        )
+
+    @app.delete(REPORTS + "/{report_id}")
+    async def cancel_report(request: Request, report_id: str) -> Response:
+        return await _operate(
+            sandbox, request, "cancelReport", lambda account: operations.cancel_report(account, report_id)
+        )
+
+    @app.get(DOCUMENTS + "/{document_id}")
+    async def get_report_document(request: Request, document_id: str) -> Response:
+        return await _operate(
+            sandbox,
+            request,
+            "getReportDocument",
+            lambda account: operations.get_report_document(account, document_id),
+        )
+
+    @app.api_route(PREFIX + "{name}", methods=["GET", "HEAD"])
+    async def document(request: Request) -> Response:
+        return await _download(sandbox, request)
+
+    return app
+
+
+async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Operation) -> Response:
+    """Let a caller in, take a permit, and carry the operation out."""
+    body = await request.body()
+    rate: list[str] = []
+
+    def carry_out() -> Answer:
+        headers = request.headers
+        account = sandbox.lwa.account_of(headers.get("x-amz-access-token"))
+        if sandbox.throttle and not account.buckets.take(name):
+            return dress(quota_exceeded(), None)
+        rate.append(account.buckets.header(name))
+        if sandbox.static:
+            return static_answer(request.method, request.url.path, request.url.query, body)
+        has_body = request.method == "POST"
+        validation.headers(headers.get("user-agent"), headers.get("content-type"), has_body=has_body)
+        return operation(account)
+
+    def dressed() -> Answer:
+        try:
+            answer = carry_out()
+        except Refused as refused:
+            answer = refused.answer
+        return dress(answer, rate[0] if rate else None)
+
+    return await _with_faults(sandbox, request, name, dressed)
+
+
+async def _with_faults(
+    sandbox: Sandbox, request: Request, name: str, carry_out: Callable[[], Answer]
+) -> Response:
+    call = sandbox.note(name, request, await request.body())
+    faults = {fault.kind: fault for fault in sandbox.take_faults(name)}
+    if "delay" in faults:
+        await asyncio.sleep(faults["delay"].seconds)
+    if "drop" in faults:
+        return Silence()
+    if "expire_token" in faults:
+        sandbox.lwa.expire_all()
+        answer = dress(sandbox.lwa.expired().answer, None)
+    elif fault := faults.get("status") or faults.get("redirect"):
+        answer = dress(fault.answer(), None)
+    else:
+        with sandbox.lock:
+            answer = carry_out()
+        if "lost" in faults:
+            return Silence()
+        if "lost_status" in faults:
+            answer = dress(faults["lost_status"].answer(), None)
+        elif "empty" in faults:
+            answer = Answer(200, b"", answer.headers)
+    call.status = answer.status
+    return _response(answer)
+
+
+async def _download(sandbox: Sandbox, request: Request) -> Response:
+    call = sandbox.note("document", request, b"")
+    faults = sandbox.take_faults("document")
+    kinds = {fault.kind: fault for fault in faults}
+    if "delay" in kinds:
+        await asyncio.sleep(kinds["delay"].seconds)
+    if "drop" in kinds:
+        return Silence()
+    if "change_etag" in kinds:
+        sandbox.storage.etag_generation += 1
+    answer: Answer | Download | None
+    if fault := kinds.get("status") or kinds.get("redirect"):
+        answer = fault.answer()
+    elif "expire_url" in kinds:
+        answer = sandbox.storage.expired()
+    else:
+        answer = sandbox.storage.check(request.url.path, request.url.query, request.headers)
+        if answer is None and request.method == "HEAD":
+            # The signature covers the method, and it was made for GET.
+            answer = Answer(403)
+        if answer is None:
+            honour = "no_range" not in kinds
+            answer = await run_in_threadpool(
+                sandbox.storage.open, request.url.path, request.headers, honour_range=honour
+            )
+    call.status = answer.status
+    if isinstance(answer, Answer):
+        return _response(answer)
+    return FileResponse(answer, faults)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, answer.headers)

@@ -1,0 +1,105 @@
+"""Faults on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from airflow_provider_amzbiz.sandbox.answers import Answer, error, quota_exceeded
+
+KINDS = frozenset(
+    {
+        "status", "empty", "lost", "lost_status", "drop", "delay", "expire_token", "redirect",
+        "cut", "stall", "slow", "expire_url", "no_range", "change_etag", "no_length", "content_encoding",
+    }
+)  # fmt: skip
+
+# The page that the gateway has been seen to answer with instead of JSON.
+HTML = "<html><head><title>503</title></head><body><h1>Website Temporarily Unavailable</h1></body></html>"
+_CODES = {
+    400: ("InvalidInput", "Invalid Input"),
+    401: ("Unauthorized", "Access to requested resource is denied."),
+    403: ("Unauthorized", "Access to requested resource is denied."),
+    404: ("NotFound", "One or more of the provided ReportRequestIds could not be found."),
+    500: ("InternalFailure", "We encountered an internal error. Please try again."),
+}
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong with the next calls of an operation.
+
+    ===================  =====================================================================================
+    ``status``           answers ``status`` with ``body`` and ``headers``; nothing is carried out
+    ``lost_status``      the same, but the operation is carried out
+    ``empty``            carries out the operation and answers 200 with an empty body
+    ``lost``             carries out the operation and closes the connection without an answer
+    ``drop``             closes the connection before anything is done
+    ``delay``            waits ``seconds`` (real ones) before answering as usual
+    ``expire_token``     answers that the access token has expired, which all are from then on
+    ``redirect``         answers 302 to ``location``
+    ``cut``              document: closes the connection after ``bytes`` of the body
+    ``stall``            document: sends ``bytes`` of the body and then nothing for ``seconds``
+    ``slow``             document: sends ``bytes_per_second``
+    ``expire_url``       document: answers that the URL has expired
+    ``no_range``         document: answers a Range request with 200 and everything
+    ``change_etag``      document: has another ETag from this request on
+    ``no_length``        document: chunked, without a Content-Length
+    ``content_encoding`` document: announces ``Content-Encoding: gzip``
+    ===================  =====================================================================================
+
+    :param operation: operation id, ``token``, ``document`` (the download), or ``*``.
+    :param kind: one of the above.
+    :param times: how many calls it hits; None for all.
+    :param after: how many matching calls it lets pass first.
+    :param body: ``json``, ``html``, ``empty``, ``null_message``, or the body itself.
+    """
+
+    operation: str
+    kind: str
+    times: int | None = 1
+    after: int = 0
+    status: int = 503
+    body: str = "json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    seconds: float = 0.0
+    bytes_per_second: int = 0
+    location: str = "https://example.com/"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}, but has to be one of {sorted(KINDS)}")
+
+    def take(self, operation: str) -> bool:
+        """Tell whether this call is hit, and count it."""
+        if self.operation not in ("*", operation) or self.times == 0:
+            return False
+        if self.after > 0:
+            self.after -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+    def answer(self) -> Answer:
+        """Return the answer of ``status``, ``lost_status`` and ``redirect``."""
+        if self.kind == "redirect":
+            return Answer(302, b"", {"Location": self.location})
+        if self.body == "json" and self.status == 429:
+            answer = quota_exceeded()
+        elif self.body in ("json", "null_message"):
+            code, message = _CODES.get(self.status, ("ServiceUnavailable", "Service is unavailable."))
+            answer = error(self.status, code, None if self.body == "null_message" else message)
+        elif self.body == "html":
+            answer = Answer(self.status, HTML.encode(), {"Content-Type": "text/html"})
+        else:
+            answer = Answer(self.status, b"" if self.body == "empty" else self.body.encode())
+        answer.headers.update(self.headers)
+        return answer
+
+
+def fault_from_json(text: bytes) -> Fault:
+    """Read a fault as the HTTP control takes it."""
+    return Fault(**json.loads(text))

@@ -1,0 +1,114 @@
+"""Login with Amazon: refresh tokens in, access tokens out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from airflow_provider_amzbiz.sandbox.answers import Answer, Refused, denied
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.sandbox.clock import Clock
+    from airflow_provider_amzbiz.sandbox.state import SandboxAccount
+
+
+class Lwa:
+    """The token endpoint and the tokens it gave.
+
+    :param token_seconds: life of an access token in sandbox seconds.
+    :param refusal_status: status of a refused token; the gateway says 403, the spec also 401.
+    """
+
+    def __init__(self, clock: Clock, token_seconds: float, refusal_status: int) -> None:
+        self._clock = clock
+        self._token_seconds = token_seconds
+        self._refusal_status = refusal_status
+        self._tokens: dict[str, tuple[SandboxAccount, float]] = {}
+
+    def exchange(self, accounts: list[SandboxAccount], body: bytes, content_type: str) -> Answer:
+        """Answer a token request."""
+        form = _form(body, content_type)
+        grant = form.get("grant_type")
+        if grant is None:
+            return _refusal(
+                400, "invalid_request", "The request is missing a required parameter : grant_type"
+            )
+        if grant != "refresh_token":
+            said = "The authorization grant type is not supported by the authorization server"
+            return _refusal(400, "unsupported_grant_type", said)
+        for name in ("refresh_token", "client_id", "client_secret"):
+            if not form.get(name):
+                said = f"The request is missing a required parameter : {name}"
+                return _refusal(400, "invalid_request", said)
+        clients = [account for account in accounts if account.client_id == form["client_id"]]
+        if not any(account.client_secret == form["client_secret"] for account in clients):
+            return _refusal(401, "invalid_client", "Client authentication failed")
+        for account in clients:
+            if account.refresh_token == form["refresh_token"] and not account.revoked:
+                return self._grant(account)
+        said = "The request has an invalid grant parameter : refresh_token. "
+        return _refusal(400, "invalid_grant", said + "User may have revoked or didn't grant the permission.")
+
+    def _grant(self, account: SandboxAccount) -> Answer:
+        token = f"Atza|{base64.b64encode(os.urandom(96)).decode()}"
+        self._tokens[token] = (account, self._clock.seconds() + self._token_seconds)
+        answer = {
+            "access_token": token,
+            "refresh_token": account.refresh_token,
+            "token_type": "bearer",
+            "expires_in": int(self._token_seconds),
+        }
+        return Answer(200, json.dumps(answer).encode(), _headers())
+
+    def account_of(self, token: str | None) -> SandboxAccount:
+        """Return whose token it is.
+
+        :raises Refused: there is none, it was never given, or its time is over.
+        """
+        if not token:
+            raise denied("Access token is missing in the request header.", self._refusal_status)
+        if token not in self._tokens:
+            raise denied(
+                "The access token you provided is revoked, malformed or invalid.", self._refusal_status
+            )
+        account, ends = self._tokens[token]
+        if self._clock.seconds() >= ends:
+            raise self.expired()
+        return account
+
+    def expired(self) -> Refused:
+        """Return the refusal of a token whose time is over, to raise."""
+        return denied("The access token you provided has expired.", self._refusal_status)
+
+    def expire_all(self) -> None:
+        """End all tokens given so far."""
+        self._tokens = {token: (account, 0.0) for token, (account, _) in self._tokens.items()}
+
+
+def _form(body: bytes, content_type: str) -> Mapping[str, str]:
+    if content_type.startswith("application/json"):
+        try:
+            parsed = json.loads(body)
+        except ValueError:
+            return {}
+        return parsed if isinstance(parsed, dict) else {}
+    return dict(parse_qsl(body.decode("utf-8", "replace")))
+
+
+def _refusal(status: int, code: str, said: str) -> Answer:
+    body = {"error_description": said, "error": code, "request_id": str(uuid.uuid4())}
+    return Answer(status, json.dumps(body).encode(), _headers())
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "Content-Type": "application/json;charset=UTF-8",
+        "Cache-Control": "no-cache, no-store, must-revalidate",
+        "Pragma": "no-cache",
+        "x-amzn-RequestId": str(uuid.uuid4()),
+    }

@@ -1,0 +1,307 @@
+"""The sandbox as an object: start it, script it, ask it what happened."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import uvicorn
+
+from airflow_provider_amzbiz.sandbox.app import Protocol, make_app
+from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.lwa import Lwa
+from airflow_provider_amzbiz.sandbox.operations import Operations
+from airflow_provider_amzbiz.sandbox.state import (
+    SandboxAccount,
+    SandboxReport,
+    Script,
+    new_report,
+    random_account,
+)
+from airflow_provider_amzbiz.sandbox.storage import Storage
+from airflow_provider_amzbiz.sandbox.throttle import PLANS, Buckets
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from airflow_provider_amzbiz.sandbox.documents import RawDocument
+    from airflow_provider_amzbiz.sandbox.faults import Fault
+
+# Seconds that open connections get when the server stops; a stalled one would keep it for ever.
+_STOP_SECONDS = 1
+
+
+@dataclass
+class Call:
+    """A request that arrived: ``operation`` is an operation id, ``token`` or ``document``.
+
+    :ivar headers: names in lower case; they include the access token.
+    :ivar status: of the answer, or None where there was none.
+    :ivar at: sandbox time.
+    """
+
+    operation: str
+    method: str
+    path: str
+    query: str
+    body: bytes
+    headers: dict[str, str]
+    at: datetime
+    status: int | None = None
+
+
+class Sandbox:
+    """The Amazon Business Reports API on 127.0.0.1, with Login with Amazon and a document store.
+
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+
+    :param port: port, or 0 for a free one.
+    :param time_scale: sandbox seconds per real second, for report times, limits, tokens and URLs alike.
+    :param throttle: whether calls beyond the limits are answered 429.
+    :param queue_seconds: sandbox seconds that a report is IN_QUEUE.
+    :param processing_seconds: sandbox seconds that it is IN_PROGRESS after that.
+    :param not_found_seconds: sandbox seconds for which getReport does not know a new report.
+    :param url_seconds: life of a document URL in sandbox seconds.
+    :param token_seconds: life of an access token in sandbox seconds.
+    :param plan: the limits: ``2026``, ``2025`` (before February 2026) or ``sandbox``.
+    :param static: answer as Amazon's static sandbox: its ten cases and nothing else.
+    :param reject_with_401: refuse tokens with 401, as the spec has it, instead of 403, as the gateway does.
+    :param credentials: ``client_id``, ``client_secret``, ``refresh_token`` instead of made ones.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        time_scale: float = 1.0,
+        throttle: bool = True,
+        queue_seconds: float = 5.0,
+        processing_seconds: float = 5.0,
+        not_found_seconds: float = 0.0,
+        url_seconds: float = 300,
+        token_seconds: float = 3600,
+        plan: str = "2026",
+        static: bool = False,
+        reject_with_401: bool = False,
+        **credentials: str,
+    ) -> None:
+        if plan not in PLANS:
+            raise ValueError(f"plan is {plan!r}, but has to be one of {sorted(PLANS)}")
+        if time_scale <= 0:
+            raise ValueError(f"time_scale is {time_scale!r}, but has to be above 0")
+        self.clock = Clock(time_scale)
+        self.throttle = throttle
+        self.static = static
+        # One request at a time changes what is remembered; scripts and questions come from other threads.
+        self.lock = threading.RLock()
+        self._plan = "sandbox" if static else plan
+        self._seconds = {"queue_seconds": queue_seconds, "processing_seconds": processing_seconds}
+        self._folder = tempfile.TemporaryDirectory(prefix="amzbiz-sandbox-")
+        self.storage = Storage(self.clock, Path(self._folder.name), url_seconds)
+        self.lwa = Lwa(self.clock, token_seconds, 401 if reject_with_401 else 403)
+        self.operations = Operations(
+            self.clock, self.storage, not_found_seconds=not_found_seconds, **self._seconds
+        )
+        self._account = random_account(self._buckets(), **credentials)
+        self.accounts = [self._account]
+        self._calls: list[Call] = []
+        self._faults: list[Fault] = []
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.storage.base_url = self.url
+        self.token_url = f"{self.url}/auth/o2/token"
+        config = uvicorn.Config(
+            make_app(self),
+            http=Protocol,
+            log_level="critical",
+            lifespan="off",
+            access_log=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run,
+            kwargs={"sockets": [self._socket]},
+            name="amazon-business-sandbox",
+            daemon=True,
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start serving; the port is open already, so that a first request only waits."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and remove the documents. Once stopped, it cannot be started again."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+        self._folder.cleanup()
+
+    @property
+    def client_id(self) -> str:
+        """LWA client id of the built-in account."""
+        return self._account.client_id
+
+    @property
+    def client_secret(self) -> str:
+        """LWA client secret of the built-in account."""
+        return self._account.client_secret
+
+    @property
+    def refresh_token(self) -> str:
+        """LWA refresh token of the built-in account."""
+        return self._account.refresh_token
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The built-in account as an Airflow connection in its JSON form."""
+        return {
+            "conn_type": "amazon_business",
+            "login": self.client_id,
+            "password": self.client_secret,
+            "host": self.url,
+            "extra": {
+                "refresh_token": self.refresh_token,
+                "token_url": self.token_url,
+                "marketplace_ids": "ATVPDKIKX0DER",
+            },
+        }
+
+    @property
+    def calls(self) -> list[Call]:
+        """All requests so far, in the order of their arrival."""
+        with self.lock:
+            return list(self._calls)
+
+    @property
+    def reports(self) -> dict[str, SandboxReport]:
+        """All reports by id, of all accounts, in the order of their creation."""
+        with self.lock:
+            return {key: value for account in self.accounts for key, value in account.reports.items()}
+
+    def count(self, operation: str, status: int | None = None) -> int:
+        """Return how many requests there were of an operation, or of those with an answer's status."""
+        return sum(
+            call.operation == operation and (status is None or call.status == status) for call in self.calls
+        )
+
+    def inject(self, fault: Fault) -> None:
+        """Make something go wrong; see :class:`.Fault`."""
+        with self.lock:
+            self._faults.append(fault)
+
+    def clear_faults(self) -> None:
+        """Take back all faults."""
+        with self.lock:
+            self._faults.clear()
+
+    def script(
+        self,
+        outcome: str = "DONE",
+        *,
+        document: RawDocument | None = None,
+        queue_seconds: float | None = None,
+        processing_seconds: float | None = None,
+        extra_fields: Mapping[str, Any] | None = None,
+        times: int = 1,
+    ) -> None:
+        """Decide how the next reports of the built-in account go.
+
+        :param outcome: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or any other text,
+            which is then the report's status for ever.
+        :param document: what it contains instead of its type's usual content.
+        :param queue_seconds: sandbox seconds IN_QUEUE; None for the usual.
+        :param processing_seconds: sandbox seconds IN_PROGRESS; None for the usual.
+        :param extra_fields: more fields of the Report object.
+        :param times: for how many reports.
+        """
+        script = Script(outcome, document, queue_seconds, processing_seconds, dict(extra_fields or {}), times)
+        with self.lock:
+            self._account.scripts.append(script)
+
+    def add_report(
+        self,
+        report_type: str = "SANDBOX_ORDER_LINES",
+        *,
+        marketplace_ids: list[str] | None = None,
+        report_options: dict[str, str] | None = None,
+        status: str = "DONE",
+        created: datetime | None = None,
+    ) -> str:
+        """Plant a report of the built-in account, as if somebody else had created it; return its id.
+
+        :param status: its status: IN_QUEUE and IN_PROGRESS are for ever.
+        :param created: its creation time, aware; by default now.
+        """
+        for_ever = 10.0**9
+        report = new_report(
+            self.clock,
+            report_type=report_type,
+            marketplace_ids=marketplace_ids or ["ATVPDKIKX0DER"],
+            report_options=report_options or {},
+            window=(None, None),
+            queue_seconds=for_ever if status == "IN_QUEUE" else 0.0,
+            processing_seconds=for_ever if status == "IN_PROGRESS" else 0.0,
+            script=None,
+        )
+        if status not in ("IN_QUEUE", "IN_PROGRESS"):
+            report.outcome = status
+        report.created_time = created or report.created_time
+        with self.lock:
+            self._account.add(report)
+        return report.report_id
+
+    def add_account(self, **credentials: str) -> SandboxAccount:
+        """Add an account with limits, tokens and reports of its own."""
+        account = random_account(self._buckets(), **credentials)
+        with self.lock:
+            self.accounts.append(account)
+        return account
+
+    def expire_tokens(self) -> None:
+        """End all access tokens given so far."""
+        with self.lock:
+            self.lwa.expire_all()
+
+    def revoke(self) -> None:
+        """Revoke the built-in account's grant: its refresh token is refused from now on."""
+        self._account.revoked = True
+
+    def note(self, operation: str, request: Request, body: bytes) -> Call:
+        """Remember a request."""
+        call = Call(
+            operation=operation,
+            method=request.method,
+            path=request.url.path,
+            query=request.url.query,
+            body=body,
+            headers=dict(request.headers),
+            at=self.clock.now(),
+        )
+        with self.lock:
+            self._calls.append(call)
+        return call
+
+    def take_faults(self, operation: str) -> list[Fault]:
+        """Return the faults that hit this call."""
+        with self.lock:
+            return [fault for fault in self._faults if fault.take(operation)]
+
+    def _buckets(self) -> Buckets:
+        return Buckets(self._plan, self.clock)

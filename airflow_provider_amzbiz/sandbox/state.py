@@ -1,0 +1,196 @@
+"""What the sandbox remembers: accounts, their tokens and reports."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.documents import RawDocument
+from airflow_provider_amzbiz.sandbox.throttle import Buckets
+
+# Beginning of an invoiceId that decides how its report ends; the longer ones come first.
+SCRIPTED_INVOICES: Mapping[str, str] = {
+    "NO-DATA": "CANCELLED",
+    "FATAL-DOC": "FATAL_WITH_DOCUMENT",
+    "FATAL": "FATAL",
+}
+_SLOW_FACTOR = 10
+
+
+@dataclass
+class Script:
+    """How the next reports go."""
+
+    outcome: str
+    document: RawDocument | None = None
+    queue_seconds: float | None = None
+    processing_seconds: float | None = None
+    extra_fields: Mapping[str, Any] = field(default_factory=dict)
+    times: int = 1
+
+
+@dataclass
+class SandboxReport:
+    """A report of the sandbox; its status follows from the clock.
+
+    :ivar outcome: how it ends: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or a status
+        that it has for ever.
+    """
+
+    clock: Clock
+    report_id: str
+    report_type: str
+    marketplace_ids: list[str]
+    report_options: dict[str, str]
+    data_start_time: datetime
+    data_end_time: datetime
+    created_time: datetime
+    starts: datetime
+    ends: datetime
+    outcome: str = "DONE"
+    document: RawDocument | None = None
+    document_id: str = ""
+    cancelled: bool = False
+    extra_fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """The processing status now."""
+        now = self.clock.now()
+        if self.cancelled:
+            return "CANCELLED"
+        if now < self.starts:
+            return "IN_QUEUE"
+        if now < self.ends:
+            return "IN_PROGRESS"
+        if self.outcome == "DONE_WITHOUT_DOCUMENT":
+            return "DONE"
+        return "FATAL" if self.outcome == "FATAL_WITH_DOCUMENT" else self.outcome
+
+    @property
+    def has_document(self) -> bool:
+        """Whether there is a document now."""
+        ended = not self.cancelled and self.clock.now() >= self.ends
+        return ended and self.outcome in ("DONE", "FATAL_WITH_DOCUMENT")
+
+    def to_api(self) -> dict[str, Any]:
+        """Return the Report object: without its options, and without fields that are not set."""
+        status = self.status
+        started, ended = status != "IN_QUEUE" and not self.cancelled, self.clock.now() >= self.ends
+        fields: dict[str, Any] = {
+            "reportType": self.report_type,
+            "processingStatus": status,
+            "marketplaceIds": self.marketplace_ids,
+            "reportId": self.report_id,
+            "dataStartTime": _wire(self.data_start_time),
+            "dataEndTime": _wire(self.data_end_time),
+            "createdTime": _wire(self.created_time),
+        }
+        if started:
+            fields["processingStartTime"] = _wire(self.starts)
+        if started and ended:
+            fields["processingEndTime"] = _wire(self.ends)
+        if self.has_document:
+            fields["reportDocumentId"] = self.document_id
+        return {**fields, **self.extra_fields}
+
+
+class SandboxAccount:
+    """An application with the consent of one customer."""
+
+    def __init__(self, client_id: str, client_secret: str, refresh_token: str, buckets: Buckets) -> None:
+        self.client_id = client_id
+        self.client_secret = client_secret
+        self.refresh_token = refresh_token
+        self.buckets = buckets
+        self.revoked = False
+        self.reports: dict[str, SandboxReport] = {}
+        self.pages: dict[str, tuple[list[str], int]] = {}
+        self.scripts: list[Script] = []
+
+    def add(self, report: SandboxReport) -> None:
+        """Remember a report."""
+        self.reports[report.report_id] = report
+
+    def next_script(self) -> Script | None:
+        """Take the script of the next report, if there is one."""
+        if not self.scripts:
+            return None
+        script = self.scripts[0]
+        script.times -= 1
+        if script.times <= 0:
+            self.scripts.pop(0)
+        return script
+
+    def keep_page(self, report_ids: list[str], page_size: int) -> str:
+        """Return a token for the reports that are left; it has all the signs that need encoding."""
+        token = base64.b64encode(b"\xfb\xff\xbf" + os.urandom(31)).decode()
+        self.pages[token] = (report_ids, page_size)
+        return token
+
+
+def random_account(buckets: Buckets, **given: str) -> SandboxAccount:
+    """Return an account with credentials of Amazon's form, where none are given."""
+    return SandboxAccount(
+        given.get("client_id") or f"amzn1.application-oa2-client.{uuid.uuid4().hex}",
+        given.get("client_secret") or f"amzn1.oa2-cs.v1.{secrets.token_hex(32)}",
+        given.get("refresh_token") or f"Atzr|{base64.b64encode(os.urandom(64)).decode()}",
+        buckets,
+    )
+
+
+def new_report(
+    clock: Clock,
+    *,
+    report_type: str,
+    marketplace_ids: list[str],
+    report_options: dict[str, str],
+    window: tuple[datetime | None, datetime | None],
+    queue_seconds: float,
+    processing_seconds: float,
+    script: Script | None,
+) -> SandboxReport:
+    """Make a report as createReport does, by script where there is one and by its invoice id otherwise."""
+    now = clock.now()
+    invoice = report_options.get("invoiceId", "")
+    outcome = next((end for start, end in SCRIPTED_INVOICES.items() if invoice.startswith(start)), "DONE")
+    factor = _SLOW_FACTOR if invoice.startswith("SLOW") else 1
+    queue, processing = queue_seconds * factor, processing_seconds * factor
+    if script:
+        outcome = script.outcome
+        queue = queue if script.queue_seconds is None else script.queue_seconds
+        processing = processing if script.processing_seconds is None else script.processing_seconds
+    starts = now + timedelta(seconds=queue)
+    return SandboxReport(
+        clock=clock,
+        report_id=str(secrets.randbelow(9 * 10**10) + 10**10),
+        report_type=report_type,
+        marketplace_ids=marketplace_ids,
+        report_options=report_options,
+        data_start_time=window[0] or now,
+        data_end_time=window[1] or now,
+        created_time=now,
+        starts=starts,
+        ends=starts + timedelta(seconds=processing),
+        outcome=outcome,
+        document=script.document if script else None,
+        document_id=new_document_id(),
+        extra_fields=script.extra_fields if script else {},
+    )
+
+
+def new_document_id() -> str:
+    """Return an id in the form of the sibling Selling Partner API."""
+    mark = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") for _ in range(13))
+    return f"amzn1.spdoc.1.4.na.{uuid.uuid4()}.T{mark}.{secrets.randbelow(9000) + 1000}"
+
+
+def _wire(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")

@@ -1,0 +1,38 @@
+"""Amazon's own static sandbox: ten requests, each with its answer, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from airflow_provider_amzbiz.sandbox.answers import Answer, error
+
+_CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("static_cases.json").read_text())
+
+
+def static_answer(method: str, path: str, query: str, body: bytes) -> Answer:
+    """Return the answer of the case that matches in every parameter, or the refusal of all others."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    try:
+        request = json.loads(body) if body else None
+    except ValueError:
+        request = None
+    for case in _CASES:
+        fits = case["path"] == path or (
+            case["path"].endswith("*")
+            and path.startswith(case["path"][:-1])
+            and "/" not in path[len(case["path"]) - 1 :]
+        )
+        if case["method"] == method and fits and sorted(case["query"].items()) == sorted(pairs):
+            if case["request"] == request:
+                return _answer(case)
+    return error(400, "InvalidInput", "Could not match input arguments")
+
+
+def _answer(case: dict[str, Any]) -> Answer:
+    if case["answer"] is None:
+        return Answer(case["status"])
+    # Compact, with a line end: the form recorded from the sibling Selling Partner API's sandbox.
+    return Answer(case["status"], json.dumps(case["answer"], separators=(",", ":")).encode() + b"\n")

