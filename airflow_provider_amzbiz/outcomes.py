@@ -88,4 +88,3 @@ def _reason(report: Report, hook: AmazonBusinessHook) -> str:
     except AmazonBusinessError as error:
         return f"Its document {document_id} may tell why, but could not be read: {error}"
     return f"Its document says: {text}"
-

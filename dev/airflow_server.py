@@ -16,9 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 START_SECONDS = 180
-STOP_SECONDS = 15
+STOP_SECONDS = 5
 
 
 class AirflowServer:
@@ -36,16 +38,21 @@ class AirflowServer:
         self.log = home / "standalone.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
+        # SQLite answers "database is locked" now and then while everything starts at once.
+        again = Retry(total=5, backoff_factor=0.5, status_forcelist=[500], allowed_methods=None)
+        self._session.mount("http://", HTTPAdapter(max_retries=again))
 
     def __enter__(self) -> Self:
-        airflow = Path(sys.executable).parent / "airflow"
+        programs = Path(sys.executable).parent
+        # Standalone starts its parts by the bare name "airflow".
+        path = f"{programs}{os.pathsep}{self.environment.get('PATH', '')}"
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             # A session of its own, so that all its processes can be stopped together, and Ctrl-C here
             # reaches only this program.
             self._process = subprocess.Popen(
-                [str(airflow), "standalone"],
-                env=self.environment,
+                [str(programs / "airflow"), "standalone"],
+                env={**self.environment, "PATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -81,33 +88,36 @@ class AirflowServer:
 
     def get(self, path: str) -> Any:
         """Return the JSON that Airflow's REST API answers below ``/api/v2``."""
-        answer = self._session.get(f"{self.url}/api/v2{path}", timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Send JSON to Airflow's REST API and return the answer's."""
-        answer = self._session.post(f"{self.url}/api/v2{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        return self._request("GET", path)
 
     def add_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
         """Store a connection in the metadata database, as the form of the UI does."""
         fields = {name: value for name, value in connection.items() if name != "extra"}
         body = {"connection_id": conn_id, **fields, "extra": json.dumps(connection.get("extra", {}))}
-        self.post("/connections", body)
+        self._request("POST", "/connections", body)
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a run of a DAG and return its run id."""
+    def start(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Unpause a DAG and return the id of its run: the one its schedule makes, or else a triggered one."""
         deadline = time.monotonic() + START_SECONDS
         while self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).status_code == 404:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{dag_id} was not loaded: {self.get('/importErrors')}")
             time.sleep(0.5)
-        now = datetime.now(timezone.utc).isoformat()
-        run = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})})
-        run_id: str = run["dag_run_id"]
+        dag = self._request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        if dag["timetable_summary"] in (None, "None"):
+            now = datetime.now(timezone.utc).isoformat()
+            self._request("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})})
+        while not (runs := self.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id} did not start")
+            time.sleep(0.5)
+        run_id: str = runs[0]["dag_run_id"]
         return run_id
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        answer = self._session.request(method, f"{self.url}/api/v2{path}", json=body, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
 
     def _token(self) -> str:
         answer = requests.get(f"{self.url}/auth/token", timeout=30)
@@ -140,7 +150,7 @@ def airflow_settings(home: Path, dags: Path, url: str = "http://127.0.0.1:8080")
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         # Each worker is forked ahead; 32 of them would fill a small machine.
         "AIRFLOW__CORE__PARALLELISM": "4",

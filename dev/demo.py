@@ -59,7 +59,7 @@ def run(folder: Path) -> Demo:
             airflow.add_connection("amazon_business_default", sandbox.connection)
             airflow.add_connection("aws_default", s3.airflow_connection)
             for dag_id in ("example_report_to_s3", "example_invoices_to_s3"):
-                run_id = airflow.trigger(dag_id)
+                run_id = airflow.start(dag_id)
                 clock.say(f"{dag_id}: started")
                 demo.states |= _follow(airflow, dag_id, run_id, clock)
                 demo.objects += _written(airflow, dag_id, run_id)
@@ -95,7 +95,7 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
             name, state = _name(task), task["state"]
             if state not in (None, "None", "scheduled", "queued") and seen.get(name) != state:
                 seen[name] = state
-                took = f" ({task['duration']:.1f} s on a worker)" if state in _ENDED and task["duration"] else ""
+                took = f" ({task['duration']:.1f} s)" if state in _ENDED and task["duration"] else ""
                 clock.say(f"{dag_id}: {name} is {state}{took}")
         if run_state in ("success", "failed"):
             return {f"{dag_id}.{name}": state for name, state in seen.items()}

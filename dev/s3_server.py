@@ -60,6 +60,7 @@ class S3Server:
         self.endpoint_url = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
+        self._socket_files: list[Path] = []
 
     def __enter__(self) -> S3Server:
         try:
@@ -116,6 +117,11 @@ class S3Server:
         config = folder / "s3.json"
         config.write_text(json.dumps({"identities": [administrator]}))
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        # It has no option for where these go, and leaves them behind when it is killed.
+        self._socket_files = [
+            Path(f"/tmp/seaweedfs-{part}-grpc-{ports[f'{part}.port.grpc']}.sock")  # noqa: S108
+            for part in ("master", "volume", "filer", "s3")
+        ]
         self.endpoint_url = f"http://127.0.0.1:{ports['s3.port']}"
         options = {
             "ip": "127.0.0.1",
@@ -125,7 +131,8 @@ class S3Server:
             # Without an election, which takes a second.
             "master.peers": "none",
             "master.volumeSizeLimitMB": 1024,
-            "volume.max": 100,
+            # Each bucket takes some, so this is what bounds the number of buckets; unused ones cost nothing.
+            "volume.max": 10_000,
             "filer.localSocket": folder / "filer.sock",
             "s3.localSocket": folder / "s3.sock",
             "s3.config": config,
@@ -138,9 +145,7 @@ class S3Server:
         command = [_weed(), f"-logdir={folder}", "server", "-filer", "-s3"]
         command += [f"-{name}={value}" for name, value in options.items()]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def _wait_until_it_answers(self) -> None:
         client = self.client(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
@@ -158,21 +163,21 @@ class S3Server:
             except (BotoCoreError, ClientError) as error:
                 if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                     log = self._log.read_text(errors="replace")[-5000:]
-                    raise RuntimeError(
-                        f"SeaweedFS does not answer ({error}). Its log ends:\n{log}"
-                    ) from error
+                    raise RuntimeError(f"SeaweedFS does not answer ({error}). Its log ends:\n{log}") from error
             time.sleep(0.05)
 
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             _end(process)
+        for socket_file in self._socket_files:
+            socket_file.unlink(missing_ok=True)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def _log(self) -> Path:
-        assert self._folder is not None
+        assert self._folder is not None  # noqa: S101 - set when the process starts
         return self._folder / "weed.log"
 
 

@@ -31,9 +31,7 @@ def texts(name: str, value: str | Iterable[str] | None, *, most: int) -> list[st
     parts = value.split(",") if isinstance(value, str) else list(value or ())
     cleaned = [required_text(f"{name}[{index}]", part) for index, part in enumerate(parts) if part != ""]
     if not 1 <= len(cleaned) <= most:
-        raise InvalidParameterError(
-            f"{name} has {len(cleaned)} values {cleaned!r}, but has to have 1 to {most}"
-        )
+        raise InvalidParameterError(f"{name} has {len(cleaned)} values {cleaned!r}, but has to have 1 to {most}")
     return cleaned
 
 

@@ -110,9 +110,7 @@ class ReportsClient:
         """
         if next_token:
             if report_types or processing_statuses or marketplace_ids or created_since or created_until:
-                raise InvalidParameterError(
-                    "next_token is given together with filters, but has to be given alone"
-                )
+                raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
             return self._pages(_query({"nextToken": parameters.required_text("next_token", next_token)}))
         since, until = parameters.window(
             ("created_since", created_since), ("created_until", created_until), past=False
@@ -135,9 +133,7 @@ class ReportsClient:
         while query:
             answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
             if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
-                raise UnavailableError(
-                    "getReports was answered without a list of reports", operation="getReports"
-                )
+                raise UnavailableError("getReports was answered without a list of reports", operation="getReports")
             yield from map(Report.from_api, answer["reports"])
             next_token = answer.get("nextToken")
             following = _query({"nextToken": next_token}) if next_token else ""

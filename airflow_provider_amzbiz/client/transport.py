@@ -97,9 +97,7 @@ class Transport:
             self._announced = token
         return token
 
-    def _call_once(
-        self, operation: str, method: str, path: str, body: dict[str, Any] | None, empty: bool
-    ) -> Any:
+    def _call_once(self, operation: str, method: str, path: str, body: dict[str, Any] | None, empty: bool) -> Any:
         token = self.token()
         answer = self._send(operation, method, path, body, token)
         if rejected_token(answer.status_code, answer.content):

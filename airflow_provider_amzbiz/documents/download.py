@@ -26,6 +26,16 @@ LONGEST_WAIT = 30.0
 _SKIP_CHUNK = 256 * 1024
 
 
+class Log(Protocol):
+    """What is told about progress: a logger of the standard library or of structlog."""
+
+    def info(self, message: str, /, *arguments: Any) -> Any:
+        """Tell what a user would ask about."""
+
+    def warning(self, message: str, /, *arguments: Any) -> Any:
+        """Tell what a user should look at."""
+
+
 class DocumentSource(Protocol):
     """Where a document lies at the moment."""
 
@@ -61,7 +71,7 @@ class DocumentStream(io.RawIOBase):
         fetch: Fetch,
         *,
         allow_http: bool,
-        log: logging.Logger,
+        log: Log,
         timeout: tuple[float, float] = TIMEOUT,
     ) -> None:
         super().__init__()
@@ -122,8 +132,8 @@ class DocumentStream(io.RawIOBase):
         if self.position:
             if self._etag is None:
                 raise DocumentChangedError(
-                    f"The download broke after {self.position} bytes, and its host gave no strong ETag by which to "
-                    "go on safely"
+                    f"The download broke after {self.position} bytes, and its host gave no strong ETag by which "
+                    "to go on safely"
                 )
             headers |= {"Range": f"bytes={self.position}-", "If-Match": self._etag}
         try:
@@ -207,9 +217,7 @@ class DocumentStream(io.RawIOBase):
         self._failures += 1
         where = f"after {self.position} bytes of {'?' if self.length is None else self.length}"
         if self._failures >= ATTEMPTS:
-            raise DocumentDownloadError(
-                f"The download broke {self._failures} times in a row {where}; last: {how}"
-            )
+            raise DocumentDownloadError(f"The download broke {self._failures} times in a row {where}; last: {how}")
         wait = random.uniform(0, min(LONGEST_WAIT, 0.25 * 2**self._failures))  # noqa: S311
         self._log.info("The download broke %s (%s); going on in %.1f s", where, how, wait)
         time.sleep(wait)
@@ -220,9 +228,7 @@ class DocumentStream(io.RawIOBase):
         host = parts.hostname or ""
         local = self._allow_http and parts.scheme == "http" and is_loopback(host)
         if parts.scheme != "https" and not local:
-            raise DocumentDownloadError(
-                f"The document's URL is {parts.scheme}://{host}/..., but has to be https"
-            )
+            raise DocumentDownloadError(f"The document's URL is {parts.scheme}://{host}/..., but has to be https")
         self._url = source.url
         self.compression_algorithm = source.compression_algorithm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mimetypes
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch
+from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import DocumentChangedError, UnsupportedDocumentError
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
@@ -49,7 +48,7 @@ class Target:
     sha256: bool
     content_type: str | None
     extra_args: Mapping[str, Any]
-    log: logging.Logger
+    log: Log
 
     def write(self, content: Readable, key: str, content_type: str, raw_length: int | None) -> StoredObject:
         """Write one object, and say how it went."""
@@ -84,7 +83,7 @@ def copy_to_s3(
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
-    log: logging.Logger,
+    log: Log,
 ) -> list[StoredObject]:
     """Copy a document to S3, and return what was stored.
 
@@ -167,7 +166,7 @@ def _sniffed(head: bytes) -> str | None:
 class _Progress:
     """Passes raw bytes on, and says now and then how many."""
 
-    def __init__(self, stream: DocumentStream, log: logging.Logger) -> None:
+    def __init__(self, stream: DocumentStream, log: Log) -> None:
         self._stream = stream
         self._log = log
         self._next = time.monotonic() + _PROGRESS_SECONDS

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Any, Protocol
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 from isal import isal_zlib
 
+from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
     DocumentTooLargeError,
@@ -68,9 +69,9 @@ class Gunzipped(io.RawIOBase):
         the last member.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
-        self._reader = isal_zlib._GzipReader(stream, CHUNK)
+        self._reader: Any = isal_zlib._GzipReader(stream, CHUNK)
 
     def readable(self) -> bool:
         """Return True."""
@@ -83,7 +84,7 @@ class Gunzipped(io.RawIOBase):
         except EOFError:
             raise TruncatedDocumentError("The document's gzip ends before its end marker") from None
         # BadGzipFile is an OSError; the stream below raises none of those.
-        except (OSError, isal_zlib.error) as error:
+        except (OSError, zlib.error) as error:
             raise CorruptDocumentError(f"The document's gzip is damaged: {error}") from error
         return count
 
@@ -111,9 +112,7 @@ class Limited(io.RawIOBase):
         count = self._stream.readinto(buffer) or 0
         self.count += count
         if self.count > self._max_bytes:
-            raise DocumentTooLargeError(
-                f"The decoded document has more than max_bytes={self._max_bytes} bytes"
-            )
+            raise DocumentTooLargeError(f"The decoded document has more than max_bytes={self._max_bytes} bytes")
         if self.count > _RATIO_FROM and self.count > _RATIO * self._raw_bytes():
             raise DocumentTooLargeError(
                 f"{self._raw_bytes()} bytes grew to more than {self.count}: more than {_RATIO} times, as only a "
@@ -122,7 +121,7 @@ class Limited(io.RawIOBase):
         return count
 
 
-def gunzip(stream: Readable, announced: str | None, log: logging.Logger) -> Readable:
+def gunzip(stream: Readable, announced: str | None, log: Log) -> Readable:
     """Undo gzip where there is one; say so where that is not what was announced.
 
     :param announced: the API's ``compressionAlgorithm``.
@@ -132,7 +131,7 @@ def gunzip(stream: Readable, announced: str | None, log: logging.Logger) -> Read
     if prefixed.head == GZIP_MAGIC:
         if announced is None:
             log.info("The document is compressed with gzip, though the API did not say so")
-        return Gunzipped(io.BufferedReader(prefixed, CHUNK))
+        return Gunzipped(cast("BinaryIO", prefixed))
     if announced and not prefixed.head:
         raise TruncatedDocumentError(f"The document was announced as {announced}, but is empty")
     if announced:
@@ -166,17 +165,17 @@ class Archive:
             if not self._entries:
                 raise UnsupportedDocumentError("The document is a ZIP without any file in it")
             self._check(max_bytes, raw_bytes)
-        except (zipfile.BadZipFile, isal_zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise CorruptDocumentError(f"The document's ZIP is damaged: {error}") from error
         except (NotImplementedError, RuntimeError) as error:
             # What zipfile raises for an unknown compression, and for an entry that needs a password.
             raise UnsupportedDocumentError(f"The document's ZIP cannot be opened: {error}") from error
 
-    def files(self) -> Iterator[tuple[str, IO[bytes]]]:
+    def files(self) -> Iterator[tuple[str, Readable]]:
         """Yield each file's safe name and content."""
         for entry in self._entries:
             with self._zip.open(entry) as content:
-                yield safe_name(entry.filename), content
+                yield safe_name(entry.filename), cast("Readable", content)
 
     @property
     def names(self) -> list[str]:
@@ -188,7 +187,7 @@ class Archive:
         buffer = bytearray(CHUNK)
         for entry in self._entries:
             with self._zip.open(entry) as content:
-                limited = Limited(content, left, lambda: raw_bytes)
+                limited = Limited(cast("Readable", content), left, lambda: raw_bytes)
                 while limited.readinto(buffer):
                     pass
             left -= limited.count

@@ -86,7 +86,7 @@ def store(
     }
     try:
         with upload:
-            writer = smart_open.open(
+            writer: Any = smart_open.open(
                 f"s3://{bucket}/{key}", "wb", compression="disable", transport_params=transport
             )
             try:
@@ -149,7 +149,7 @@ class _Upload:
         condition: Mapping[str, Any],
     ) -> None:
         self._s3 = s3
-        self._target = {"Bucket": bucket, "Key": key}
+        self._target: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._digest = digest
         self._arguments = arguments
         self._condition = condition

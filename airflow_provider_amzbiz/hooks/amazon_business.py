@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,7 @@ class AmazonBusinessHook(BaseHook):
     conn_type = "amazon_business"
     hook_name = "Amazon Business"
 
-    def __init__(
-        self, amazon_business_conn_id: str = default_conn_name, *, retry_for: float = 120.0
-    ) -> None:
+    def __init__(self, amazon_business_conn_id: str = default_conn_name, *, retry_for: float = 120.0) -> None:
         super().__init__()
         self.amazon_business_conn_id = amazon_business_conn_id
         self.retry_for = retry_for
@@ -176,11 +175,9 @@ class AmazonBusinessHook(BaseHook):
             with translated_errors():
                 client = self.client
                 client.token()
-                try:
+                # "No such report" is the answer to somebody who may ask; without the role it is a 403.
+                with suppress(NotFoundError, RequestRejectedError):
                     client.get_report(_NO_REPORT)
-                except (NotFoundError, RequestRejectedError):
-                    # "No such report" is the answer to somebody who may ask; no role would be a 403.
-                    pass
         except AmazonBusinessError as error:
             return False, str(error)
         return True, (
@@ -252,13 +249,10 @@ def account_from_connection(connection: Connection) -> Account:
         extra = None
     if not isinstance(extra, dict):
         raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
-    region = extra.get("region") or "na"
-    if region not in REGION_ENDPOINTS:
-        raise InvalidParameterError(
-            f"Connection {connection.conn_id!r}: region is {region!r}, but has to be one of "
-            f"{sorted(REGION_ENDPOINTS)}"
-        )
     try:
+        region = _text(extra, "region") or "na"
+        if region not in REGION_ENDPOINTS:
+            raise InvalidParameterError(f"region is {region!r}, but has to be one of {sorted(REGION_ENDPOINTS)}")
         return Account(
             client_id=connection.login or "",
             client_secret=connection.password or "",
@@ -311,4 +305,3 @@ def _rate_limits(value: Any) -> dict[str, Limit]:
 def _translated(reports: Iterator[Report]) -> Iterator[Report]:
     with translated_errors():
         yield from reports
-

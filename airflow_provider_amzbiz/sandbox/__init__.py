@@ -1,7 +1,7 @@
 """The Amazon Business Reports API on your machine, for demos and tests. Needs the extra ``sandbox``.
 
-``python -m airflow_provider_amzbiz.sandbox`` starts it; :class:`Sandbox` is the same as an object, and the pytest
-fixture ``amazon_business_sandbox`` gives one to a test.
+``python -m airflow_provider_amzbiz.sandbox`` starts it; :class:`Sandbox` is the same as an object, and the
+pytest fixture ``amazon_business_sandbox`` gives one to a test.
 
 How a report ends can be chosen by the beginning of its ``invoiceId``, without any scripting:
 
@@ -13,13 +13,27 @@ How a report ends can be chosen by the beginning of its ``invoiceId``, without a
 ``MULTI``     DONE, with a ZIP of three PDFs
 ============  ======================================================
 
-The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, by the options ``rows`` or ``bytes``.
+The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, by the options ``rows`` or
+``bytes``.
 """
 
 from __future__ import annotations
 
-from airflow_provider_amzbiz.sandbox.documents import RawDocument
-from airflow_provider_amzbiz.sandbox.faults import Fault
-from airflow_provider_amzbiz.sandbox.server import Sandbox
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.sandbox.documents import RawDocument
+    from airflow_provider_amzbiz.sandbox.faults import Fault
+    from airflow_provider_amzbiz.sandbox.server import Sandbox
 
 __all__ = ["Fault", "RawDocument", "Sandbox"]
+
+_HOMES = {"Fault": "faults", "RawDocument": "documents", "Sandbox": "server"}
+
+
+def __getattr__(name: str) -> Any:
+    # pytest imports this package for its plugin in every test run, so the web server has to wait.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 _EPILOG = """\
-How a report ends can be chosen by the beginning of its invoiceId: NO-DATA (CANCELLED), FATAL, FATAL-DOC (FATAL
-with a document), SLOW (ten times the usual time), MULTI (three PDFs in the ZIP). The report type
-SANDBOX_ORDER_LINES is a TSV of any size, by the options rows or bytes. GET /sandbox/calls and /sandbox/reports
-show what happened; POST to /sandbox/faults, /sandbox/script, /sandbox/clock and /sandbox/expire-tokens makes
-things happen.
+How a report ends can be chosen by the beginning of its invoiceId: NO-DATA (CANCELLED), FATAL, FATAL-DOC
+(FATAL with a document), SLOW (ten times the usual time), MULTI (three PDFs in the ZIP). The report type
+SANDBOX_ORDER_LINES is a TSV of any size, by the options rows or bytes. GET /sandbox/calls and
+/sandbox/reports show what happened; POST to /sandbox/faults, /sandbox/script, /sandbox/clock and
+/sandbox/expire-tokens makes things happen.
 """
 
 

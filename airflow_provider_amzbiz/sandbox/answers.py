@@ -20,7 +20,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """Ends the handling of a request with an error answer."""
 
     def __init__(self, answer: Answer) -> None:

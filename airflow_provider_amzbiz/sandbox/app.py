@@ -41,13 +41,13 @@ class Protocol(H11Protocol):
             scope["transport"] = self.transport
             await inner(scope, receive, send)
 
-        self.app = with_transport  # type: ignore[assignment]
+        self.app = with_transport
 
 
 class Silence(Response):
     """Breaks the connection instead of answering."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Answer nothing."""
         scope["transport"].abort()
 
@@ -66,7 +66,7 @@ class FileResponse(Response):
             headers["Content-Encoding"] = "gzip"
         self.raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the file, chunk after chunk."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         left = self._download.end - self._download.start
@@ -186,9 +186,7 @@ async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Ope
     return await _with_faults(sandbox, request, name, dressed)
 
 
-async def _with_faults(
-    sandbox: Sandbox, request: Request, name: str, carry_out: Callable[[], Answer]
-) -> Response:
+async def _with_faults(sandbox: Sandbox, request: Request, name: str, carry_out: Callable[[], Answer]) -> Response:
     call = sandbox.note(name, request, await request.body())
     faults = {fault.kind: fault for fault in sandbox.take_faults(name)}
     if "delay" in faults:

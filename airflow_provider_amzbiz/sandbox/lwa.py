@@ -35,9 +35,7 @@ class Lwa:
         form = _form(body, content_type)
         grant = form.get("grant_type")
         if grant is None:
-            return _refusal(
-                400, "invalid_request", "The request is missing a required parameter : grant_type"
-            )
+            return _refusal(400, "invalid_request", "The request is missing a required parameter : grant_type")
         if grant != "refresh_token":
             said = "The authorization grant type is not supported by the authorization server"
             return _refusal(400, "unsupported_grant_type", said)
@@ -73,9 +71,7 @@ class Lwa:
         if not token:
             raise denied("Access token is missing in the request header.", self._refusal_status)
         if token not in self._tokens:
-            raise denied(
-                "The access token you provided is revoked, malformed or invalid.", self._refusal_status
-            )
+            raise denied("The access token you provided is revoked, malformed or invalid.", self._refusal_status)
         account, ends = self._tokens[token]
         if self._clock.seconds() >= ends:
             raise self.expired()

@@ -107,9 +107,6 @@ class Operations:
         return (
             report.report_type in asked["reportTypes"]
             and (not asked["processingStatuses"] or report.status in asked["processingStatuses"])
-            and (
-                not asked["marketplaceIds"]
-                or bool(set(asked["marketplaceIds"]) & set(report.marketplace_ids))
-            )
+            and (not asked["marketplaceIds"] or bool(set(asked["marketplaceIds"]) & set(report.marketplace_ids)))
             and since <= report.created_time <= until
         )

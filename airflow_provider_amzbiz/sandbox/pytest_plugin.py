@@ -22,13 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def amazon_business_sandbox(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Sandbox]:
+def amazon_business_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A running :class:`.Sandbox`, which is also the connection ``amazon_business_default``.
 
-    Reports are done at once, unless ``@pytest.mark.amazon_business_sandbox(processing_seconds=60)`` or another
-    setting of :class:`.Sandbox` says otherwise.
+    Reports are done at once, unless ``@pytest.mark.amazon_business_sandbox(processing_seconds=60)`` or
+    another setting of :class:`.Sandbox` says otherwise.
     """
     # Only here, so that a test run that does not use the fixture does not load a web server.
     from airflow_provider_amzbiz.sandbox import Sandbox

@@ -40,8 +40,8 @@ class Script:
 class SandboxReport:
     """A report of the sandbox; its status follows from the clock.
 
-    :ivar outcome: how it ends: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or a status
-        that it has for ever.
+    :ivar outcome: how it ends: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or a
+        status that it has for ever.
     """
 
     clock: Clock

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.sandbox.clock import Clock
 
-# Operation to requests per second and burst. Amazon raised the rates in February 2026; getReport's are those of
-# the sibling Selling Partner API, because Amazon Business publishes none.
+# Operation to requests per second and burst. Amazon raised the rates in February 2026; getReport's are those
+# of the sibling Selling Partner API, because Amazon Business publishes none.
 PLANS: Mapping[str, Mapping[str, tuple[float, int]]] = {
     "2026": {
         "createReport": (0.1, 15),

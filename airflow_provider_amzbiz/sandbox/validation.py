@@ -58,9 +58,7 @@ def list_query(query: str) -> dict[str, Any]:
     for each in types:
         if each not in REPORT_TYPES:
             raise invalid(f"Invalid Report Type {each}")
-    statuses = (
-        _texts(given, "processingStatuses", most=len(STATUSES)) if "processingStatuses" in given else []
-    )
+    statuses = _texts(given, "processingStatuses", most=len(STATUSES)) if "processingStatuses" in given else []
     if not STATUSES.issuperset(statuses):
         raise invalid(_CONSTRAINT, "processingStatuses;")
     return {

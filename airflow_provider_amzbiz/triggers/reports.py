@@ -73,7 +73,10 @@ class ReportWatch:
         if status != self.status:
             known = status in ProcessingStatus.__members__
             log.info(
-                "Report %s is %s%s", self._report_id, status, "" if known else ", a status unknown here: waiting on"
+                "Report %s is %s%s",
+                self._report_id,
+                status,
+                "" if known else ", a status unknown here: waiting on",
             )
         self.status = status
 
@@ -102,7 +105,7 @@ class ReportStatusTrigger(BaseTrigger):
         deadline: float,
         young_until: float,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.report_id = report_id
         self.amazon_business_conn_id = amazon_business_conn_id
         self.poke_interval = poke_interval
@@ -133,7 +136,7 @@ class ReportStatusTrigger(BaseTrigger):
             # The client and the connection lookup block, so they run in a thread.
             event = await asyncio.to_thread(self._look, watch)
             pause = self._pause(watch.failures)
-        yield TriggerEvent(event)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     def _look(self, watch: ReportWatch) -> dict[str, Any] | None:
         try:
@@ -154,4 +157,5 @@ class ReportStatusTrigger(BaseTrigger):
     def _pause(self, failures: int) -> float:
         grown = self.poke_interval * 2 ** min(failures, 10)
         # Thousands of waits that were deferred together should not look together.
-        return max(min(grown, LONGEST_PAUSE), self.poke_interval) * random.uniform(0.9, 1.1)  # noqa: S311
+        pause: float = max(min(grown, LONGEST_PAUSE), self.poke_interval)
+        return pause * random.uniform(0.9, 1.1)  # noqa: S311

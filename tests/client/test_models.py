@@ -103,7 +103,12 @@ def test_any_json_in_place_of_an_object(answer):
 
 def test_a_documents_url_is_not_shown():
     document = ReportDocument.from_api(
-        {"reportDocumentId": "d", "url": "https://s3/x?X-Amz-Signature=abc", "compressionAlgorithm": "GZIP", "x": 1}
+        {
+            "reportDocumentId": "d",
+            "url": "https://s3/x?X-Amz-Signature=abc",
+            "compressionAlgorithm": "GZIP",
+            "x": 1,
+        }
     )
 
     assert document.url == "https://s3/x?X-Amz-Signature=abc"

@@ -51,13 +51,18 @@ def test_create_sends_every_parameter(sandbox, client):
     assert list(report.marketplace_ids) == [US, DE]
     assert report.report_options == {"rows": "10"}
     call = next(call for call in sandbox.calls if call.operation == "createReport")
-    assert json.loads(call.body) if isinstance(call.body, (str, bytes)) else call.body == {
-        "reportType": LINES,
-        "marketplaceIds": [US, DE],
-        "dataStartTime": "2026-01-01T00:00:00.000Z",
-        "dataEndTime": "2026-01-02T00:00:00.000Z",
-        "reportOptions": {"rows": "10"},
-    }
+    assert (
+        json.loads(call.body)
+        if isinstance(call.body, (str, bytes))
+        else call.body
+        == {
+            "reportType": LINES,
+            "marketplaceIds": [US, DE],
+            "dataStartTime": "2026-01-01T00:00:00.000Z",
+            "dataEndTime": "2026-01-02T00:00:00.000Z",
+            "reportOptions": {"rows": "10"},
+        }
+    )
     assert call.headers["user-agent"].startswith("airflow-provider-amzbiz/")
 
 
@@ -176,8 +181,7 @@ def test_unknown_ids(client):
 def test_an_id_cannot_leave_its_path(sandbox, client):
     with pytest.raises(errors.ApiError):
         client.get_report("../documents/x?y")
-    call = next(call for call in sandbox.calls if call.operation != "token")
-    assert call.query in ("", {}, None)
+    assert {call.operation for call in sandbox.calls} <= {"token", "getReport"}
 
 
 TRANSIENT = [

@@ -1,0 +1,312 @@
+"""The five operations: what they answer, and how reports move."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+
+LINES = "SANDBOX_ORDER_LINES"
+
+
+def test_create_and_get(api):
+    response = api.create(marketplaceIds=["ATVPDKIKX0DER", "A2EUQ1WTGCTBG2"])
+    assert response.status_code == 202
+    assert list(response.json()) == ["reportId"]
+    report_id = response.json()["reportId"]
+    assert re.fullmatch(r"\d{11,13}", report_id)
+    report = api.get(report_id).json()
+    assert report["reportId"] == report_id
+    assert report["reportType"] == LINES
+    assert report["marketplaceIds"] == ["ATVPDKIKX0DER", "A2EUQ1WTGCTBG2"]
+    assert report["processingStatus"] == "DONE"
+    spdoc = r"amzn1\.spdoc\.1\.4\.na\.[0-9a-f-]{36}\.T[0-9A-Z]{13}\.\d+"
+    assert re.fullmatch(spdoc, report["reportDocumentId"])
+    assert "reportOptions" not in report
+
+
+def test_times_have_the_recorded_form_and_the_window_defaults_to_the_creation(api):
+    report = api.get(api.created()).json()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", report["createdTime"])
+    assert report["dataStartTime"] == report["dataEndTime"] == report["createdTime"]
+
+
+@pytest.mark.parametrize("time", ["2026-01-02T03:04:05.000Z", "2026-01-02T03:04:05Z", "2026-01-02T04:04:05+01:00"])
+def test_a_window_comes_back_in_utc(shared_api, time):
+    report = shared_api.get(shared_api.created(dataStartTime=time, dataEndTime=time)).json()
+    assert report["dataStartTime"] == report["dataEndTime"] == "2026-01-02T03:04:05+00:00"
+
+
+def test_the_states_follow_the_clock(start, Caller):
+    api = Caller(start(queue_seconds=100, processing_seconds=100))
+    report_id = api.created()
+    queued = api.get(report_id).json()
+    assert queued["processingStatus"] == "IN_QUEUE"
+    # What is not yet known is left out, and is not null.
+    assert not {"processingStartTime", "processingEndTime", "reportDocumentId"} & set(queued)
+    assert None not in queued.values()
+    api.sandbox.clock.advance(110)
+    working = api.get(report_id).json()
+    assert working["processingStatus"] == "IN_PROGRESS"
+    assert "processingStartTime" in working
+    assert not {"processingEndTime", "reportDocumentId"} & set(working)
+    api.sandbox.clock.advance(100)
+    done = api.get(report_id).json()
+    assert done["processingStatus"] == "DONE"
+    took = datetime.fromisoformat(done["processingEndTime"]) - datetime.fromisoformat(done["processingStartTime"])
+    assert took == timedelta(seconds=100)
+    assert done["reportDocumentId"]
+
+
+def test_time_scale_makes_the_sandbox_run_faster(start):
+    sandbox = start(time_scale=1_000_000)
+    before = sandbox.clock.now()
+    # Any two looks at the clock are far apart at this scale.
+    assert sandbox.clock.now() - before > timedelta(seconds=0.01)
+    assert sandbox.clock.now().tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "with_document"),
+    [
+        ("DONE", "DONE", True),
+        ("CANCELLED", "CANCELLED", False),
+        ("FATAL", "FATAL", False),
+        ("FATAL_WITH_DOCUMENT", "FATAL", True),
+        ("DONE_WITHOUT_DOCUMENT", "DONE", False),
+        ("IN_QUARANTINE", "IN_QUARANTINE", False),
+    ],
+)
+def test_a_scripted_outcome(shared_api, outcome, status, with_document):
+    shared_api.sandbox.script(outcome=outcome)
+    report = shared_api.get(shared_api.created()).json()
+    assert report["processingStatus"] == status
+    assert ("reportDocumentId" in report) == with_document
+
+
+def test_an_unknown_status_is_for_ever(start, Caller):
+    api = Caller(start(queue_seconds=100, processing_seconds=100))
+    api.sandbox.script(outcome="ON_HOLD")
+    report_id = api.created()
+    for _ in range(3):
+        assert api.status(report_id) == "ON_HOLD"
+        api.sandbox.clock.advance(150)
+
+
+def test_scripts_are_first_in_first_out_and_can_count(api):
+    api.sandbox.script(outcome="FATAL", times=2)
+    api.sandbox.script(outcome="CANCELLED")
+    statuses = [api.status(api.created()) for _ in range(4)]
+    assert statuses == ["FATAL", "FATAL", "CANCELLED", "DONE"]
+
+
+def test_a_script_sets_times_and_more_fields(api):
+    api.sandbox.script(queue_seconds=50, processing_seconds=50, extra_fields={"newField": {"a": 1}})
+    report_id = api.created()
+    assert api.get(report_id).json()["newField"] == {"a": 1}
+    assert api.status(report_id) == "IN_QUEUE"
+    api.sandbox.clock.advance(60)
+    assert api.status(report_id) == "IN_PROGRESS"
+
+
+@pytest.mark.parametrize(
+    ("invoice", "status", "with_document"),
+    [
+        ("NO-DATA-1", "CANCELLED", False),
+        ("FATAL-1", "FATAL", False),
+        ("FATAL-DOC-1", "FATAL", True),
+        ("INV-1", "DONE", True),
+    ],
+)
+def test_an_invoice_id_decides_how_its_report_ends(shared_api, invoice, status, with_document):
+    report = shared_api.get(shared_api.created("GET_AB_INVOICE_PDF", {"invoiceId": invoice})).json()
+    assert report["processingStatus"] == status
+    assert ("reportDocumentId" in report) == with_document
+
+
+def test_a_slow_invoice_takes_ten_times_longer(start, Caller):
+    api = Caller(start(queue_seconds=10, processing_seconds=10))
+    report_id = api.created("GET_AB_INVOICE_PDF", {"invoiceId": "SLOW-1"})
+    api.sandbox.clock.advance(190)
+    assert api.status(report_id) == "IN_PROGRESS"
+    api.sandbox.clock.advance(20)
+    assert api.status(report_id) == "DONE"
+
+
+def test_cancel_in_queue(start, Caller):
+    api = Caller(start(queue_seconds=100))
+    report_id = api.created()
+    response = api.cancel(report_id)
+    assert (response.status_code, response.content) == (200, b"")
+    report = api.get(report_id).json()
+    assert report["processingStatus"] == "CANCELLED"
+    assert "reportDocumentId" not in report
+    api.sandbox.clock.advance(1000)
+    assert api.status(report_id) == "CANCELLED"
+    assert [each["reportId"] for each in api.list().json()["reports"]] == [report_id]
+
+
+@pytest.mark.parametrize("status", ["IN_PROGRESS", "DONE", "CANCELLED", "FATAL"])
+def test_cancel_later_is_refused(shared_api, status):
+    report_id = shared_api.sandbox.add_report(status=status)
+    response = shared_api.cancel(report_id)
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["code"] == "InvalidInput"
+    assert shared_api.status(report_id) == status
+
+
+def test_unknown_reports_are_404_as_recorded(shared_api):
+    for response in (shared_api.get("12345678901"), shared_api.cancel("12345678901")):
+        assert response.status_code == 404
+        message = "One or more of the provided ReportRequestIds could not be found."
+        assert response.json() == {"errors": [{"code": "NotFound", "message": message}]}
+    assert shared_api.get("12345678901").headers["x-amzn-RateLimit-Limit"] == "2.0"
+
+
+def test_an_unknown_document_is_400(shared_api):
+    report_id = shared_api.created()
+    for wrong in (report_id, "amzn1.spdoc.1.4.na.made-up"):
+        response = shared_api.document(wrong)
+        assert response.status_code == 400
+        error = {"code": "InvalidInput", "message": f"Invalid reportDocumentId {wrong}", "details": ""}
+        assert response.json() == {"errors": [error]}
+
+
+def test_a_document_is_not_there_before_its_report_is_done(start, Caller):
+    api = Caller(start(queue_seconds=100))
+    report_id = api.created()
+    assert api.document(api.sandbox.reports[report_id].document_id).status_code == 400
+
+
+def test_not_found_seconds(start, Caller):
+    api = Caller(start(not_found_seconds=30))
+    report_id = api.created()
+    assert api.get(report_id).status_code == 404
+    api.sandbox.clock.advance(31)
+    assert api.get(report_id).status_code == 200
+
+
+def test_listing_is_newest_first_and_filtered(api):
+    now = api.sandbox.clock.now()
+    ids = {}
+    for name, hours, kind, marketplace, status in [
+        ("old", 5, LINES, "A1", "DONE"),
+        ("new", 1, LINES, "A1", "FATAL"),
+        ("other type", 2, "FEE_DISCOUNTS_REPORT", "A1", "DONE"),
+        ("other place", 3, LINES, "A2", "DONE"),
+    ]:
+        ids[name] = api.sandbox.add_report(
+            report_type=kind,
+            marketplace_ids=[marketplace],
+            status=status,
+            created=now - timedelta(hours=hours),
+        )
+
+    def found(query):
+        names = {report_id: name for name, report_id in ids.items()}
+        return [names[each["reportId"]] for each in api.list(query).json()["reports"]]
+
+    both = f"reportTypes={LINES},FEE_DISCOUNTS_REPORT"
+    assert found(both) == ["new", "other type", "other place", "old"]
+    assert found(f"reportTypes={LINES}") == ["new", "other place", "old"]
+    assert found(f"{both}&processingStatuses=FATAL,IN_QUEUE") == ["new"]
+    assert found(f"{both}&marketplaceIds=A2,A3") == ["other place"]
+    since = quote((now - timedelta(hours=4)).isoformat())
+    until = quote((now - timedelta(hours=1, minutes=30)).isoformat())
+    assert found(f"{both}&createdSince={since}&createdUntil={until}") == ["other type", "other place"]
+
+
+def test_reports_are_listed_for_90_days(api):
+    now = api.sandbox.clock.now()
+    api.sandbox.add_report(created=now - timedelta(days=91))
+    kept = api.sandbox.add_report(created=now - timedelta(days=89))
+    assert [each["reportId"] for each in api.list().json()["reports"]] == [kept]
+
+
+def test_pages_over_250_reports_are_whole_and_stable(api):
+    ids = [api.sandbox.add_report() for _ in range(250)]
+    seen, sizes = [], []
+    response = api.list(f"reportTypes={LINES}&pageSize=100").json()
+    while True:
+        sizes.append(len(response["reports"]))
+        seen += [each["reportId"] for each in response["reports"]]
+        if "nextToken" not in response:
+            break
+        # What comes after the first page was asked for is not pushed into the later pages.
+        api.sandbox.add_report()
+        response = api.list("nextToken=" + quote(response["nextToken"], safe="")).json()
+    assert sizes == [100, 100, 50]
+    assert sorted(seen) == sorted(ids)
+
+
+def test_ten_reports_are_a_page_unless_said(api):
+    for _ in range(11):
+        api.sandbox.add_report()
+    assert len(api.list().json()["reports"]) == 10
+
+
+def test_a_token_needs_encoding_and_stands_alone(api):
+    for _ in range(3):
+        api.sandbox.add_report()
+    token = api.list(f"reportTypes={LINES}&pageSize=1").json()["nextToken"]
+    assert set("+/=") <= set(token)
+    for wrong in (token, "made-up", ""):
+        response = api.list(f"nextToken={wrong}")
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["message"] is None
+    response = api.list(f"nextToken={quote(token, safe='')}&pageSize=1&reportTypes={LINES}")
+    assert response.status_code == 400
+    (error,) = response.json()["errors"]
+    assert error["message"] == "NextToken cannot be specified with other input parameters"
+    assert error["details"] == "pageSize;reportTypes;"
+    assert api.list(f"nextToken={quote(token, safe='')}").status_code == 200
+
+
+def test_another_account_sees_none_of_it(start, Caller):
+    sandbox = start()
+    first, second = Caller(sandbox), Caller(sandbox, sandbox.add_account(client_id="second"))
+    report_id = first.created()
+    document_id = first.get(report_id).json()["reportDocumentId"]
+    assert second.get(report_id).status_code == 404
+    assert second.cancel(report_id).status_code == 404
+    assert second.document(document_id).status_code == 400
+    assert second.list().json() == {"reports": []}
+    theirs = second.created()
+    assert list(sandbox.reports) == [report_id, theirs]
+
+
+def test_reports_shows_what_the_api_hides(api):
+    report_id = api.created("GET_AB_INVOICE_PDF", {"invoiceId": "INV-1"})
+    report = api.sandbox.reports[report_id]
+    assert report.report_options == {"invoiceId": "INV-1"}
+    assert report.status == "DONE"
+    assert report.document_id == api.get(report_id).json()["reportDocumentId"]
+
+
+def test_calls_are_recorded(api):
+    api.get("1")
+    operations = [(call.operation, call.method, call.path, call.status) for call in api.sandbox.calls]
+    assert operations == [
+        ("token", "POST", "/auth/o2/token", 200),
+        ("getReport", "GET", "/reports/2021-09-30/reports/1", 404),
+    ]
+    assert api.sandbox.calls[1].headers["x-amz-access-token"] == api.access_token
+    assert api.sandbox.count("getReport") == api.sandbox.count("getReport", status=404) == 1
+    assert api.sandbox.count("getReport", status=200) == 0
+    api.sandbox.calls.clear()
+    assert len(api.sandbox.calls) == 2
+
+
+def test_a_planted_report_keeps_its_times_in_order(api):
+    created = api.sandbox.clock.now() - timedelta(days=2)
+    report = api.get(api.sandbox.add_report(created=created)).json()
+    assert report["createdTime"] <= report["processingStartTime"] <= report["processingEndTime"]
+    assert report["processingEndTime"] <= created.isoformat(timespec="seconds")
+
+
+@pytest.mark.parametrize("setting", [{"plan": "2027"}, {"time_scale": 0}, {"time_scale": -1}])
+def test_settings_that_make_no_sense_are_refused(start, setting):
+    with pytest.raises(ValueError):
+        start(**setting)
