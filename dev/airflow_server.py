@@ -34,7 +34,9 @@ class AirflowServer:
     def __init__(self, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.url = f"http://127.0.0.1:{free_port()}"
-        self.environment = {**os.environ, **airflow_settings(home, dags, self.url), **(settings or {})}
+        # Not what the caller's own Airflow is set to.
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        self.environment = {**ours, **airflow_settings(home, dags, self.url), **(settings or {})}
         self.log = home / "standalone.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()

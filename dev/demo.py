@@ -43,10 +43,11 @@ class Demo:
         return bool(self.objects) and set(self.states.values()) == {"success"}
 
 
-def run(folder: Path) -> Demo:
+def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
     """Run both example DAGs and check what they wrote.
 
     :param folder: where Airflow's home and logs lie afterwards; the caller removes it.
+    :param logging_level: of Airflow's logs.
     """
     demo = Demo()
     clock = _Clock()
@@ -54,7 +55,8 @@ def run(folder: Path) -> Demo:
         s3.make_bucket(BUCKET)
         clock.say(f"Sandbox of the Amazon Business API at {sandbox.url}, S3 server at {s3.endpoint_url}")
         demo.secrets += [sandbox.client_secret, sandbox.refresh_token, s3.secret_key]
-        with AirflowServer(folder / "airflow", EXAMPLES) as airflow:
+        settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
+        with AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow:
             clock.say(f"Airflow is up at {airflow.url}")
             airflow.add_connection("amazon_business_default", sandbox.connection)
             airflow.add_connection("aws_default", s3.airflow_connection)

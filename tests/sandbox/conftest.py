@@ -129,7 +129,7 @@ def api(sandbox):
     return Caller(sandbox)
 
 
-@pytest.fixture(name="Caller")
+@pytest.fixture(name="caller")
 def caller_class():
     return Caller
 

@@ -44,7 +44,7 @@ def check_pdf(content):
     assert re.search(rb"/Root \d+ 0 R", trailer)
     length, stream = re.search(rb"/Length (\d+) >>\nstream\n(.*?)\nendstream", content, re.DOTALL).groups()
     assert int(length) == len(stream)
-    return re.search(rb"/Title \((.*?)\) /", content)[1].decode(), stream.decode()
+    return re.search(rb"/Title \((.*?)\) /", content)[1].decode("latin-1"), stream.decode("latin-1")
 
 
 @pytest.mark.parametrize("options", [{"invoiceId": "INV-77"}, {"orderId": "INV-77", "documentType": "Invoice"}])
@@ -149,21 +149,22 @@ def test_the_other_types_are_small_tables(shared_api, download, report_type):
 
 
 @pytest.mark.parametrize(
-    "document",
+    "settings",
     [
-        RawDocument(body=b"plain, but said to be gzip", compression_algorithm="GZIP"),
-        RawDocument(body=gzip.compress(b"not said"), compression_algorithm=None),
-        RawDocument(body=gzip.compress(b"one") + gzip.compress(b"two")),
-        RawDocument(body=gzip.compress(b"cut short")[:-5]),
-        RawDocument(body=b""),
-        RawDocument(body=b"x", content_type="text/plain; charset=Cp1252", content_encoding="identity"),
-        RawDocument(body=gzip.compress(b"x"), content_encoding="gzip"),
-        RawDocument(body=b"x", compression_algorithm="ZSTD"),
-        RawDocument(body=b"x", etag='"of-my-own"'),
+        {"body": b"plain, but said to be gzip", "compression_algorithm": "GZIP"},
+        {"body": gzip.compress(b"not said"), "compression_algorithm": None},
+        {"body": gzip.compress(b"one") + gzip.compress(b"two")},
+        {"body": gzip.compress(b"cut short")[:-5]},
+        {"body": b""},
+        {"body": b"x", "content_type": "text/plain; charset=Cp1252", "content_encoding": "identity"},
+        {"body": gzip.compress(b"x"), "content_encoding": "gzip"},
+        {"body": b"x", "compression_algorithm": "ZSTD"},
+        {"body": b"x", "etag": '"of-my-own"'},
     ],
-    ids=lambda document: repr(document.body)[:20],
+    ids=lambda settings: repr(settings["body"])[:20],
 )
-def test_a_raw_document_is_served_as_it_is(shared_api, download, document):
+def test_a_raw_document_is_served_as_it_is(shared_api, download, settings):
+    document = RawDocument(**settings)
     shared_api.sandbox.script(document=document)
     described = shared_api.describe()
     assert described.get("compressionAlgorithm") == document.compression_algorithm
@@ -172,7 +173,8 @@ def test_a_raw_document_is_served_as_it_is(shared_api, download, document):
     assert response.raw_bytes == document.body
     assert response.headers["Content-Type"] == document.content_type
     assert response.headers.get("Content-Encoding") == document.content_encoding
-    assert document.etag in (None, response.headers["ETag"])
+    if "etag" in settings:
+        assert response.headers["ETag"] == settings["etag"]
 
 
 def test_bytes_are_a_document(api, download):

@@ -224,8 +224,8 @@ def test_a_stall_does_not_hold_up_others(api, url):
         assert api.list().status_code == 200
 
 
-def test_stop_does_not_wait_for_a_stall(start, Caller):
-    api = Caller(start())
+def test_stop_does_not_wait_for_a_stall(start, caller):
+    api = caller(start())
     api.sandbox.inject(Fault(operation="document", kind="stall", bytes=10, seconds=3600))
     with requests.get(api.describe()["url"], stream=True, timeout=20) as response:
         api.sandbox.stop()

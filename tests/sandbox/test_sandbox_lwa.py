@@ -114,8 +114,8 @@ def test_a_call_without_a_good_token(shared_api, token, details):
     assert response.headers["x-amzn-RequestId"]
 
 
-def test_a_token_expires_by_the_sandbox_clock(start, Caller):
-    api = Caller(start(token_seconds=100))
+def test_a_token_expires_by_the_sandbox_clock(start, caller):
+    api = caller(start(token_seconds=100))
     assert api.token().json()["expires_in"] == 100
     api.login()
     api.sandbox.clock.advance(95)
@@ -134,16 +134,16 @@ def test_expire_tokens(api):
     assert api.get("1").status_code == 403
 
 
-def test_401_where_it_is_asked_for(start, Caller):
-    api = Caller(start(reject_with_401=True))
+def test_401_where_it_is_asked_for(start, caller):
+    api = caller(start(reject_with_401=True))
     response = api.request("GET", "/reports/2021-09-30/reports/1", headers={"x-amz-access-token": "Atza|x"})
     assert response.status_code == 401
 
 
-def test_credentials_can_be_given(start, Caller):
+def test_credentials_can_be_given(start, caller):
     sandbox = start(client_id="id", client_secret="secret", refresh_token="Atzr|given")
     assert (sandbox.client_id, sandbox.client_secret, sandbox.refresh_token) == ("id", "secret", "Atzr|given")
-    assert Caller(sandbox).token().status_code == 200
+    assert caller(sandbox).token().status_code == 200
 
 
 def test_the_connection_has_airflows_json_form(sandbox):

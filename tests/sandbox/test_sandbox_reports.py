@@ -39,8 +39,8 @@ def test_a_window_comes_back_in_utc(shared_api, time):
     assert report["dataStartTime"] == report["dataEndTime"] == "2026-01-02T03:04:05+00:00"
 
 
-def test_the_states_follow_the_clock(start, Caller):
-    api = Caller(start(queue_seconds=100, processing_seconds=100))
+def test_the_states_follow_the_clock(start, caller):
+    api = caller(start(queue_seconds=100, processing_seconds=100))
     report_id = api.created()
     queued = api.get(report_id).json()
     assert queued["processingStatus"] == "IN_QUEUE"
@@ -86,8 +86,8 @@ def test_a_scripted_outcome(shared_api, outcome, status, with_document):
     assert ("reportDocumentId" in report) == with_document
 
 
-def test_an_unknown_status_is_for_ever(start, Caller):
-    api = Caller(start(queue_seconds=100, processing_seconds=100))
+def test_an_unknown_status_is_for_ever(start, caller):
+    api = caller(start(queue_seconds=100, processing_seconds=100))
     api.sandbox.script(outcome="ON_HOLD")
     report_id = api.created()
     for _ in range(3):
@@ -126,8 +126,8 @@ def test_an_invoice_id_decides_how_its_report_ends(shared_api, invoice, status, 
     assert ("reportDocumentId" in report) == with_document
 
 
-def test_a_slow_invoice_takes_ten_times_longer(start, Caller):
-    api = Caller(start(queue_seconds=10, processing_seconds=10))
+def test_a_slow_invoice_takes_ten_times_longer(start, caller):
+    api = caller(start(queue_seconds=10, processing_seconds=10))
     report_id = api.created("GET_AB_INVOICE_PDF", {"invoiceId": "SLOW-1"})
     api.sandbox.clock.advance(190)
     assert api.status(report_id) == "IN_PROGRESS"
@@ -135,8 +135,8 @@ def test_a_slow_invoice_takes_ten_times_longer(start, Caller):
     assert api.status(report_id) == "DONE"
 
 
-def test_cancel_in_queue(start, Caller):
-    api = Caller(start(queue_seconds=100))
+def test_cancel_in_queue(start, caller):
+    api = caller(start(queue_seconds=100))
     report_id = api.created()
     response = api.cancel(report_id)
     assert (response.status_code, response.content) == (200, b"")
@@ -174,14 +174,14 @@ def test_an_unknown_document_is_400(shared_api):
         assert response.json() == {"errors": [error]}
 
 
-def test_a_document_is_not_there_before_its_report_is_done(start, Caller):
-    api = Caller(start(queue_seconds=100))
+def test_a_document_is_not_there_before_its_report_is_done(start, caller):
+    api = caller(start(queue_seconds=100))
     report_id = api.created()
     assert api.document(api.sandbox.reports[report_id].document_id).status_code == 400
 
 
-def test_not_found_seconds(start, Caller):
-    api = Caller(start(not_found_seconds=30))
+def test_not_found_seconds(start, caller):
+    api = caller(start(not_found_seconds=30))
     report_id = api.created()
     assert api.get(report_id).status_code == 404
     api.sandbox.clock.advance(31)
@@ -264,9 +264,9 @@ def test_a_token_needs_encoding_and_stands_alone(api):
     assert api.list(f"nextToken={quote(token, safe='')}").status_code == 200
 
 
-def test_another_account_sees_none_of_it(start, Caller):
+def test_another_account_sees_none_of_it(start, caller):
     sandbox = start()
-    first, second = Caller(sandbox), Caller(sandbox, sandbox.add_account(client_id="second"))
+    first, second = caller(sandbox), caller(sandbox, sandbox.add_account(client_id="second"))
     report_id = first.created()
     document_id = first.get(report_id).json()["reportDocumentId"]
     assert second.get(report_id).status_code == 404

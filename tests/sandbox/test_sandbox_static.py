@@ -65,8 +65,8 @@ NO_CASES = [
 
 
 @pytest.fixture
-def static_api(start, Caller):
-    return Caller(start(static=True))
+def static_api(start, caller):
+    return caller(start(static=True))
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "answer"), CASES)
@@ -108,8 +108,8 @@ def test_a_body_of_another_type(static_api):
     assert static_api.request("POST", REPORTS, data=json.dumps(GOOD), headers=headers).status_code == 415
 
 
-def test_the_static_limits(start, Caller):
-    api = Caller(start(static=True, throttle=True, time_scale=1e-6))
+def test_the_static_limits(start, caller):
+    api = caller(start(static=True, throttle=True, time_scale=1e-6))
     statuses = [api.request("GET", f"{REPORTS}/ID323").status_code for _ in range(16)]
     assert statuses == [200] * 15 + [429]
     api.sandbox.clock.advance(0.21)

@@ -67,8 +67,8 @@ def test_each_url_is_new_and_the_old_one_still_works(api, download):
     assert download(first).headers["ETag"] == download(second).headers["ETag"]
 
 
-def test_a_url_expires_by_the_sandbox_clock(start, Caller, download):
-    api = Caller(start(url_seconds=60))
+def test_a_url_expires_by_the_sandbox_clock(start, caller, download):
+    api = caller(start(url_seconds=60))
     report = api.get(api.created()).json()
     described = api.document(report["reportDocumentId"]).json()
     assert "X-Amz-Expires=60&" in described["url"]
@@ -207,10 +207,10 @@ def test_downloads_are_recorded(api, download):
     assert call.query == urlsplit(url).query
 
 
-def test_the_documents_go_with_the_sandbox(start, Caller, download, tmp_path, monkeypatch):
+def test_the_documents_go_with_the_sandbox(start, caller, download, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sandbox = start()
-    download(Caller(sandbox).describe()["url"])
+    download(caller(sandbox).describe()["url"])
     assert list(tmp_path.rglob("*"))
     sandbox.stop()
     assert not list(tmp_path.iterdir())

@@ -35,8 +35,8 @@ STILL = 1e-6
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_plan(start, Caller, plan):
-    api = Caller(start(throttle=True, plan=plan, time_scale=STILL))
+def test_a_plan(start, caller, plan):
+    api = caller(start(throttle=True, plan=plan, time_scale=STILL))
     for operation, (_, burst, refill) in PLANS[plan].items():
         call = CALLS[operation]
         statuses = [call(api).status_code for _ in range(burst + 1)]
@@ -50,19 +50,19 @@ def test_a_plan(start, Caller, plan):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_the_header_shows_the_rate(start, Caller, plan):
-    api = Caller(start(throttle=True, plan=plan))
+def test_the_header_shows_the_rate(start, caller, plan):
+    api = caller(start(throttle=True, plan=plan))
     for operation, (rate, *_) in PLANS[plan].items():
         assert CALLS[operation](api).headers["x-amzn-RateLimit-Limit"] == rate
 
 
-def test_the_header_shows_the_rate_of_the_callers_seconds(start, Caller):
-    api = Caller(start(throttle=True, time_scale=60))
+def test_the_header_shows_the_rate_of_the_callers_seconds(start, caller):
+    api = caller(start(throttle=True, time_scale=60))
     assert api.list().headers["x-amzn-RateLimit-Limit"] == "6.0"
 
 
-def test_429_is_as_recorded(start, Caller):
-    api = Caller(start(throttle=True, time_scale=STILL))
+def test_429_is_as_recorded(start, caller):
+    api = caller(start(throttle=True, time_scale=STILL))
     for _ in range(10):
         api.list()
     response = api.list()
@@ -74,15 +74,15 @@ def test_429_is_as_recorded(start, Caller):
     assert not {"retry-after", "x-amzn-ratelimit-limit"} & {name.lower() for name in response.headers}
 
 
-def test_a_bucket_holds_no_more_than_its_burst(start, Caller):
-    api = Caller(start(throttle=True, time_scale=STILL))
+def test_a_bucket_holds_no_more_than_its_burst(start, caller):
+    api = caller(start(throttle=True, time_scale=STILL))
     api.sandbox.clock.advance(100_000)
     statuses = [api.list().status_code for _ in range(12)]
     assert statuses == [200] * 10 + [429] * 2
 
 
-def test_a_throttled_call_does_nothing_else(start, Caller):
-    api = Caller(start(throttle=True, time_scale=STILL))
+def test_a_throttled_call_does_nothing_else(start, caller):
+    api = caller(start(throttle=True, time_scale=STILL))
     for _ in range(15):
         api.created()
     api.sandbox.script(outcome="FATAL")
@@ -94,35 +94,35 @@ def test_a_throttled_call_does_nothing_else(start, Caller):
     assert api.status(api.created()) == "FATAL"
 
 
-def test_a_refused_token_costs_no_permit(start, Caller):
-    api = Caller(start(throttle=True, time_scale=STILL))
+def test_a_refused_token_costs_no_permit(start, caller):
+    api = caller(start(throttle=True, time_scale=STILL))
     for _ in range(20):
         api.request("GET", "/reports/2021-09-30/reports?reportTypes=x", headers={"x-amz-access-token": "Atza|x"})
     assert [api.list().status_code for _ in range(11)] == [200] * 10 + [429]
 
 
-def test_accounts_have_buckets_of_their_own(start, Caller):
+def test_accounts_have_buckets_of_their_own(start, caller):
     sandbox = start(throttle=True, time_scale=STILL)
-    first, second = Caller(sandbox), Caller(sandbox, sandbox.add_account())
+    first, second = caller(sandbox), caller(sandbox, sandbox.add_account())
     for _ in range(10):
         first.list()
     assert first.list().status_code == 429
     assert second.list().status_code == 200
 
 
-def test_a_second_consent_of_the_same_application_has_its_own_bucket(start, Caller):
+def test_a_second_consent_of_the_same_application_has_its_own_bucket(start, caller):
     sandbox = start(throttle=True, time_scale=STILL)
     again = sandbox.add_account(client_id=sandbox.client_id, client_secret=sandbox.client_secret)
     assert again.refresh_token != sandbox.refresh_token
-    first, second = Caller(sandbox), Caller(sandbox, again)
+    first, second = caller(sandbox), caller(sandbox, again)
     for _ in range(10):
         first.list()
     assert first.list().status_code == 429
     assert second.list().status_code == 200
 
 
-def test_a_new_access_token_is_no_new_bucket(start, Caller):
-    api = Caller(start(throttle=True, time_scale=STILL))
+def test_a_new_access_token_is_no_new_bucket(start, caller):
+    api = caller(start(throttle=True, time_scale=STILL))
     for _ in range(10):
         api.list()
     api.login()

@@ -1,0 +1,142 @@
+"""An HTTP server that holds one document and misbehaves as it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SECRET = "d0cum3nts3cr3t"
+EXPIRED = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code>'
+    b"<Message>Request has expired</Message><X-Amz-Expires>300</X-Amz-Expires><RequestId>1</RequestId></Error>"
+)
+
+
+@dataclass
+class Answer:
+    """How one request is answered; by default as S3 would.
+
+    :ivar cut: body bytes after which the connection is closed.
+    :ivar stall: body bytes after which nothing more comes, until the client goes away.
+    """
+
+    status: int | None = None
+    body: bytes | None = None
+    headers: dict[str, str | None] = field(default_factory=dict)
+    ignore_range: bool = False
+    cut: int | None = None
+    stall: int | None = None
+    chunked: bool = False
+
+
+EXPIRED_URL = Answer(status=403, body=EXPIRED, headers={"Content-Type": "application/xml", "ETag": None})
+
+
+class ScriptedServer:
+    """Serves ``content`` at presigned URLs; ``answers`` are used up one per request, then it behaves."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.etag = '"one"'
+        self.compression_algorithm: str | None = None
+        self.answers: deque[Answer] = deque()
+        self.always: Answer | None = None
+        self.requests: list[dict[str, str]] = []
+        self.urls_given = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"script": self}))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self.gone = threading.Event()
+
+    def __enter__(self) -> ScriptedServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.gone.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    def fetch(self) -> Document:
+        """What the operator passes as ``fetch_document``."""
+        self.urls_given += 1
+        query = f"response-content-encoding=identity&X-Amz-Expires=300&X-Amz-Signature={SECRET}{self.urls_given}"
+        url = f"http://127.0.0.1:{self.port}/%2FNinetyDays/amzn1.tortuga~4%7Ena?{query}"
+        return Document(url, self.compression_algorithm)
+
+
+@dataclass(frozen=True)
+class Document:
+    url: str
+    compression_algorithm: str | None = None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: ScriptedServer
+
+    def do_GET(self) -> None:
+        script = self.script
+        script.requests.append({"path": self.path, **self.headers})
+        answer = script.answers.popleft() if script.answers else script.always or Answer()
+        status, headers, body = self._usual(answer)
+        if answer.status is not None:
+            status = answer.status
+        if answer.body is not None:
+            body = answer.body
+        headers |= {"Content-Length": str(len(body))}
+        if answer.chunked:
+            headers |= {"Content-Length": None, "Transfer-Encoding": "chunked"}
+        headers |= answer.headers
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+        self._send(body, answer)
+
+    def _usual(self, answer: Answer) -> tuple[int, dict[str, str | None], bytes]:
+        content, etag = self.script.content, self.script.etag
+        headers: dict[str, str | None] = {
+            "ETag": etag,
+            "Accept-Ranges": "bytes",
+            "Content-Encoding": "identity",
+        }
+        if self.headers.get("If-Match", etag) != etag and not answer.ignore_range:
+            return 412, {}, b""
+        asked = self.headers.get("Range")
+        if asked is None or answer.ignore_range:
+            return 200, headers, content
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return 206, headers, content[start:]
+
+    def _send(self, body: bytes, answer: Answer) -> None:
+        end = next((n for n in (answer.cut, answer.stall) if n is not None), len(body))
+        part = body[:end]
+        try:
+            if answer.chunked:
+                step = max(1, len(part) // 3)
+                for start in range(0, len(part), step):
+                    piece = part[start : start + step]
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                if answer.cut is None and answer.stall is None:
+                    self.wfile.write(b"0\r\n\r\n")
+            else:
+                self.wfile.write(part)
+            self.wfile.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        if answer.stall is not None:
+            self.script.gone.wait(10)
+        if answer.cut is not None or answer.stall is not None or answer.headers.get("Content-Length", "") is None:
+            self.close_connection = True
+
+    def log_message(self, *_) -> None:
+        pass

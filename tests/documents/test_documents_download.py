@@ -1,0 +1,316 @@
+"""The way of raw bytes: broken connections, expired URLs, changed documents, and what must not be asked at all."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import random
+import socket
+import traceback
+
+import pytest
+
+from airflow_provider_amzbiz.documents import download
+from airflow_provider_amzbiz.documents.errors import (
+    DocumentChangedError,
+    DocumentDownloadError,
+    DocumentError,
+    TruncatedDocumentError,
+)
+from tests.documents.scripted_server import EXPIRED_URL, SECRET, Answer, Document
+
+TEXT = b"order\tamount\n" + b"112-1\t19.99\n" * 20
+LARGE = random.Random(7).randbytes(3 * 1024 * 1024)
+
+
+def serve_gzip(host, content=TEXT):
+    host.content = gzip.compress(content, mtime=0)
+    host.compression_algorithm = "GZIP"
+
+
+class TestRequest:
+    def test_is_bare(self, host, copy, tmp_path, monkeypatch):
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login someone password something\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        host.content = TEXT
+        copy()
+        (request,) = host.requests
+        assert request["Accept-Encoding"] == "identity"
+        assert not {"authorization", "cookie", "x-amz-access-token"} & {name.lower() for name in request}
+
+    def test_sends_the_url_byte_by_byte(self, host, copy):
+        host.content = TEXT
+        copy()
+        assert host.fetch().url.endswith(host.requests[0]["path"].rpartition(SECRET)[0] + SECRET + "2")
+
+    def test_url_is_asked_for_once(self, host, copy):
+        serve_gzip(host, LARGE)
+        host.answers.extend([Answer(cut=1000), Answer(cut=5000)])
+        copy()
+        assert host.urls_given == 1
+
+    def test_errors_of_the_fetch_pass_through(self, host, copy):
+        def fetch():
+            raise ConnectionError("the API is away")
+
+        with pytest.raises(ConnectionError, match="the API is away"):
+            copy(fetch_document=fetch)
+        assert host.requests == []
+
+    @pytest.mark.parametrize("allow_http", [True, False])
+    def test_plain_http_elsewhere_is_refused(self, copy, allow_http):
+        with pytest.raises(DocumentError, match=r"(?i)https"):
+            copy(
+                fetch_document=lambda: Document("http://documents.example/x?X-Amz-Signature=1", None),
+                allow_http=allow_http,
+            )
+
+    def test_plain_http_here_is_refused_unless_allowed(self, host, copy):
+        with pytest.raises(DocumentError, match=r"(?i)https"):
+            copy(allow_http=False)
+        assert host.requests == []
+
+    @pytest.mark.parametrize("status", [301, 302, 307])
+    def test_redirect_is_refused(self, host, copy, nothing_left, status):
+        host.content = TEXT
+        host.answers.append(Answer(status=status, headers={"Location": host.fetch().url}))
+        with pytest.raises(DocumentError, match=str(status)):
+            copy()
+        assert len(host.requests) == 1
+        nothing_left()
+
+
+class TestResume:
+    def test_after_a_cut_at_every_byte(self, host, copy, stored):
+        serve_gzip(host)
+        for offset in range(len(host.content)):
+            host.answers.append(Answer(cut=offset))
+            copy(key=lambda _, offset=offset: f"cut-{offset:03}")
+        contents = stored()
+        assert len(contents) == len(host.content)
+        assert set(contents.values()) == {TEXT}
+
+    @pytest.mark.parametrize("announced", ["GZIP", None])
+    def test_after_seven_cuts(self, host, copy, stored, announced):
+        if announced:
+            serve_gzip(host, LARGE)
+        else:
+            host.content = LARGE
+        host.answers.extend(Answer(cut=300_000 + 7 * n) for n in range(7))
+        copy()
+        assert stored() == {"document": LARGE}
+        ranges = [int(each["Range"][6:-1]) for each in host.requests[1:]]
+        assert ranges == [sum(300_000 + 7 * n for n in range(upto + 1)) for upto in range(7)]
+        assert {each["If-Match"] for each in host.requests[1:]} == {host.etag}
+
+    def test_after_a_stall(self, host, copy, stored, monkeypatch):
+        monkeypatch.setitem(download.DocumentStream.__init__.__kwdefaults__, "timeout", (2.0, 0.2))
+        serve_gzip(host)
+        host.answers.extend([Answer(stall=0), Answer(stall=30)])
+        copy()
+        assert stored() == {"document": TEXT}
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_after_a_passing_error(self, host, copy, stored, status):
+        serve_gzip(host)
+        host.answers.extend([Answer(status=status, body=b"<Error><Code>SlowDown</Code></Error>")] * 3)
+        copy()
+        assert stored() == {"document": TEXT}
+
+    def test_with_a_host_that_ignores_ranges(self, host, copy, stored):
+        host.content = LARGE
+        host.answers.extend([Answer(cut=1_000_000), Answer(ignore_range=True, cut=2_000_000)])
+        host.answers.append(Answer(ignore_range=True))
+        copy()
+        assert stored() == {"document": LARGE}
+
+    def test_of_a_chunked_body(self, host, copy, stored):
+        host.content = LARGE
+        host.answers.append(Answer(chunked=True, cut=1_000_000))
+        copy()
+        assert stored() == {"document": LARGE}
+
+    def test_gives_up_without_progress(self, host, copy, nothing_left):
+        serve_gzip(host, LARGE)
+        host.answers.append(Answer(cut=1000))
+        host.always = Answer(cut=0)
+        with pytest.raises(DocumentDownloadError, match="1000"):
+            copy()
+        assert 3 <= len(host.requests) <= 12
+        nothing_left()
+
+    def test_never_gives_up_while_bytes_come(self, host, copy, stored):
+        serve_gzip(host)
+        host.always = Answer(cut=3)
+        copy()
+        assert stored() == {"document": TEXT}
+
+    def test_wrong_range_is_refused(self, host, copy, nothing_left):
+        host.content = LARGE
+        host.answers.append(Answer(cut=1000))
+        host.always = Answer(headers={"Content-Range": f"bytes 999-{len(LARGE) - 1}/{len(LARGE)}"})
+        with pytest.raises(DocumentError):
+            copy()
+        nothing_left()
+
+    @pytest.mark.parametrize("status", [404, 400])
+    def test_no_retry_where_it_cannot_help(self, host, copy, nothing_left, status):
+        host.always = Answer(status=status, body=b"<Error><Code>NoSuchKey</Code></Error>")
+        with pytest.raises(DocumentDownloadError, match=str(status)):
+            copy()
+        assert len(host.requests) == 1
+        nothing_left()
+
+
+class TestExpiredUrl:
+    def test_at_the_start(self, host, copy, stored):
+        serve_gzip(host)
+        host.answers.append(EXPIRED_URL)
+        copy()
+        assert stored() == {"document": TEXT}
+        assert host.urls_given == 2
+
+    def test_in_the_middle(self, host, copy, stored):
+        serve_gzip(host, LARGE)
+        host.answers.extend([Answer(cut=1_234_567), EXPIRED_URL])
+        copy()
+        assert stored() == {"document": LARGE}
+        assert host.urls_given == 2
+        assert host.requests[-1]["Range"] == "bytes=1234567-"
+
+    def test_for_ever(self, host, copy, nothing_left):
+        host.always = EXPIRED_URL
+        with pytest.raises(DocumentDownloadError, match="403"):
+            copy()
+        assert 2 <= host.urls_given <= 6
+        nothing_left()
+
+
+class TestChangedDocument:
+    """Bytes of two versions are never joined: the download starts over, and what was sent to S3 is dropped."""
+
+    @pytest.mark.parametrize("ignore_range", [False, True])
+    def test_starts_over(self, host, copy, stored, s3, bucket, ignore_range):
+        host.content = b"a" * 20_000_000
+        host.answers.append(Answer(cut=18_000_000))
+
+        changed = (
+            Answer(status=412, body=b"")
+            if not ignore_range
+            else Answer(ignore_range=True, headers={"ETag": '"two"'})
+        )
+        host.answers.append(changed)
+        copy()
+        assert stored() == {"document": host.content}
+        assert "Range" not in host.requests[2]
+        assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+    def test_is_noticed_where_the_host_ignores_if_match(self, host, copy, stored):
+        host.content = b"new" * 1000
+        host.answers.append(Answer(body=b"old" * 1000, cut=1500))
+        host.answers.append(Answer(headers={"ETag": '"two"'}))
+        copy()
+        assert stored() == {"document": b"new" * 1000}
+
+    def test_gives_up_after_some_starts(self, host, copy, nothing_left):
+        host.content = LARGE
+        host.answers.extend([Answer(cut=1000), Answer(status=412, body=b"")] * 20)
+        with pytest.raises(DocumentChangedError):
+            copy()
+        assert len(host.requests) <= 20
+        nothing_left()
+
+    @pytest.mark.parametrize("etag", [None, 'W/"one"'])
+    def test_is_assumed_without_a_strong_etag(self, host, copy, stored, etag):
+        host.content = LARGE
+        host.answers.extend([Answer(cut=1000, headers={"ETag": etag}), Answer(headers={"ETag": etag})])
+        copy()
+        assert stored() == {"document": LARGE}
+        assert "Range" not in host.requests[1]
+
+
+class TestLength:
+    def test_gzip_needs_none(self, host, copy, stored):
+        serve_gzip(host)
+        host.always = Answer(headers={"Content-Length": None})
+        copy()
+        assert stored() == {"document": TEXT}
+
+    def test_cut_gzip_without_length_is_noticed(self, host, copy, nothing_left):
+        serve_gzip(host)
+        host.always = Answer(headers={"Content-Length": None}, cut=40)
+        with pytest.raises(TruncatedDocumentError):
+            copy()
+        nothing_left()
+
+    @pytest.mark.parametrize("cut", [100, None])
+    def test_plain_bytes_need_one(self, host, copy, nothing_left, cut):
+        host.content = TEXT
+        host.always = Answer(headers={"Content-Length": None}, cut=cut)
+        with pytest.raises(DocumentError):
+            copy()
+        nothing_left()
+
+    def test_chunks_are_as_good(self, host, copy, stored):
+        host.content = TEXT
+        host.always = Answer(chunked=True)
+        copy()
+        assert stored() == {"document": TEXT}
+
+    @pytest.mark.parametrize("encoding", ["gzip", "identity", "br"])
+    def test_content_encoding_does_not_matter(self, host, copy, stored, encoding):
+        serve_gzip(host)
+        host.always = Answer(headers={"Content-Encoding": encoding})
+        copy()
+        assert stored() == {"document": TEXT}
+
+
+class TestSecret:
+    """The URL is as good as the document, so it is in no message, traceback, log line or repr."""
+
+    def refused_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            return unused.getsockname()[1]
+
+    @pytest.mark.parametrize(
+        "case",
+        ["refused", "cut", "stall", "expired", "server error", "redirect", "not found", "truncated", "http"],
+    )
+    def test_stays_secret(self, host, copy, case, caplog, monkeypatch):
+        caplog.set_level(logging.DEBUG)
+        monkeypatch.setitem(download.DocumentStream.__init__.__kwdefaults__, "timeout", (2.0, 0.1))
+        serve_gzip(host)
+        arguments = {}
+        if case == "refused":
+            url = f"http://127.0.0.1:{self.refused_port()}/a?X-Amz-Signature={SECRET}"
+            arguments["fetch_document"] = lambda: Document(url, None)
+        elif case == "http":
+            arguments["allow_http"] = False
+        elif case == "truncated":
+            host.content = host.content[:-9]
+        else:
+            host.always = {
+                "cut": Answer(cut=0),
+                "stall": Answer(stall=0),
+                "expired": EXPIRED_URL,
+                "server error": Answer(status=500, body=f"<Error><Code>Oops</Code>{SECRET}</Error>".encode()),
+                "redirect": Answer(status=302, headers={"Location": host.fetch().url}),
+                "not found": Answer(status=404, body=f"<Error><Message>{SECRET}</Message></Error>".encode()),
+            }[case]
+        with pytest.raises(DocumentError) as caught:
+            copy(**arguments)
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+        assert SECRET not in caplog.text
+        error = caught.value
+        while error is not None:
+            assert SECRET not in f"{error} {error!r} {error.args}"
+            error = error.__cause__ or error.__context__
+
+    def test_of_a_good_transfer_stays_secret(self, host, copy, caplog):
+        caplog.set_level(logging.DEBUG)
+        serve_gzip(host, LARGE)
+        host.answers.extend([Answer(cut=1_000_000), EXPIRED_URL])
+        copy()
+        assert SECRET not in caplog.text

@@ -1,0 +1,267 @@
+"""What lies in S3 afterwards: a whole object with S3's own checksum, or nothing."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import logging
+import random
+import zipfile
+import zlib
+
+import pytest
+from botocore.exceptions import ClientError
+
+from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentExistsError, DocumentStorageError
+from tests.documents.scripted_server import EXPIRED_URL, Answer
+
+LARGE = random.Random(3).randbytes(20 * 1024 * 1024)
+TEXT = b"order\tamount\n" * 100
+EXISTING = b"what was there before"
+
+
+def crc32(content):
+    return base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
+
+
+def two_files():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", TEXT)
+        archive.writestr("b.txt", TEXT[::-1])
+    return file.getvalue()
+
+
+def fail(s3, operation, error, *, at=1):
+    """Have a call of an operation fail."""
+    calls = []
+
+    def handler(**_):
+        calls.append(None)
+        if len(calls) >= at:
+            raise error
+
+    s3.meta.events.register(f"before-call.s3.{operation}", handler)
+    return lambda: s3.meta.events.unregister(f"before-call.s3.{operation}", handler)
+
+
+def refusal(code, operation="PutObject"):
+    return ClientError({"Error": {"Code": code, "Message": "No."}}, operation)
+
+
+class TestResult:
+    @pytest.mark.parametrize("content", [b"", TEXT, LARGE], ids=["empty", "small", "large"])
+    @pytest.mark.parametrize("packed", [True, False])
+    def test_tells_what_lies_there(self, host, copy, s3, bucket, content, packed):
+        host.content = gzip.compress(content, 1) if packed else content
+        (result,) = copy()
+        head = s3.head_object(Bucket=bucket, Key="document", ChecksumMode="ENABLED")
+        assert result.to_dict() == {
+            "uri": f"s3://{bucket}/document",
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "crc32": crc32(content),
+            "content_type": "binary/octet-stream",
+        }
+        assert head["ContentLength"] == len(content)
+        assert head["ChecksumCRC32"] == result.crc32
+        assert s3.get_object(Bucket=bucket, Key="document")["Body"].read() == content
+
+    def test_without_sha256(self, host, copy):
+        host.content = TEXT
+        (result,) = copy(sha256=False)
+        assert result.sha256 is None
+        assert result.crc32 == crc32(TEXT)
+
+    @pytest.mark.parametrize("key", ["a b/ü.txt", "what?versionId=1", "a#b", "me:you@there", "a%2Fb"])
+    def test_keys_are_exact(self, host, copy, stored, bucket, key):
+        host.content = TEXT
+        (result,) = copy(key=lambda _: key)
+        assert stored() == {key: TEXT}
+        assert result.uri == f"s3://{bucket}/{key}"
+
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_extra_args(self, host, copy, s3, bucket, content):
+        host.content = content
+        copy(extra_args={"Metadata": {"report": "123"}, "CacheControl": "no-store"})
+        head = s3.head_object(Bucket=bucket, Key="document")
+        assert head["Metadata"] == {"report": "123"}
+        assert head["CacheControl"] == "no-store"
+
+    def test_log_says_what_was_stored(self, host, copy, bucket, caplog):
+        caplog.set_level(logging.INFO, logger="tests.documents")
+        host.content = TEXT
+        copy()
+        (line,) = [each.message for each in caplog.records if "Stored" in each.message]
+        assert f"s3://{bucket}/document" in line
+        assert str(len(TEXT)) in line
+
+
+class TestCalls:
+    @pytest.mark.parametrize("content", [b"", b"x", TEXT])
+    def test_small_is_one_put(self, host, copy, operations, content):
+        host.content = content
+        copy()
+        assert operations == ["PutObject"]
+
+    def test_large_is_parts(self, host, copy, operations):
+        host.content = LARGE
+        copy()
+        assert operations[0] == "CreateMultipartUpload"
+        assert operations[1:-1] == ["UploadPart"] * 3
+        assert operations[-1] == "CompleteMultipartUpload"
+
+    def test_wrong_checksum_is_refused_by_s3(self, host, copy, s3, nothing_left):
+        """S3 checks every part against the checksum that came with it."""
+        host.content = LARGE
+
+        def damage(params, **_):
+            params["headers"]["x-amz-checksum-crc32"] = "AAAAAA=="
+
+        s3.meta.events.register("before-call.s3.CompleteMultipartUpload", damage)
+        with pytest.raises(DocumentStorageError):
+            copy()
+        nothing_left()
+
+
+class TestFailure:
+    @pytest.mark.parametrize("at", [1, 2, 3])
+    def test_of_a_part(self, host, copy, s3, nothing_left, at):
+        host.content = LARGE
+        undo = fail(s3, "UploadPart", refusal("InternalError", "UploadPart"), at=at)
+        with pytest.raises(DocumentStorageError, match="InternalError") as caught:
+            copy()
+        assert not caught.value.permanent
+        undo()
+        nothing_left()
+
+    @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "CompleteMultipartUpload"])
+    def test_of_beginning_and_end(self, host, copy, s3, nothing_left, operation):
+        host.content = LARGE
+        undo = fail(s3, operation, refusal("SlowDown", operation))
+        with pytest.raises(DocumentStorageError, match="SlowDown"):
+            copy()
+        undo()
+        nothing_left()
+
+    def test_of_aborting_does_not_hide_the_cause(self, host, copy, s3):
+        host.content = LARGE
+        fail(s3, "UploadPart", refusal("TheCause", "UploadPart"))
+        fail(s3, "AbortMultipartUpload", refusal("AccessDenied", "AbortMultipartUpload"))
+        with pytest.raises(DocumentStorageError, match="TheCause"):
+            copy()
+
+    def test_of_the_document_at_its_end(self, host, copy, nothing_left):
+        host.content = gzip.compress(LARGE, 1)[:-1]
+        host.compression_algorithm = "GZIP"
+        with pytest.raises(DocumentError):
+            copy()
+        nothing_left()
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, ValueError])
+    @pytest.mark.parametrize("cut", [1000, 18_000_000])
+    def test_interrupted(self, host, copy, nothing_left, kind, cut):
+        host.content = LARGE
+        host.answers.extend([Answer(cut=cut), EXPIRED_URL])
+        documents = iter([host.fetch()])
+
+        def fetch():
+            for document in documents:
+                return document
+            raise kind
+
+        with pytest.raises(kind):
+            copy(fetch_document=fetch)
+        nothing_left()
+
+    def test_of_a_later_file_takes_the_first_away(self, host, copy, s3, nothing_left):
+        host.content = two_files()
+        undo = fail(s3, "PutObject", refusal("SlowDown"), at=2)
+        with pytest.raises(DocumentStorageError, match="SlowDown"):
+            copy()
+        undo()
+        nothing_left()
+
+    def test_of_a_later_file_leaves_what_others_wrote(self, host, copy, s3, bucket, stored):
+        """The first file lay there before, the same; only what this run wrote is its to delete."""
+        host.content = two_files()
+        s3.put_object(Bucket=bucket, Key="files/a.txt", Body=TEXT, ChecksumAlgorithm="CRC32")
+        fail(s3, "PutObject", refusal("SlowDown"), at=2)
+        with pytest.raises(DocumentStorageError, match="SlowDown"):
+            copy(replace=False)
+        assert stored() == {"files/a.txt": TEXT}
+
+    def test_of_deleting_does_not_hide_the_cause(self, host, copy, s3):
+        host.content = two_files()
+        fail(s3, "PutObject", refusal("TheCause"), at=2)
+        fail(s3, "DeleteObject", refusal("AccessDenied", "DeleteObject"))
+        with pytest.raises(DocumentStorageError, match="TheCause"):
+            copy()
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_missing_bucket(self, host, copy, content):
+        host.content = content
+        with pytest.raises(DocumentStorageError, match="NoSuchBucket") as caught:
+            copy(bucket="nobody-made-this")
+        assert "nobody-made-this" in str(caught.value)
+        assert caught.value.permanent
+
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_wrong_secret(self, host, copy, s3_server, monkeypatch, content, nothing_left):
+        monkeypatch.setattr(s3_server, "secret_key", "wrong")
+        client = s3_server.client()
+        monkeypatch.undo()
+        host.content = content
+        with pytest.raises(DocumentStorageError, match="SignatureDoesNotMatch") as caught:
+            copy(s3=client)
+        assert caught.value.permanent
+        nothing_left()
+
+
+class TestReplace:
+    def test_overwrites_and_repeats(self, host, copy, s3, bucket, stored):
+        s3.put_object(Bucket=bucket, Key="document", Body=EXISTING)
+        host.content = TEXT
+        assert copy() == copy()
+        assert stored() == {"document": TEXT}
+
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_false_without_an_object(self, host, copy, stored, content):
+        host.content = content
+        copy(replace=False)
+        assert stored() == {"document": content}
+
+    @pytest.mark.parametrize("content", [b"", TEXT, LARGE], ids=["empty", "small", "large"])
+    def test_false_with_the_same_content(self, host, copy, s3, bucket, stored, content):
+        host.content = content
+        first = copy(replace=False)
+        assert [each.to_dict() for each in copy(replace=False)] == [each.to_dict() for each in first]
+        assert stored() == {"document": content}
+        assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    @pytest.mark.parametrize("same_size", [True, False])
+    def test_false_with_other_content(self, host, copy, s3, bucket, stored, content, same_size):
+        there = content[::-1] if same_size else EXISTING
+        s3.put_object(Bucket=bucket, Key="document", Body=there, ChecksumAlgorithm="CRC32")
+        host.content = content
+        with pytest.raises(DocumentExistsError) as caught:
+            copy(replace=False)
+        assert crc32(content) in str(caught.value)
+        assert crc32(there) in str(caught.value)
+        assert caught.value.permanent
+        assert stored() == {"document": there}
+        assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+    def test_false_with_the_same_content_without_a_checksum(self, host, copy, s3_server, bucket, stored):
+        """Another tool may have written it without the checksum that ours are written with."""
+        other = s3_server.client(request_checksum_calculation="when_required")
+        other.put_object(Bucket=bucket, Key="document", Body=TEXT)
+        host.content = TEXT
+        (result,) = copy(replace=False)
+        assert result.crc32 == crc32(TEXT)
+        assert stored() == {"document": TEXT}

@@ -1,0 +1,92 @@
+"""What Airflow and pip see of the package before any of it runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import airflow
+import jsonschema
+import pytest
+
+from airflow_provider_amzbiz.get_provider_info import get_provider_info
+
+PACKAGE = "airflow_provider_amzbiz"
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+AIRFLOW_3 = airflow.__version__.startswith("3")
+HEAVY = ("boto3", "botocore", "smart_open", "requests", "isal", "fastapi")
+
+
+@pytest.mark.parametrize("module", ["operators.reports", "sensors.reports", "transfers.report_document_to_s3"])
+def test_a_dag_file_that_imports_us_loads_nothing_heavy(module):
+    # Airflow 2 itself has loaded some of these by then, so what counts is what we add.
+    before = (
+        "airflow.sdk" if AIRFLOW_3 else "airflow.models.baseoperator, airflow.sensors.base, airflow.triggers.base"
+    )
+    added = python(
+        f"import sys, {before}; before = set(sys.modules); import {PACKAGE}.{module}; "
+        f"print(sorted(set({HEAVY}) & (set(sys.modules) - before)))"
+    )
+    assert added == "[]"
+
+
+def test_the_bare_package_loads_no_airflow():
+    assert python(f"import sys, {PACKAGE}; print('airflow' in sys.modules)") == "False"
+
+
+@pytest.mark.parametrize("module", ["client.reports", "documents.to_s3", "sandbox.server"])
+def test_client_documents_and_sandbox_know_no_airflow(module):
+    assert python(f"import sys, {PACKAGE}.{module}; print('airflow' in sys.modules)") == "False"
+
+
+def test_the_pytest_plugin_loads_no_web_server():
+    code = f"import sys, {PACKAGE}.sandbox.pytest_plugin; print('uvicorn' in sys.modules)"
+    assert python(code) == "False"
+
+
+def test_provider_info_fits_airflows_schema_and_names_what_exists():
+    schema = json.loads((Path(airflow.__path__[0]) / "provider_info.schema.json").read_text())
+    info = get_provider_info()
+
+    jsonschema.validate(info, schema)
+    assert info["package-name"] == importlib.metadata.distribution("airflow-provider-amzbiz").name
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for entry in info[kind]:
+            for module in entry["python-modules"]:
+                importlib.import_module(module)
+    for transfer in info["transfers"]:
+        importlib.import_module(transfer["python-module"])
+    (connection,) = info["connection-types"]
+    module, _, name = connection["hook-class-name"].rpartition(".")
+    hook = getattr(importlib.import_module(module), name)
+    assert hook.conn_type == connection["connection-type"] == "amazon_business"
+    assert hook.hook_name == connection["hook-name"]
+
+
+def test_airflow_finds_the_provider():
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    assert "airflow-provider-amzbiz" in manager.providers
+    assert "amazon_business" in manager.hooks
+
+
+def test_the_form_hides_and_relabels_the_same_before_airflow_3_2():
+    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+
+    behaviour = AmazonBusinessHook.get_ui_field_behaviour()
+    assert behaviour["hidden_fields"] == ["port", "schema"]
+    assert behaviour["relabeling"]["login"] == "Client ID"
+
+
+def test_the_wheel_is_typed():
+    assert (Path(__file__).parent.parent / PACKAGE / "py.typed").exists()
