@@ -36,9 +36,10 @@ class TriggerRows(threading.Thread):
     def decrypted(self):
         config = configparser.RawConfigParser(strict=False)
         config.read(self.home / "airflow.cfg")
-        key = config.get("core", "fernet_key")
+        fernet = Fernet(config.get("core", "fernet_key").encode())
+        # Airflow leaves them readable where it cannot encrypt them.
         return [
-            f"{path} {Fernet(key.encode()).decrypt(kwargs.encode()).decode() if key else kwargs}"
+            f"{path} {kwargs if kwargs.startswith('{') else fernet.decrypt(kwargs.encode()).decode()}"
             for path, kwargs in self.rows
         ]
 

@@ -15,12 +15,18 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_amzbiz.client.account import is_loopback
-from airflow_provider_amzbiz.documents.errors import DocumentChangedError, DocumentDownloadError
+from airflow_provider_amzbiz.documents.errors import (
+    DocumentChangedError,
+    DocumentDownloadError,
+    UnsafeDocumentUrlError,
+)
 
 # Seconds to connect, and between two reads of the body.
 TIMEOUT = (10.0, 60.0)
 # How often in a row it may fail without a single new byte.
 ATTEMPTS = 6
+# How many fresh URLs in a row may be refused: each costs one of the API's scarce calls.
+REFUSALS = 3
 # Seconds that the waits between attempts grow to.
 LONGEST_WAIT = 30.0
 _SKIP_CHUNK = 256 * 1024
@@ -86,8 +92,11 @@ class DocumentStream(io.RawIOBase):
         self._url = ""
         self._etag: str | None = None
         self._failures = 0
+        self._refusals = 0
         self.position = 0
         self.length: int | None = None
+        # Whether HTTP tells the end of the body from a cut connection.
+        self.delimited = False
         self.content_type: str | None = None
         self.compression_algorithm: str | None = None
 
@@ -113,14 +122,13 @@ class DocumentStream(io.RawIOBase):
             if self._response is None:
                 self._connect()
                 continue
-            try:
-                count: int = self._response.raw.readinto(buffer)
-            except (HTTPError, OSError) as error:
-                self._broken(type(error).__name__)
+            count, failure = _read_into(self._response, buffer)
+            if failure:
+                self._broken(failure)
                 continue
             if count:
                 self.position += count
-                self._failures = 0
+                self._failures = self._refusals = 0
                 return count
             if self.length is None or self.position == self.length:
                 return 0
@@ -136,12 +144,10 @@ class DocumentStream(io.RawIOBase):
                     "to go on safely"
                 )
             headers |= {"Range": f"bytes={self.position}-", "If-Match": self._etag}
-        try:
-            response = self._session.get(
-                self._url, headers=headers, stream=True, timeout=self._timeout, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            self._broken(type(error).__name__)
+        response, failure = self._get(headers)
+        if response is None:
+            # Not raised where the error of requests is being handled, because that holds the URL.
+            self._broken(failure)
             return
         try:
             self._accept(response)
@@ -150,6 +156,17 @@ class DocumentStream(io.RawIOBase):
             raise
         if self._response is not response:
             response.close()
+
+    def _get(self, headers: dict[str, str]) -> tuple[requests.Response | None, str]:
+        """Send the request, and return the answer, or the name of what went wrong."""
+        request = self._session.prepare_request(requests.Request("GET", self._url, headers=headers))
+        # The signature covers the very bytes of the URL, and requests normalises some of them.
+        request.url = self._url
+        settings = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
+        try:
+            return self._session.send(request, timeout=self._timeout, allow_redirects=False, **settings), ""
+        except requests.RequestException as error:
+            return None, type(error).__name__
 
     def _accept(self, response: requests.Response) -> None:
         status = response.status_code
@@ -162,19 +179,25 @@ class DocumentStream(io.RawIOBase):
             raise DocumentChangedError("The document has changed since its download began")
         elif status in (401, 403):
             # Expired, in all likelihood: S3 checks the time at the start of every request.
+            self._refusals += 1
+            if self._refusals >= REFUSALS:
+                raise DocumentDownloadError(f"The document host answered {status} to {REFUSALS} URLs in a row")
             self._broken(f"answered {status}")
             self._renew_url()
         elif status == 429 or status >= 500:
             self._broken(f"answered {status}")
         else:
-            hint = "; redirects are not followed" if 300 <= status < 400 else ""
-            raise DocumentDownloadError(f"The document host answered {status}{hint}")
+            if 300 <= status < 400:
+                raise UnsafeDocumentUrlError(f"The document host answered {status}; redirects are not followed")
+            raise DocumentDownloadError(f"The document host answered {status}")
 
     def _accept_whole(self, response: requests.Response) -> None:
         length = response.headers.get("Content-Length")
         etag = _strong(response.headers.get("ETag"))
         if self.position == 0:
             self.length = int(length) if length and length.isdecimal() else None
+            chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+            self.delimited = self.length is not None or chunked
             self.content_type = response.headers.get("Content-Type")
             self._etag = etag
             self._response = response
@@ -186,16 +209,13 @@ class DocumentStream(io.RawIOBase):
 
     def _skip(self, response: requests.Response) -> None:
         left = self.position
-        try:
-            while left:
-                chunk = response.raw.read(min(left, _SKIP_CHUNK))
-                if not chunk:
-                    self._broken("ended early")
-                    return
-                left -= len(chunk)
-        except (HTTPError, OSError) as error:
-            self._broken(type(error).__name__)
-            return
+        buffer = memoryview(bytearray(_SKIP_CHUNK))
+        while left:
+            count, failure = _read_into(response, buffer[:left])
+            if failure or not count:
+                self._broken(failure or "ended early")
+                return
+            left -= count
         self._response = response
 
     def _check_rest(self, response: requests.Response) -> None:
@@ -206,6 +226,9 @@ class DocumentStream(io.RawIOBase):
             raise DocumentDownloadError(
                 f"The document host was asked for byte {self.position} on and sent {said!r}"
             )
+        if _strong(response.headers.get("ETag")) != self._etag:
+            # A host that does not honour If-Match would otherwise have two versions joined.
+            raise DocumentChangedError("The document has changed since its download began")
         if self.length is None and total.isdecimal():
             self.length = int(total)
         if total.isdecimal() and int(total) != self.length:
@@ -228,7 +251,7 @@ class DocumentStream(io.RawIOBase):
         host = parts.hostname or ""
         local = self._allow_http and parts.scheme == "http" and is_loopback(host)
         if parts.scheme != "https" and not local:
-            raise DocumentDownloadError(f"The document's URL is {parts.scheme}://{host}/..., but has to be https")
+            raise UnsafeDocumentUrlError(f"The document's URL is {parts.scheme}://{host}/..., but has to be https")
         self._url = source.url
         self.compression_algorithm = source.compression_algorithm
 
@@ -236,6 +259,14 @@ class DocumentStream(io.RawIOBase):
         if self._response is not None:
             self._response.close()
             self._response = None
+
+
+def _read_into(response: requests.Response, buffer: Any) -> tuple[int, str]:
+    """Read some bytes, and return how many, or the name of what went wrong."""
+    try:
+        return response.raw.readinto(buffer), ""
+    except (HTTPError, OSError) as error:
+        return 0, type(error).__name__
 
 
 def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:

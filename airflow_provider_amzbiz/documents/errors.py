@@ -16,6 +16,12 @@ class DocumentDownloadError(DocumentError):
     """The document host did not deliver, after all attempts."""
 
 
+class UnsafeDocumentUrlError(DocumentDownloadError):
+    """The document's URL, or where its host redirects to, is none that may be followed."""
+
+    permanent = True
+
+
 class DocumentChangedError(DocumentError):
     """The document is not the same any more as when its download began, so it has to begin anew."""
 

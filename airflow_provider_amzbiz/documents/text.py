@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 _BYTES_PER_CHARACTER = 4
 
 
-def read_head(fetch_document: Fetch, *, limit: int, allow_http: bool) -> str:
+def read_head(fetch_document: Fetch, *, limit: int = 2000, allow_http: bool = False) -> str:
     """Return the first ``limit`` characters of a document; what is no UTF-8 shows as U+FFFD.
 
     :raises DocumentError: it cannot be downloaded or unpacked.

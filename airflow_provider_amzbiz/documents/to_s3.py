@@ -10,17 +10,23 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
-from airflow_provider_amzbiz.documents.errors import DocumentChangedError, UnsupportedDocumentError
+from airflow_provider_amzbiz.documents.errors import (
+    DocumentChangedError,
+    DocumentDownloadError,
+    DocumentStorageError,
+    UnsupportedDocumentError,
+)
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
     Archive,
+    Gunzipped,
     Limited,
     Prefixed,
     Readable,
     gunzip,
     spooled,
 )
-from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, store
+from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, storage_errors, store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -50,10 +56,12 @@ class Target:
     extra_args: Mapping[str, Any]
     log: Log
 
-    def write(self, content: Readable, key: str, content_type: str, raw_length: int | None) -> StoredObject:
-        """Write one object, and say how it went."""
+    def write(
+        self, content: Readable, key: str, content_type: str, raw_length: int | None
+    ) -> tuple[StoredObject, bool]:
+        """Write one object, and say how it went; return whether it was written now, too."""
         started = time.monotonic()
-        stored = store(
+        stored, written = store(
             content,
             s3=self.s3,
             bucket=self.bucket,
@@ -63,11 +71,12 @@ class Target:
             replace=self.replace,
             sha256=self.sha256,
             extra_args=self.extra_args,
+            log=self.log,
         )
         seconds = time.monotonic() - started
         speed = stored.bytes / 1e6 / max(seconds, 1e-6)
         self.log.info("Stored %s: %s bytes in %.1f s, %.1f MB/s", stored.uri, stored.bytes, seconds, speed)
-        return stored
+        return stored, written
 
 
 def copy_to_s3(
@@ -112,23 +121,27 @@ def copy_to_s3(
 
 def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int) -> list[StoredObject]:
     reported = _Progress(stream, target.log)
-    raw: Readable = reported
-    if unpack == "none":
-        return [_write_plain(raw, stream, target, max_bytes)]
-    decoded = Prefixed(gunzip(raw, stream.compression_algorithm, target.log), _SNIFFED)
+    content: Readable = reported
+    if unpack != "none":
+        content = gunzip(content, stream.compression_algorithm, target.log)
+    if not stream.delimited and not isinstance(content, Gunzipped):
+        raise DocumentDownloadError(
+            "The document host announced no length, and the document is no gzip: nothing would tell a cut one "
+            "from a whole one"
+        )
+    decoded = Prefixed(content, _SNIFFED)
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
         with _spooled_archive(decoded, stream, max_bytes) as archive:
             return _write_files(archive, target)
     return [_write_plain(decoded, stream, target, max_bytes)]
 
 
-def _write_plain(content: Readable, stream: DocumentStream, target: Target, max_bytes: int) -> StoredObject:
-    head = content if isinstance(content, Prefixed) else Prefixed(content, _SNIFFED)
-    limited = Limited(head, max_bytes, lambda: stream.position)
+def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int) -> StoredObject:
+    limited = Limited(content, max_bytes, lambda: stream.position)
     announced = (stream.content_type or "").split(";")[0].strip().lower()
     meaningful = stream.content_type if announced and announced not in _MEANINGLESS else None
-    kind = _sniffed(head.head) or meaningful or "binary/octet-stream"
-    return target.write(limited, target.key(None), kind, stream.length)
+    kind = _sniffed(content.head) or meaningful or "binary/octet-stream"
+    return target.write(limited, target.key(None), kind, stream.length)[0]
 
 
 @contextmanager
@@ -146,17 +159,29 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
             "into the key so that they differ"
         )
     stored: list[StoredObject] = []
+    mine: list[str] = []
     try:
         for key, (name, content) in zip(keys, archive.files(), strict=True):
             head = Prefixed(content, _SNIFFED)
             kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
-            stored.append(target.write(head, key, kind, None))
+            written, new = target.write(head, key, kind, None)
+            stored.append(written)
+            mine += [key] * new
     except BaseException:
         # All files or none: a reader could not tell that the rest is missing.
-        for each in stored:
-            target.s3.delete_object(Bucket=target.bucket, Key=each.uri.removeprefix(f"s3://{target.bucket}/"))
+        for key in mine:
+            _delete(target, key)
         raise
     return stored
+
+
+def _delete(target: Target, key: str) -> None:
+    try:
+        with storage_errors(target.bucket, key):
+            target.s3.delete_object(Bucket=target.bucket, Key=key)
+    except DocumentStorageError as error:
+        # Not raised: it would hide why the object has to go.
+        target.log.warning("%s stays, though other files of its archive are missing: %s", key, error)
 
 
 def _sniffed(head: bytes) -> str | None:

@@ -8,9 +8,9 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Any, BinaryIO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
-from isal import isal_zlib
+from isal import igzip_lib
 
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import (
@@ -19,6 +19,9 @@ from airflow_provider_amzbiz.documents.errors import (
     TruncatedDocumentError,
     UnsupportedDocumentError,
 )
+
+# The stubs take it for an instance.
+_IsalError = cast("type[Exception]", igzip_lib.IsalError)
 
 CHUNK = 256 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
@@ -64,14 +67,20 @@ class Prefixed(io.RawIOBase):
 class Gunzipped(io.RawIOBase):
     """The content of a gzip of one or many members; every checksum and length is checked.
 
+    Zeros after the last member are padding; anything else there is damage.
+
     :raises TruncatedDocumentError: on reading, the gzip ends too early.
     :raises CorruptDocumentError: on reading, a checksum, a length or the format is wrong, or other bytes follow
         the last member.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         super().__init__()
-        self._reader: Any = isal_zlib._GzipReader(stream, CHUNK)
+        self._stream = stream
+        self._buffer = bytearray(CHUNK)
+        self._input = b""
+        self._member: Any = None
+        self._members = 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -79,14 +88,40 @@ class Gunzipped(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read decoded bytes."""
-        try:
-            count: int = self._reader.readinto(buffer)
-        except EOFError:
-            raise TruncatedDocumentError("The document's gzip ends before its end marker") from None
-        # BadGzipFile is an OSError; the stream below raises none of those.
-        except (OSError, zlib.error) as error:
-            raise CorruptDocumentError(f"The document's gzip is damaged: {error}") from error
-        return count
+        while self._member is not None or self._next_member():
+            if self._member.needs_input and not self._input and not self._fill():
+                raise TruncatedDocumentError("The document's gzip ends before its end marker")
+            given, self._input = self._input, b""
+            try:
+                decoded = self._member.decompress(given, len(buffer))
+            except _IsalError as error:
+                raise CorruptDocumentError(f"The document's gzip is damaged: {error}") from error
+            if self._member.eof:
+                self._input = self._member.unused_data
+                self._member = None
+            if decoded:
+                buffer[: len(decoded)] = decoded
+                return len(decoded)
+        return 0
+
+    def _next_member(self) -> bool:
+        """Begin the next member; False at the end of the document."""
+        if self._members:
+            self._input = self._input.lstrip(b"\0")
+            while not self._input and self._fill():
+                self._input = self._input.lstrip(b"\0")
+            if not self._input:
+                return False
+            if not self._input.startswith(GZIP_MAGIC[: len(self._input)]):
+                raise CorruptDocumentError("The document's gzip is damaged: other bytes follow its end")
+        self._members += 1
+        self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        return True
+
+    def _fill(self) -> bool:
+        count = self._stream.readinto(self._buffer) or 0
+        self._input = bytes(memoryview(self._buffer)[:count])
+        return count > 0
 
 
 class Limited(io.RawIOBase):
@@ -131,9 +166,10 @@ def gunzip(stream: Readable, announced: str | None, log: Log) -> Readable:
     if prefixed.head == GZIP_MAGIC:
         if announced is None:
             log.info("The document is compressed with gzip, though the API did not say so")
-        return Gunzipped(cast("BinaryIO", prefixed))
-    if announced and not prefixed.head:
-        raise TruncatedDocumentError(f"The document was announced as {announced}, but is empty")
+        return Gunzipped(prefixed)
+    if announced and GZIP_MAGIC.startswith(prefixed.head):
+        count = len(prefixed.head)
+        raise TruncatedDocumentError(f"The document was announced as {announced}, but has {count} bytes")
     if announced:
         log.warning("The document was announced as %s, but is not: keeping its bytes as they are", announced)
     return prefixed
@@ -165,11 +201,11 @@ class Archive:
             if not self._entries:
                 raise UnsupportedDocumentError("The document is a ZIP without any file in it")
             self._check(max_bytes, raw_bytes)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise CorruptDocumentError(f"The document's ZIP is damaged: {error}") from error
         except (NotImplementedError, RuntimeError) as error:
             # What zipfile raises for an unknown compression, and for an entry that needs a password.
             raise UnsupportedDocumentError(f"The document's ZIP cannot be opened: {error}") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+            raise CorruptDocumentError(f"The document's ZIP is damaged: {error}") from error
 
     def files(self) -> Iterator[tuple[str, Readable]]:
         """Yield each file's safe name and content."""
@@ -186,6 +222,9 @@ class Archive:
         left = max_bytes
         buffer = bytearray(CHUNK)
         for entry in self._entries:
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # zipfile inflates the others without any bound on memory.
+                raise NotImplementedError(f"{safe_name(entry.filename)} is compressed by another way than deflate")
             with self._zip.open(entry) as content:
                 limited = Limited(cast("Readable", content), left, lambda: raw_bytes)
                 while limited.readinto(buffer):

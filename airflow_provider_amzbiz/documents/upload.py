@@ -7,15 +7,16 @@ import contextlib
 import hashlib
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
-import smart_open
+import smart_open.s3 as smart_open_s3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
 from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
 
@@ -67,9 +68,11 @@ def store(
     replace: bool,
     sha256: bool,
     extra_args: Mapping[str, Any],
-) -> StoredObject:
+    log: Log,
+) -> tuple[StoredObject, bool]:
     """Write an object. What fits one part goes as one PutObject, everything else as a multipart upload.
 
+    :return: the object, and whether it was written now; it may have been there, the same, and not to be replaced.
     :raises DocumentStorageError: S3 did not take it; there is no open upload then.
     :raises DocumentExistsError: there is other content under the key, and ``replace`` is False.
     """
@@ -77,7 +80,7 @@ def store(
     first = _read_part(content, size_of_part, digest)
     arguments = {**extra_args, "ContentType": content_type}
     condition = {} if replace else {"IfNoneMatch": "*"}
-    upload = _Upload(s3, bucket, key, digest, arguments, condition)
+    upload = _Upload(s3, bucket, key, digest, arguments, condition, log)
     whole = len(first) < size_of_part
     transport: dict[str, Any] = {
         "client": upload,
@@ -86,9 +89,8 @@ def store(
     }
     try:
         with upload:
-            writer: Any = smart_open.open(
-                f"s3://{bucket}/{key}", "wb", compression="disable", transport_params=transport
-            )
+            # Not by URI, because smart-open takes a question mark in a key for a query.
+            writer: Any = smart_open_s3.open(bucket, key, "wb", **transport)
             try:
                 writer.write(first)
                 del first
@@ -99,9 +101,12 @@ def store(
                 # Not left to garbage collection, which would complete the upload of half a document.
                 writer.terminate()
                 raise
+        written = True
     except _ObjectExists:
         _check_same(s3, bucket, key, digest)
-    return StoredObject(f"s3://{bucket}/{key}", digest.count, digest.sha256, digest.crc32, content_type)
+        written = False
+    stored = StoredObject(f"s3://{bucket}/{key}", digest.count, digest.sha256, digest.crc32, content_type)
+    return stored, written
 
 
 class _ObjectExists(Exception):  # noqa: N818
@@ -147,7 +152,9 @@ class _Upload:
         digest: _Digest,
         arguments: Mapping[str, Any],
         condition: Mapping[str, Any],
+        log: Log,
     ) -> None:
+        self._log = log
         self._s3 = s3
         self._target: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._digest = digest
@@ -216,10 +223,13 @@ class _Upload:
         """End the upload, once no part is on its way any more: one that arrived later would stay for ever."""
         if self._upload_id is None:
             return
+        upload_id, self._upload_id = self._upload_id, None
         self._pool.shutdown(cancel_futures=True)
-        with self._storage_errors():
-            self._s3.abort_multipart_upload(**self._target, UploadId=self._upload_id)
-        self._upload_id = None
+        try:
+            self._s3.abort_multipart_upload(**self._target, UploadId=upload_id)
+        except (BotoCoreError, ClientError) as error:
+            # Not raised: it would hide why the upload has to be aborted.
+            self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
 
     def _send(self, body: bytes, number: int) -> dict[str, Any]:
         with self._storage_errors():
@@ -233,23 +243,29 @@ class _Upload:
         return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
 
     @contextlib.contextmanager
-    def _storage_errors(self) -> Any:
-        """Name bucket and reason; also keeps smart-open from taking a 412 for a missing bucket."""
-        try:
-            yield
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code"))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if self._condition and status in (409, 412):
-                raise _ObjectExists from error
-            raise DocumentStorageError(
-                f"S3 did not take s3://{self._target['Bucket']}/{self._target['Key']}: {code}: {error}",
-                code=code,
-            ) from error
-        except BotoCoreError as error:
-            raise DocumentStorageError(
-                f"S3 did not take s3://{self._target['Bucket']}/{self._target['Key']}: {error}"
-            ) from error
+    def _storage_errors(self) -> Iterator[None]:
+        # Also keeps smart-open from taking a 412 for a missing bucket.
+        with storage_errors(**self._target):
+            try:
+                yield
+            except ClientError as error:
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                if self._condition and status in (409, 412):
+                    raise _ObjectExists from error
+                raise
+
+
+@contextlib.contextmanager
+def storage_errors(Bucket: str, Key: str) -> Iterator[None]:  # noqa: N803
+    """Turn boto3's errors into one that names the object and S3's reason."""
+    what = f"s3://{Bucket}/{Key}"
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code"))
+        raise DocumentStorageError(f"S3 did not take {what}: {code}: {error}", code=code) from error
+    except BotoCoreError as error:
+        raise DocumentStorageError(f"S3 did not take {what}: {error}") from error
 
 
 def _read_part(content: Readable, size: int, digest: _Digest) -> bytearray:
@@ -274,10 +290,21 @@ def _copy(content: Readable, writer: Any, digest: _Digest) -> None:
 
 def _check_same(s3: S3Client, bucket: str, key: str, digest: _Digest) -> None:
     """Accept an object that is there already, if it has the same content."""
-    there = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-    crc32 = there.get("ChecksumCRC32")
-    if there["ContentLength"] != digest.count or crc32 != digest.crc32:
+    with storage_errors(bucket, key):
+        there = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        size, crc32 = there["ContentLength"], there.get("ChecksumCRC32")
+        if size == digest.count and (crc32 is None or there.get("ChecksumType") == "COMPOSITE"):
+            crc32 = _crc32_of(s3, bucket, key)
+    if (size, crc32) != (digest.count, digest.crc32):
         raise DocumentExistsError(
-            f"s3://{bucket}/{key} exists with {there['ContentLength']} bytes and CRC32 {crc32}; the document has "
-            f"{digest.count} bytes and CRC32 {digest.crc32}, and replace is False"
+            f"s3://{bucket}/{key} exists with {size} bytes and CRC32 {crc32}; the document has {digest.count} "
+            f"bytes and CRC32 {digest.crc32}, and replace is False"
         )
+
+
+def _crc32_of(s3: S3Client, bucket: str, key: str) -> str:
+    """Read an object that another tool wrote without a checksum of the whole."""
+    digest = _Digest(sha256=False)
+    for chunk in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
+        digest.update(memoryview(chunk))
+    return digest.crc32

@@ -14,7 +14,6 @@ import zlib
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-
 from airflow_provider_amzbiz.exceptions import (
     DocumentError,
     DocumentPermanentError,
