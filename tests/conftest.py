@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 # Airflow reads its configuration when it is first imported, so this comes before any test module.
 os.environ.update(airflow_settings(HOME, ROOT / "example_dags"))
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+if version("apache-airflow").startswith("2"):
+    # The only one that Airflow 2 allows with SQLite.
+    os.environ["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor"
 for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AWS_"))]:
     del os.environ[name]
 

@@ -29,7 +29,7 @@ PART_SIZE = 8 * 1024**2
 _MOST_PARTS = 9000
 # How many times a gzip of text may grow, to choose the part size by.
 _GROWTH = 20
-_SENDERS = 4
+_SENDERS = 3
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ class _Upload:
         self._arguments = arguments
         self._condition = condition
         self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="amzbiz-part")
-        # One part more than senders, so that the next one fills while they send; more would only take memory.
-        self._free = BoundedSemaphore(_SENDERS + 1)
+        # No part waits for a sender: one fills while they send, and more would only take memory.
+        self._free = BoundedSemaphore(_SENDERS)
         self._parts: list[Future[dict[str, Any]]] = []
         self._upload_id: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import signal
@@ -24,11 +25,13 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_amzbiz.sandbox",
-        description="The Amazon Business Reports API on 127.0.0.1.",
+        description="The Amazon Business Reports API on this machine.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--allow-remote", action="store_true", help="take a --host that others can reach")
     parser.add_argument("--time-scale", type=float, default=1.0, help="sandbox seconds per real second")
     parser.add_argument("--no-throttle", dest="throttle", action="store_false", help="never answer 429")
     parser.add_argument("--plan", choices=["2026", "2025", "sandbox"], default="2026", help="limits")
@@ -43,17 +46,29 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Serve; return the exit status."""
-    given = vars(arguments().parse_args())
+    parser = arguments()
+    given = vars(parser.parse_args())
+    # Whoever reaches it controls it, without a password.
+    if not given.pop("allow_remote") and not _is_loopback(given["host"]):
+        parser.error(f"{given['host']} can be reached by others; say --allow-remote if that is wanted")
     try:
         from airflow_provider_amzbiz.sandbox.server import Sandbox
     except ImportError as error:
-        print(f"The sandbox needs the extra: pip install 'airflow-provider-amzbiz[sandbox]' ({error})")
+        print(
+            f"The sandbox needs the extra: pip install 'airflow-provider-amzbiz[sandbox]' ({error})",
+            file=sys.stderr,
+        )
         return 1
     connection_file = given.pop("connection_file")
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with Sandbox(**given) as sandbox:
+    try:
+        made = Sandbox(**given)
+    except (OSError, ValueError) as error:
+        print(f"The sandbox cannot start: {error}", file=sys.stderr)
+        return 1
+    with made as sandbox:
         if connection_file:
             _write_privately(connection_file, sandbox.connection)
         print(f"Amazon Business API sandbox at {sandbox.url}")
@@ -64,7 +79,16 @@ def main() -> int:
 
 def _write_privately(path: Path, connection: dict[str, Any]) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        # The mode of open() is for a new file; this one may be older.
+        os.fchmod(file.fileno(), 0o600)
         json.dump(connection, file)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 if __name__ == "__main__":

@@ -58,6 +58,13 @@ def quota_exceeded() -> Answer:
     return answer
 
 
+def no_operation() -> Answer:
+    """Return what the gateway says to a path or method that it does not know, as to one that is not allowed."""
+    answer = error(403, "Unauthorized", "Access to requested resource is denied.")
+    answer.headers["x-amzn-ErrorType"] = "AccessDeniedException"
+    return answer
+
+
 def not_found() -> Refused:
     """Return the 404 of an unknown report to raise."""
     message = "One or more of the provided ReportRequestIds could not be found."
@@ -68,6 +75,7 @@ def dress(answer: Answer, rate: str | None) -> Answer:
     """Add the gateway's headers; ``rate`` only on the answers that carry it."""
     trace = uuid.uuid4().hex
     headers = {
+        "Server": "Server",
         "Content-Type": "application/json",
         "x-amzn-RequestId": str(uuid.uuid4()),
         "x-amz-rid": trace[:20].upper(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -13,18 +14,19 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_amzbiz.sandbox import validation
-from airflow_provider_amzbiz.sandbox.answers import Answer, Refused, dress, quota_exceeded
+from airflow_provider_amzbiz.sandbox.answers import Answer, Refused, dress, no_operation, quota_exceeded
 from airflow_provider_amzbiz.sandbox.control import control_router
 from airflow_provider_amzbiz.sandbox.faults import Fault
 from airflow_provider_amzbiz.sandbox.state import SandboxAccount
 from airflow_provider_amzbiz.sandbox.static import static_answer
-from airflow_provider_amzbiz.sandbox.storage import PREFIX, Download
+from airflow_provider_amzbiz.sandbox.storage import PREFIX, Download, error_of_status
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.sandbox.server import Sandbox
 
 REPORTS = "/reports/2021-09-30/reports"
 DOCUMENTS = "/reports/2021-09-30/documents"
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _CHUNK = 64 * 1024
 
 Operation = Callable[[SandboxAccount], Answer]
@@ -39,6 +41,8 @@ class Protocol(H11Protocol):
 
         async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
             scope["transport"] = self.transport
+            # As it was sent, so that an encoded slash in an id stays inside the id.
+            scope["path"] = scope["raw_path"].decode("ascii")
             await inner(scope, receive, send)
 
         self.app = with_transport
@@ -74,7 +78,7 @@ class FileResponse(Response):
         with self._download.path.open("rb") as file:
             file.seek(self._download.start)
             sent = 0
-            while sent < limit:
+            while sent < limit and not scope["transport"].is_closing():
                 chunk = await run_in_threadpool(file.read, min(self._chunk(), limit - sent))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 sent += len(chunk)
@@ -104,7 +108,7 @@ class FileResponse(Response):
 
 def make_app(sandbox: Sandbox) -> FastAPI:
     """Return the application of a sandbox."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     operations = sandbox.operations
     app.include_router(control_router(sandbox))
 
@@ -134,13 +138,13 @@ def make_app(sandbox: Sandbox) -> FastAPI:
     @app.get(REPORTS + "/{report_id}")
     async def get_report(request: Request, report_id: str) -> Response:
         return await _operate(
-            sandbox, request, "getReport", lambda account: operations.get_report(account, report_id)
+            sandbox, request, "getReport", lambda account: operations.get_report(account, unquote(report_id))
         )
 
     @app.delete(REPORTS + "/{report_id}")
     async def cancel_report(request: Request, report_id: str) -> Response:
         return await _operate(
-            sandbox, request, "cancelReport", lambda account: operations.cancel_report(account, report_id)
+            sandbox, request, "cancelReport", lambda account: operations.cancel_report(account, unquote(report_id))
         )
 
     @app.get(DOCUMENTS + "/{document_id}")
@@ -149,12 +153,16 @@ def make_app(sandbox: Sandbox) -> FastAPI:
             sandbox,
             request,
             "getReportDocument",
-            lambda account: operations.get_report_document(account, document_id),
+            lambda account: operations.get_report_document(account, unquote(document_id)),
         )
 
-    @app.api_route(PREFIX + "{name}", methods=["GET", "HEAD"])
+    @app.api_route(PREFIX + "{name}", methods=_METHODS)
     async def document(request: Request) -> Response:
         return await _download(sandbox, request)
+
+    @app.api_route("/{anything:path}", methods=_METHODS)
+    async def unknown() -> Response:
+        return _response(dress(no_operation(), None))
 
     return app
 
@@ -170,10 +178,12 @@ async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Ope
         if sandbox.throttle and not account.buckets.take(name):
             return dress(quota_exceeded(), None)
         rate.append(account.buckets.header(name))
-        if sandbox.static:
-            return static_answer(request.method, request.url.path, request.url.query, body)
         has_body = request.method == "POST"
         validation.headers(headers.get("user-agent"), headers.get("content-type"), has_body=has_body)
+        if sandbox.static:
+            return static_answer(request.method, request.url.path, request.url.query, body)
+        if name != "getReports":
+            validation.no_query(request.url.query)
         return operation(account)
 
     def dressed() -> Answer:
@@ -223,14 +233,12 @@ async def _download(sandbox: Sandbox, request: Request) -> Response:
         sandbox.storage.etag_generation += 1
     answer: Answer | Download | None
     if fault := kinds.get("status") or kinds.get("redirect"):
-        answer = fault.answer()
+        xml_error = fault.kind == "status" and fault.body == "json"
+        answer = error_of_status(fault.status) if xml_error else fault.answer()
     elif "expire_url" in kinds:
         answer = sandbox.storage.expired()
     else:
-        answer = sandbox.storage.check(request.url.path, request.url.query, request.headers)
-        if answer is None and request.method == "HEAD":
-            # The signature covers the method, and it was made for GET.
-            answer = Answer(403)
+        answer = sandbox.storage.check(request.method, request.url.path, request.url.query, request.headers)
         if answer is None:
             honour = "no_range" not in kinds
             answer = await run_in_threadpool(

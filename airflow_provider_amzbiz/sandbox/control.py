@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 
+from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.faults import fault_from_json
 
 if TYPE_CHECKING:
@@ -35,7 +39,9 @@ def control_router(sandbox: Sandbox) -> APIRouter:
 
     @router.post("/faults")
     async def inject(request: Request) -> dict[str, str]:
-        sandbox.inject(fault_from_json(await request.body()))
+        body = await request.body()
+        with _understood():
+            sandbox.inject(fault_from_json(body))
         return {"status": "injected"}
 
     @router.delete("/faults")
@@ -45,12 +51,16 @@ def control_router(sandbox: Sandbox) -> APIRouter:
 
     @router.post("/script")
     async def script(request: Request) -> dict[str, str]:
-        sandbox.script(**json.loads(await request.body()))
+        body = await request.body()
+        with _understood():
+            sandbox.script(**_script(json.loads(body)))
         return {"status": "scripted"}
 
     @router.post("/clock")
     async def clock(request: Request) -> dict[str, str]:
-        sandbox.clock.advance(float(json.loads(await request.body())["advance"]))
+        body = await request.body()
+        with _understood():
+            sandbox.clock.advance(float(json.loads(body)["advance"]))
         return {"time": sandbox.clock.now().isoformat()}
 
     @router.post("/expire-tokens")
@@ -59,3 +69,20 @@ def control_router(sandbox: Sandbox) -> APIRouter:
         return {"status": "expired"}
 
     return router
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Answer 400 to a body that cannot be what is asked for."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError) as error:
+        raise HTTPException(400, f"not understood: {error}") from error
+
+
+def _script(given: dict[str, Any]) -> dict[str, Any]:
+    # JSON has no bytes, so a document's body comes in base64.
+    if document := given.get("document"):
+        body = base64.b64decode(document["body"], validate=True)
+        return {**given, "document": RawDocument(**{**document, "body": body})}
+    return given

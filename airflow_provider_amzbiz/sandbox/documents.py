@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,12 +30,16 @@ DEFAULT_ROWS = 400
 
 @dataclass(frozen=True)
 class RawDocument:
-    """A document that is served as it is, so that it need not be what it says it is."""
+    """A document that is served as it is, so that it need not be what it says it is.
+
+    :param etag: with its quotes; None for one of its own.
+    """
 
     body: bytes
     compression_algorithm: str | None = "GZIP"
     content_type: str = "text/plain"
     content_encoding: str | None = None
+    etag: str | None = None
 
 
 def write_order_lines(path: Path, seed: str, *, rows: int | None, size: int | None) -> None:
@@ -72,17 +77,19 @@ def _order_lines(seed: str, rows: int | None, size: int | None) -> Iterator[byte
 
 def _block(seed: str, rows: int) -> bytes:
     # A fixed sequence of digits per seed, so that every run and every Range request sees the same bytes.
-    digits = hashlib.shake_128(seed.encode()).digest(8 * rows)
+    digits = hashlib.shake_128(seed.encode()).digest(2 * rows)
     lines = []
     for row in range(rows):
-        one, two, three, *_ = digits[8 * row : 8 * row + 8]
-        quantity, cents = 1 + one % 12, 199 + 257 * two
+        one, two = digits[2 * row : 2 * row + 2]
+        # Price, code and seller go with the product, as in real orders; that is also what compresses so well.
+        product, quantity = one % 9, 1 + two % 12
+        cents = 199 + 257 * (13 * product + 5)
         total = quantity * cents
         lines.append(
-            f"2026-{1 + one % 12:02d}-{1 + two % 28:02d}\t112-{_BLOCK_NUMBER.decode()}-{row:07d}"
-            f"\t{1 + three % 3}\tB0{three % 90 + 10}X{two:03d}Q\t{_TITLES[one % 9]}\tOffice Products\t{quantity}"
-            f"\t{cents / 100:.2f}\tUSD\tPO-{4500 + one % 40}\tCC-{100 + two % 12}\t{_SELLERS[three % 4]}"
-            f"\t0.0825\t{total * 825 / 1_000_000:.2f}\t{total / 100:.2f}\tShipped\n"
+            f"2026-{1 + row // 28 % 12:02d}-{1 + row % 28:02d}\t112-{_BLOCK_NUMBER.decode()}-{row:07d}"
+            f"\t{1 + two % 3}\tB0{product + 10}X{17 * product:03d}Q\t{_TITLES[product]}\tOffice Products"
+            f"\t{quantity}\t{cents / 100:.2f}\tUSD\tPO-{4500 + one // 9}\tCC-{100 + two // 22}"
+            f"\t{_SELLERS[product % 4]}\t0.0825\t{total * 825 / 1_000_000:.2f}\t{total / 100:.2f}\tShipped\n"
         )
     return "".join(lines).encode()
 
@@ -92,8 +99,13 @@ def invoice(names: list[str]) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in names:
-            packed.writestr(zipfile.ZipInfo(f"{name}.pdf"), pdf(f"Invoice {name}"))
+            packed.writestr(zipfile.ZipInfo(_file_name(name)), pdf(f"Invoice {name}"))
     return _gzipped(archive.getvalue())
+
+
+def _file_name(invoice: str) -> str:
+    # The id comes from the caller and must not become a path of whoever unpacks the archive.
+    return re.sub(r"[^\w.-]|\.(?=\.)", "_", invoice.lstrip("."), flags=re.ASCII) + ".pdf"
 
 
 def pdf(title: str) -> bytes:

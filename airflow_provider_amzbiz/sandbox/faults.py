@@ -15,6 +15,19 @@ KINDS = frozenset(
     }
 )  # fmt: skip
 
+# What only a download can suffer, and what only an operation or the token endpoint can.
+_DOCUMENT_KINDS = frozenset(
+    {"cut", "stall", "slow", "expire_url", "no_range", "change_etag", "no_length", "content_encoding"}
+)
+_API_KINDS = frozenset({"empty", "lost", "lost_status", "expire_token"})
+# A call has one answer, so that only one of these can hit it; the others go together.
+_ANSWERING = frozenset(
+    {"status", "empty", "lost", "lost_status", "drop", "expire_token", "redirect", "expire_url"}
+)
+_OPERATIONS = frozenset(
+    {"createReport", "getReports", "getReport", "cancelReport", "getReportDocument", "token", "document", "*"}
+)
+
 # The page that the gateway has been seen to answer with instead of JSON.
 HTML = "<html><head><title>503</title></head><body><h1>Website Temporarily Unavailable</h1></body></html>"
 _CODES = {
@@ -71,13 +84,43 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}, but has to be one of {sorted(KINDS)}")
+        if self.operation not in _OPERATIONS:
+            raise ValueError(f"operation is {self.operation!r}, but has to be one of {sorted(_OPERATIONS)}")
+        # A fault that can never happen would let a test pass that tests nothing.
+        if self.operation != "*" and not self._can_hit(self.operation):
+            raise ValueError(f"{self.kind!r} cannot happen to {self.operation!r}")
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times is {self.times!r}, but has to be at least 1, or None for all calls")
+        if min(self.after, self.bytes, self.seconds) < 0:
+            raise ValueError("after, bytes and seconds must not be negative")
+        if self.kind == "slow" and self.bytes_per_second < 1:
+            raise ValueError(f"bytes_per_second is {self.bytes_per_second!r}, but has to be at least 1")
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"status is {self.status!r}, but has to be from 200 to 599")
 
-    def take(self, operation: str) -> bool:
-        """Tell whether this call is hit, and count it."""
-        if self.operation not in ("*", operation) or self.times == 0:
+    @property
+    def slot(self) -> str:
+        """What a call has one of: its answer, or this kind of trouble."""
+        return "answer" if self.kind in _ANSWERING else self.kind
+
+    def _can_hit(self, operation: str) -> bool:
+        if operation == "document":
+            return self.kind not in _API_KINDS
+        if operation == "token":
+            return self.kind not in _DOCUMENT_KINDS and self.kind != "expire_token"
+        return self.kind not in _DOCUMENT_KINDS
+
+    def take(self, operation: str, *, free: bool) -> bool:
+        """Tell whether this call is hit, and count it.
+
+        :param free: whether no other fault has hit this call in the same :attr:`slot`.
+        """
+        if self.operation not in ("*", operation) or not self._can_hit(operation) or self.times == 0:
             return False
         if self.after > 0:
             self.after -= 1
+            return False
+        if not free:
             return False
         if self.times is not None:
             self.times -= 1
@@ -102,4 +145,7 @@ class Fault:
 
 def fault_from_json(text: bytes) -> Fault:
     """Read a fault as the HTTP control takes it."""
-    return Fault(**json.loads(text))
+    given = json.loads(text)
+    if not isinstance(given, dict):
+        raise ValueError("a fault is a JSON object")
+    return Fault(**given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -34,12 +35,9 @@ class Lwa:
         """Answer a token request."""
         form = _form(body, content_type)
         grant = form.get("grant_type")
-        if grant is None:
-            return _refusal(400, "invalid_request", "The request is missing a required parameter : grant_type")
-        if grant != "refresh_token":
-            said = "The authorization grant type is not supported by the authorization server"
-            return _refusal(400, "unsupported_grant_type", said)
-        for name in ("refresh_token", "client_id", "client_secret"):
+        if grant not in (None, "", "refresh_token"):
+            return _unsupported_grant()
+        for name in ("grant_type", "refresh_token", "client_id", "client_secret"):
             if not form.get(name):
                 said = f"The request is missing a required parameter : {name}"
                 return _refusal(400, "invalid_request", said)
@@ -61,7 +59,7 @@ class Lwa:
             "token_type": "bearer",
             "expires_in": int(self._token_seconds),
         }
-        return Answer(200, json.dumps(answer).encode(), _headers())
+        return Answer(200, _compact(answer), _headers())
 
     def account_of(self, token: str | None) -> SandboxAccount:
         """Return whose token it is.
@@ -90,19 +88,36 @@ def _form(body: bytes, content_type: str) -> Mapping[str, str]:
     if content_type.startswith("application/json"):
         try:
             parsed = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
-        return parsed if isinstance(parsed, dict) else {}
+        fields = parsed if isinstance(parsed, dict) else {}
+        return {name: value for name, value in fields.items() if isinstance(value, str)}
     return dict(parse_qsl(body.decode("utf-8", "replace")))
 
 
 def _refusal(status: int, code: str, said: str) -> Answer:
-    body = {"error_description": said, "error": code, "request_id": str(uuid.uuid4())}
-    return Answer(status, json.dumps(body).encode(), _headers())
+    return Answer(status, _compact({"error_description": said, "error": code}), _headers())
+
+
+def _unsupported_grant() -> Answer:
+    # The one refusal that was recorded whole: with two fields and a header more than the others.
+    body = {
+        "error_index": secrets.token_urlsafe(16),
+        "error_description": "The authorization grant type is not supported by the authorization server",
+        "error": "unsupported_grant_type",
+        "request_id": str(uuid.uuid4()),
+    }
+    kind = "OA2UnsupportedGrantTypeException:http://internal.amazon.com/coral/com.amazon.panda/"
+    return Answer(400, _compact(body), {**_headers(), "x-amzn-ErrorType": kind})
+
+
+def _compact(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def _headers() -> dict[str, str]:
     return {
+        "Server": "Server",
         "Content-Type": "application/json;charset=UTF-8",
         "Cache-Control": "no-cache, no-store, must-revalidate",
         "Pragma": "no-cache",

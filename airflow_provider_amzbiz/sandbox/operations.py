@@ -102,7 +102,8 @@ class Operations:
         return account.reports[report_id]
 
     def _matches(self, report: SandboxReport, asked: dict[str, Any]) -> bool:
-        since: datetime = asked["createdSince"] or self._clock.now() - _RETENTION
+        kept = self._clock.now() - _RETENTION
+        since: datetime = max(asked["createdSince"] or kept, kept)
         until: datetime = asked["createdUntil"] or self._clock.now()
         return (
             report.report_type in asked["reportTypes"]

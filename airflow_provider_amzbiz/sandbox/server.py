@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import tempfile
 import threading
@@ -16,6 +18,7 @@ import uvicorn
 
 from airflow_provider_amzbiz.sandbox.app import Protocol, make_app
 from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
 from airflow_provider_amzbiz.sandbox.operations import Operations
 from airflow_provider_amzbiz.sandbox.state import (
@@ -31,11 +34,7 @@ from airflow_provider_amzbiz.sandbox.throttle import PLANS, Buckets
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from airflow_provider_amzbiz.sandbox.documents import RawDocument
     from airflow_provider_amzbiz.sandbox.faults import Fault
-
-# Seconds that open connections get when the server stops; a stalled one would keep it for ever.
-_STOP_SECONDS = 1
 
 
 @dataclass
@@ -57,12 +56,47 @@ class Call:
     status: int | None = None
 
 
+class _Server(uvicorn.Server):
+    """Stops at once: nobody waits for an answer that a fault holds back, nor for the next tick."""
+
+    _halted: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    async def main_loop(self) -> None:
+        """Tick as uvicorn does, which keeps the Date header right, until it is told to halt."""
+        halted = asyncio.Event()
+        self._halted = asyncio.get_running_loop(), halted
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 1
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(halted.wait(), 0.1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Break what is still open, instead of waiting for it."""
+        for server in self.servers:
+            server.close()
+        for each in sockets or ():
+            each.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+    def halt(self) -> None:
+        """Make it stop, from another thread that knows it to be running."""
+        self.should_exit = True
+        if self._halted:
+            loop, halted = self._halted
+            loop.call_soon_threadsafe(halted.set)
+
+
 class Sandbox:
     """The Amazon Business Reports API on 127.0.0.1, with Login with Amazon and a document store.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
     :param port: port, or 0 for a free one.
+    :param host: address to listen on.
     :param time_scale: sandbox seconds per real second, for report times, limits, tokens and URLs alike.
     :param throttle: whether calls beyond the limits are answered 429.
     :param queue_seconds: sandbox seconds that a report is IN_QUEUE.
@@ -80,6 +114,7 @@ class Sandbox:
         self,
         port: int = 0,
         *,
+        host: str = "127.0.0.1",
         time_scale: float = 1.0,
         throttle: bool = True,
         queue_seconds: float = 5.0,
@@ -113,8 +148,12 @@ class Sandbox:
         self.accounts = [self._account]
         self._calls: list[Call] = []
         self._faults: list[Fault] = []
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family)
+        # One cannot connect to "all addresses", so that the name of the machine stands for them.
+        name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # noqa: S104
+        name = f"[{name}]" if ":" in name else name
+        self.url = f"http://{name}:{self._socket.getsockname()[1]}"
         self.storage.base_url = self.url
         self.token_url = f"{self.url}/auth/o2/token"
         config = uvicorn.Config(
@@ -123,9 +162,9 @@ class Sandbox:
             log_level="critical",
             lifespan="off",
             access_log=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            server_header=False,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},
@@ -148,8 +187,9 @@ class Sandbox:
 
     def stop(self) -> None:
         """Stop serving and remove the documents. Once stopped, it cannot be started again."""
-        self._server.should_exit = True
-        self._thread.join()
+        if self._thread.is_alive():
+            self._server.halt()
+            self._thread.join()
         self._socket.close()
         self._folder.cleanup()
 
@@ -193,7 +233,8 @@ class Sandbox:
     def reports(self) -> dict[str, SandboxReport]:
         """All reports by id, of all accounts, in the order of their creation."""
         with self.lock:
-            return {key: value for account in self.accounts for key, value in account.reports.items()}
+            found = [report for account in self.accounts for report in account.reports.values()]
+            return {report.report_id: report for report in sorted(found, key=lambda each: each.number)}
 
     def count(self, operation: str, status: int | None = None) -> int:
         """Return how many requests there were of an operation, or of those with an answer's status."""
@@ -206,6 +247,12 @@ class Sandbox:
         with self.lock:
             self._faults.append(fault)
 
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults that are still to happen."""
+        with self.lock:
+            return [fault for fault in self._faults if fault.times != 0]
+
     def clear_faults(self) -> None:
         """Take back all faults."""
         with self.lock:
@@ -215,7 +262,7 @@ class Sandbox:
         self,
         outcome: str = "DONE",
         *,
-        document: RawDocument | None = None,
+        document: RawDocument | bytes | None = None,
         queue_seconds: float | None = None,
         processing_seconds: float | None = None,
         extra_fields: Mapping[str, Any] | None = None,
@@ -225,12 +272,14 @@ class Sandbox:
 
         :param outcome: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or any other text,
             which is then the report's status for ever.
-        :param document: what it contains instead of its type's usual content.
+        :param document: what it contains instead of its type's usual content; bytes are called GZIP if they are.
         :param queue_seconds: sandbox seconds IN_QUEUE; None for the usual.
         :param processing_seconds: sandbox seconds IN_PROGRESS; None for the usual.
         :param extra_fields: more fields of the Report object.
         :param times: for how many reports.
         """
+        if isinstance(document, bytes):
+            document = RawDocument(document, "GZIP" if document.startswith(b"\x1f\x8b") else None)
         script = Script(outcome, document, queue_seconds, processing_seconds, dict(extra_fields or {}), times)
         with self.lock:
             self._account.scripts.append(script)
@@ -249,20 +298,18 @@ class Sandbox:
         :param status: its status: IN_QUEUE and IN_PROGRESS are for ever.
         :param created: its creation time, aware; by default now.
         """
-        for_ever = 10.0**9
         report = new_report(
             self.clock,
             report_type=report_type,
             marketplace_ids=marketplace_ids or ["ATVPDKIKX0DER"],
             report_options=report_options or {},
             window=(None, None),
-            queue_seconds=for_ever if status == "IN_QUEUE" else 0.0,
-            processing_seconds=for_ever if status == "IN_PROGRESS" else 0.0,
+            queue_seconds=0.0,
+            processing_seconds=0.0,
             script=None,
+            created=created,
         )
-        if status not in ("IN_QUEUE", "IN_PROGRESS"):
-            report.outcome = status
-        report.created_time = created or report.created_time
+        report.outcome = status
         with self.lock:
             self._account.add(report)
         return report.report_id
@@ -301,7 +348,11 @@ class Sandbox:
     def take_faults(self, operation: str) -> list[Fault]:
         """Return the faults that hit this call."""
         with self.lock:
-            return [fault for fault in self._faults if fault.take(operation)]
+            taken: dict[str, Fault] = {}
+            for fault in self._faults:
+                if fault.take(operation, free=fault.slot not in taken):
+                    taken[fault.slot] = fault
+            return list(taken.values())
 
     def _buckets(self) -> Buckets:
         return Buckets(self._plan, self.clock)

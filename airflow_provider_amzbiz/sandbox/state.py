@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_provider_amzbiz.sandbox.clock import Clock
@@ -21,6 +22,8 @@ SCRIPTED_INVOICES: Mapping[str, str] = {
     "FATAL-DOC": "FATAL_WITH_DOCUMENT",
     "FATAL": "FATAL",
 }
+# Ways to end; any other outcome is a status that a report has from the beginning and for ever.
+OUTCOMES = frozenset({"DONE", "CANCELLED", "FATAL", "FATAL_WITH_DOCUMENT", "DONE_WITHOUT_DOCUMENT"})
 _SLOW_FACTOR = 10
 
 
@@ -58,6 +61,8 @@ class SandboxReport:
     document: RawDocument | None = None
     document_id: str = ""
     cancelled: bool = False
+    # Of creation, over all accounts; times do not tell it, because reports can be planted in the past.
+    number: int = field(default_factory=itertools.count().__next__)
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,6 +71,8 @@ class SandboxReport:
         now = self.clock.now()
         if self.cancelled:
             return "CANCELLED"
+        if self.outcome not in OUTCOMES:
+            return self.outcome
         if now < self.starts:
             return "IN_QUEUE"
         if now < self.ends:
@@ -83,7 +90,9 @@ class SandboxReport:
     def to_api(self) -> dict[str, Any]:
         """Return the Report object: without its options, and without fields that are not set."""
         status = self.status
-        started, ended = status != "IN_QUEUE" and not self.cancelled, self.clock.now() >= self.ends
+        now = self.clock.now()
+        started = status != "IN_QUEUE" and not self.cancelled and now >= self.starts
+        ended = self.outcome in OUTCOMES and now >= self.ends
         fields: dict[str, Any] = {
             "reportType": self.report_type,
             "processingStatus": status,
@@ -156,9 +165,10 @@ def new_report(
     queue_seconds: float,
     processing_seconds: float,
     script: Script | None,
+    created: datetime | None = None,
 ) -> SandboxReport:
     """Make a report as createReport does, by script where there is one and by its invoice id otherwise."""
-    now = clock.now()
+    now = created or clock.now()
     invoice = report_options.get("invoiceId", "")
     outcome = next((end for start, end in SCRIPTED_INVOICES.items() if invoice.startswith(start)), "DONE")
     factor = _SLOW_FACTOR if invoice.startswith("SLOW") else 1
@@ -193,4 +203,4 @@ def new_document_id() -> str:
 
 
 def _wire(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
+    return time.astimezone(timezone.utc).isoformat(timespec="seconds")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from airflow_provider_amzbiz.sandbox import documents, validation
 from airflow_provider_amzbiz.sandbox.answers import Answer
@@ -50,7 +50,7 @@ class Storage:
         self._url_seconds = url_seconds
         self._key = secrets.token_bytes(32)
         self._reports: dict[str, SandboxReport] = {}
-        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
         # Raised by a fault, so that the same content has another ETag from then on.
         self.etag_generation = 0
 
@@ -66,23 +66,28 @@ class Storage:
             f"&X-Amz-Expires={int(self._url_seconds)}"
             f"&X-Amz-Credential={quote(f'AKIASANDBOX/{now:%Y%m%d}/us-east-1/s3/aws4_request', safe='')}"
         )
-        url = f"{self.base_url}{PREFIX}{name}?{query}&X-Amz-Signature={self._sign(name, query)}"
+        host = urlsplit(self.base_url).netloc
+        url = f"{self.base_url}{PREFIX}{name}?{query}&X-Amz-Signature={self._sign('GET', host, name, query)}"
         answer = {"reportDocumentId": report.document_id, "url": url}
         algorithm = report.document.compression_algorithm if report.document else "GZIP"
         return answer | ({"compressionAlgorithm": algorithm} if algorithm else {})
 
-    def check(self, path: str, query: str, headers: Mapping[str, str]) -> Answer | None:
+    def check(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Answer | None:
         """Return the refusal of a download, or None when it may go on."""
         name = unquote(path.removeprefix(PREFIX))
         given = {key: values[0] for key, values in parse_qs(query).items()}
+        signatures = parse_qs(query).get("X-Amz-Signature", [])
         if "authorization" in headers:
-            return xml(400, "InvalidArgument", "Only one auth mechanism allowed")
-        if "X-Amz-Signature" not in given:
+            return xml(
+                400,
+                "InvalidArgument",
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+                "Signature query string parameter or the Authorization header should be specified",
+            )
+        if not signatures:
             return xml(403, "AccessDenied", "No AWSAccessKey was presented.")
-        signed = query.split("&X-Amz-Signature=")[0]
-        if name not in self._reports or not hmac.compare_digest(
-            self._sign(name, signed), given["X-Amz-Signature"]
-        ):
+        right = self._sign(method, headers.get("host", ""), name, query)
+        if name not in self._reports or signatures != [right]:
             return self._bad_signature()
         if any(header.startswith("x-amz-") for header in headers):
             # S3 wants every x-amz header signed, and only the host is.
@@ -105,7 +110,7 @@ class Storage:
         """Return what to send; may take long, because a document is made when it is first asked for."""
         name = unquote(path.removeprefix(PREFIX))
         report = self._reports[name]
-        with self._lock:
+        with self._making.setdefault(name, threading.Lock()):
             file = self._folder / name
             if not file.exists():
                 _write(report, file)
@@ -122,28 +127,48 @@ class Storage:
         }
         if report.document and report.document.content_encoding:
             common["Content-Encoding"] = report.document.content_encoding
-        if headers.get("if-match", etag) not in (etag, "*"):
+        if "if-match" in headers and not _names(headers["if-match"], etag):
             return xml(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-        asked = headers.get("range") if honour_range and headers.get("if-range", etag) == etag else None
+        if "if-none-match" in headers and _names(headers["if-none-match"], etag):
+            return Answer(304, b"", common)
+        same = headers.get("if-range", etag) in (etag, common["Last-Modified"])
+        asked = headers.get("range") if honour_range and same else None
         span = _range(asked, size)
         if span is None:
             return Download(200, {**common, "Content-Length": str(size)}, file, 0, size)
         start, end = span
         if start >= size:
-            return xml(416, "InvalidRange", "The requested range is not satisfiable")
+            refused = xml(416, "InvalidRange", "The requested range is not satisfiable")
+            refused.headers["Content-Range"] = f"bytes */{size}"
+            return refused
         length = {"Content-Length": str(end - start), "Content-Range": f"bytes {start}-{end - 1}/{size}"}
         return Download(206, {**common, **length}, file, start, end)
 
     def _etag(self, report: SandboxReport, size: int) -> str:
+        if report.document and report.document.etag and not self.etag_generation:
+            return report.document.etag
         identity = f"{report.document_id} {size} {self.etag_generation}"
         return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}"'
 
-    def _sign(self, name: str, query: str) -> str:
-        return hmac.new(self._key, f"{name}?{query}".encode(), hashlib.sha256).hexdigest()
+    def _sign(self, method: str, host: str, name: str, query: str) -> str:
+        # What a signature of Amazon's covers: the method, the host, the path, and every parameter but itself.
+        parts = sorted(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
+        text = "\n".join([method, host, name, *parts])
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
     def _bad_signature(self) -> Answer:
         said = "The request signature we calculated does not match the signature you provided."
         return xml(403, "SignatureDoesNotMatch", said)
+
+
+def error_of_status(status: int) -> Answer:
+    """Return a failure of the storage itself."""
+    code = {403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError", 503: "SlowDown"}
+    return xml(status, code.get(status, "InternalError"), "The storage cannot answer this request.")
+
+
+def _names(header: str, etag: str) -> bool:
+    return header.strip() == "*" or etag in (each.strip() for each in header.split(","))
 
 
 def xml(status: int, code: str, message: str, more: str = "") -> Answer:
@@ -169,7 +194,8 @@ def _write(report: SandboxReport, file: Path) -> None:
         names = [f"{name}-{number}" for number in (1, 2, 3)] if name.startswith("MULTI") else [name]
         part.write_bytes(documents.invoice(names))
     else:
-        seed = f"{report.report_type} {report.data_start_time:%Y-%m-%d} {sorted(options.items())}"
+        window = f"{report.data_start_time:%FT%T} {report.data_end_time:%FT%T}"
+        seed = f"{report.report_type} {window} {sorted(options.items())}"
         documents.write_order_lines(
             part,
             seed,
@@ -193,6 +219,8 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
     if not (header or "").startswith("bytes=") or not dash or "," in last:
         return None
     if first.isdecimal() and (last.isdecimal() or not last):
+        if last and int(last) < int(first):
+            return None
         return int(first), min(int(last) + 1, size) if last else size
     if not first and last.isdecimal():
         return max(size - int(last), 0), size

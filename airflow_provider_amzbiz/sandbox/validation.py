@@ -30,7 +30,8 @@ _FILTERS = (
     "createdSince",
     "createdUntil",
 )
-_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 _CONSTRAINT = "One or more parameters does not conform to the schema constraints."
 _MISSING = "One or more required parameters missing"
 # The service's clock and the caller's may differ by so much.
@@ -41,10 +42,11 @@ def list_query(query: str) -> dict[str, Any]:
     """Return the parameters of getReports, or only ``nextToken``."""
     pairs = parse_qsl(query, keep_blank_values=True)
     given = dict(pairs)
-    if len(given) != len(pairs):
-        # Lists are comma separated; a repeated key is not understood.
-        raise invalid(_CONSTRAINT, f"{pairs[0][0]};")
+    names = [name for name, _ in pairs]
     for name in given:
+        if names.count(name) > 1:
+            # Lists are comma separated; a repeated key is not understood.
+            raise invalid(_CONSTRAINT, f"{name};")
         if name not in (*_FILTERS, "nextToken"):
             raise invalid(_CONSTRAINT, f"{name};")
     if "nextToken" in given:
@@ -58,7 +60,7 @@ def list_query(query: str) -> dict[str, Any]:
     for each in types:
         if each not in REPORT_TYPES:
             raise invalid(f"Invalid Report Type {each}")
-    statuses = _texts(given, "processingStatuses", most=len(STATUSES)) if "processingStatuses" in given else []
+    statuses = _texts(given, "processingStatuses") if "processingStatuses" in given else []
     if not STATUSES.issuperset(statuses):
         raise invalid(_CONSTRAINT, "processingStatuses;")
     return {
@@ -71,11 +73,17 @@ def list_query(query: str) -> dict[str, Any]:
     }
 
 
+def no_query(query: str) -> None:
+    """Refuse the query of an operation that has none."""
+    if query:
+        raise invalid(_CONSTRAINT, f"{query.split('&')[0].split('=')[0]};")
+
+
 def create_body(body: bytes, now: datetime) -> dict[str, Any]:
     """Return the CreateReportSpecification."""
     try:
         given = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise invalid("Invalid request body: not valid JSON", None) from None
     if not isinstance(given, dict):
         raise invalid("Invalid request body: not an object", None)
@@ -84,6 +92,8 @@ def create_body(body: bytes, now: datetime) -> dict[str, Any]:
         raise invalid(f"Invalid request body: [object has unknown properties {unknown}]", None)
     if not given.get("reportType"):
         raise invalid(_MISSING, "reportType;")
+    if not isinstance(given["reportType"], str):
+        raise invalid("Invalid request body: [reportType is no string]", None)
     if given["reportType"] not in REPORT_TYPES:
         raise invalid(f"Invalid Report Type {given['reportType']}")
     _check_marketplaces(given.get("marketplaceIds"))
@@ -91,7 +101,7 @@ def create_body(body: bytes, now: datetime) -> dict[str, Any]:
     if given["reportType"] == INVOICE and not {"invoiceId", "orderId"} & set(options):
         raise invalid(_MISSING, "reportOptions;")
     for name in {"rows", "bytes"} & set(options):
-        if given["reportType"] == ORDER_LINES and not options[name].isdecimal():
+        if given["reportType"] == ORDER_LINES and not _NUMBER.fullmatch(options[name]):
             raise invalid(_CONSTRAINT, f"reportOptions.{name};")
     start, end = _time(given, "dataStartTime"), _time(given, "dataEndTime")
     for name, time in (("dataStartTime", start), ("dataEndTime", end)):
@@ -106,7 +116,7 @@ def headers(user_agent: str | None, content_type: str | None, *, has_body: bool)
     """Check the headers that Amazon requires."""
     if not user_agent or len(user_agent) > 500:
         raise invalid("Invalid user-agent header")
-    if has_body and (content_type or "").split(";")[0].strip() != "application/json":
+    if has_body and (content_type or "").split(";")[0].strip().lower() != "application/json":
         message = "The request's Content-Type header is invalid."
         raise Refused(error(415, "UnsupportedMediaType", message))
 
@@ -135,15 +145,15 @@ def _options(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _texts(given: dict[str, str], name: str, *, most: int) -> list[str]:
+def _texts(given: dict[str, str], name: str, *, most: int | None = None) -> list[str]:
     parts = given[name].split(",")
-    if not 1 <= len(parts) <= most or not all(parts):
+    if not all(parts) or (most is not None and len(parts) > most):
         raise invalid(_CONSTRAINT, f"{name};")
     return parts
 
 
 def _page_size(value: str) -> int:
-    if not value.isdecimal() or not 1 <= int(value) <= 100:
+    if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= 100:
         raise invalid(_CONSTRAINT, "pageSize;")
     return int(value)
 

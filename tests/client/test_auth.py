@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import requests
 
-from airflow_provider_amzbiz.client import errors
+from airflow_provider_amzbiz.client import auth, errors
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -37,10 +38,8 @@ def test_fifty_threads_and_clients_share_one_exchange(sandbox):
 
 
 def test_a_token_is_replaced_a_minute_before_its_end(monkeypatch, sandbox):
-    import time
-
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    now = 1000.0
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now))
     client = ReportsClient(account(sandbox))
     first = client.token()
     now += 3600 - 61

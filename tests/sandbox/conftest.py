@@ -129,7 +129,7 @@ def api(sandbox):
     return Caller(sandbox)
 
 
-@pytest.fixture(name="caller")
+@pytest.fixture(name="caller", scope="session")
 def caller_class():
     return Caller
 

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from airflow_provider_amzbiz.sandbox import Sandbox
+
 REPORTS = "/reports/2021-09-30/reports"
 DOCUMENTS = "/reports/2021-09-30/documents"
 REPORT = {
@@ -64,9 +66,10 @@ NO_CASES = [
 ]
 
 
-@pytest.fixture
-def static_api(start, caller):
-    return caller(start(static=True))
+@pytest.fixture(scope="module")
+def static_api(caller):
+    with Sandbox(static=True, throttle=False) as sandbox:
+        yield caller(sandbox)
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "answer"), CASES)

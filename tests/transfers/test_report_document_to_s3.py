@@ -173,7 +173,7 @@ def corrupted(body):
         (corrupted(gzip.compress(TEXT)), "gzip is damaged"),
         (gzip.compress(TEXT) + b"more than a header of a gzip", "gzip is damaged"),
         (MEMBERS[:-20], "gzip ends before"),
-        (b"", "announced as GZIP, but is empty"),
+        (b"", "announced as GZIP, but has 0 bytes"),
     ],
     ids=["no-trailer", "cut", "checksum", "bytes-after", "last-member-cut", "empty"],
 )
