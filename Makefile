@@ -3,7 +3,7 @@ PYTHON ?= python3
 AIRFLOW_3 := 3.3.2
 AIRFLOW_2 := 2.11.2
 
-.PHONY: demo test test-airflow2 lint format env constraints clean
+.PHONY: demo test test-airflow2 lint docs format env constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -18,6 +18,9 @@ lint: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: .venv/ready           ## the documentation, into docs/_build
+	.venv/bin/sphinx-build --quiet --fail-on-warning --builder html docs docs/_build
 
 format: .venv/ready
 	.venv/bin/ruff check --fix .
@@ -48,4 +51,4 @@ constraints:
 	done
 
 clean:
-	rm -rf .venv .venv-airflow2 build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-airflow2 build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
