@@ -5,13 +5,13 @@ pytest fixture ``amazon_business_sandbox`` gives one to a test.
 
 How a report ends can be chosen by the beginning of its ``invoiceId``, without any scripting:
 
-============  ======================================================
-``NO-DATA``   CANCELLED, as for a request without data
-``FATAL``     FATAL without a document
-``FATAL-DOC`` FATAL with a document that tells the reason
-``SLOW``      DONE, after ten times the usual time
-``MULTI``     DONE, with a ZIP of three PDFs
-============  ======================================================
+=============  ======================================================
+``NO-DATA``    CANCELLED, as for a request without data
+``FATAL``      FATAL without a document
+``FATAL-DOC``  FATAL with a document that tells the reason
+``SLOW``       DONE, after ten times the usual time
+``MULTI``      DONE, with a ZIP of three PDFs
+=============  ======================================================
 
 The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, by the options ``rows`` or
 ``bytes``.

@@ -43,24 +43,24 @@ _CODES = {
 class Fault:
     """Something that goes wrong with the next calls of an operation.
 
-    ===================  =====================================================================================
-    ``status``           answers ``status`` with ``body`` and ``headers``; nothing is carried out
-    ``lost_status``      the same, but the operation is carried out
-    ``empty``            carries out the operation and answers 200 with an empty body
-    ``lost``             carries out the operation and closes the connection without an answer
-    ``drop``             closes the connection before anything is done
-    ``delay``            waits ``seconds`` (real ones) before answering as usual
-    ``expire_token``     answers that the access token has expired, which all are from then on
-    ``redirect``         answers 302 to ``location``
-    ``cut``              document: closes the connection after ``bytes`` of the body
-    ``stall``            document: sends ``bytes`` of the body and then nothing for ``seconds``
-    ``slow``             document: sends ``bytes_per_second``
-    ``expire_url``       document: answers that the URL has expired
-    ``no_range``         document: answers a Range request with 200 and everything
-    ``change_etag``      document: has another ETag from this request on
-    ``no_length``        document: chunked, without a Content-Length
-    ``content_encoding`` document: announces ``Content-Encoding: gzip``
-    ===================  =====================================================================================
+    ====================  ================================================================================
+    ``status``            answers ``status`` with ``body`` and ``headers``; nothing is carried out
+    ``lost_status``       the same, but the operation is carried out
+    ``empty``             carries out the operation and answers 200 with an empty body
+    ``lost``              carries out the operation and closes the connection without an answer
+    ``drop``              closes the connection before anything is done
+    ``delay``             waits ``seconds`` (real ones) before answering as usual
+    ``expire_token``      answers that the access token has expired, which all are from then on
+    ``redirect``          answers 302 to ``location``
+    ``cut``               document: closes the connection after ``bytes`` of the body
+    ``stall``             document: sends ``bytes`` of the body and then nothing for ``seconds``
+    ``slow``              document: sends ``bytes_per_second``
+    ``expire_url``        document: answers that the URL has expired
+    ``no_range``          document: answers a Range request with 200 and everything
+    ``change_etag``       document: has another ETag from this request on
+    ``no_length``         document: chunked, without a Content-Length
+    ``content_encoding``  document: announces ``Content-Encoding: gzip``
+    ====================  ================================================================================
 
     :param operation: operation id, ``token``, ``document`` (the download), or ``*``.
     :param kind: one of the above.
