@@ -6,8 +6,11 @@ import asyncio
 import gzip
 import json
 import time
+from datetime import datetime, timezone
+from unittest.mock import patch
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_amzbiz.exceptions import (
@@ -24,7 +27,7 @@ from airflow_provider_amzbiz.sandbox import Fault, RawDocument
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.triggers import reports as triggers
 
-MODES = ["poke", "deferrable", "deferrable-after-a-while"]
+MODES = ["poke", "reschedule", "deferrable", "deferrable-after-a-while"]
 LINES = "SANDBOX_ORDER_LINES"
 
 
@@ -37,14 +40,48 @@ def sensor(report_id, mode, **arguments):
     return ReportStatusSensor(
         task_id="wait",
         report_id=report_id,
-        deferrable=mode != "poke",
+        deferrable=mode.startswith("deferrable"),
+        mode="reschedule" if mode == "reschedule" else "poke",
         **{"poke_interval": 0.05, "timeout": 20, **arguments},
     )
 
 
+class TaskInstance:
+    """What a rescheduled sensor asks about itself."""
+
+    dag_id, task_id, run_id, map_index, max_tries = "dag", "wait", "run", -1, 0
+
+    def __init__(self):
+        self.first = None
+
+    def get_first_reschedule_date(self, context):
+        return self.first
+
+
 def finish(operator):
     """Run a sensor to its end, with its trigger in between, as a worker and a triggerer do."""
-    context = {"ti": None}
+    ti = TaskInstance()
+    context = {"ti": ti}
+    with patch("airflow.sensors.base._orig_start_date", lambda **_: ti.first, create=True):
+        for _ in range(200):
+            try:
+                return _finish(operator, context)
+            except AirflowRescheduleException:
+                ti.first = ti.first or datetime.now(timezone.utc)
+                # Each look of a rescheduled sensor is a process of its own.
+                operator = sensor(
+                    operator.report_id,
+                    "reschedule",
+                    on_cancelled=operator.on_cancelled,
+                    timeout=operator.timeout,
+                    soft_fail=operator.soft_fail,
+                    amazon_business_conn_id=operator.amazon_business_conn_id,
+                )
+                time.sleep(0.05)
+    raise AssertionError("the sensor did not end")
+
+
+def _finish(operator, context):
     try:
         return operator.execute(context)
     except TaskDeferred as deferred:
@@ -168,7 +205,7 @@ def test_an_unknown_status_is_waited_on_until_the_timeout_and_logged_once(sandbo
     assert len(seen) == (1 if mode == "poke" else 2)
 
 
-@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+@pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
 def test_a_timeout_can_soft_fail(sandbox, mode):
     report_id = create(sandbox, mode, processing_seconds=1000)
 
@@ -176,7 +213,7 @@ def test_a_timeout_can_soft_fail(sandbox, mode):
         finish(sensor(report_id, mode, timeout=0.3, soft_fail=True))
 
 
-@pytest.mark.parametrize("mode", ["poke", "deferrable-after-a-while"])
+@pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable-after-a-while"])
 @pytest.mark.parametrize(
     "fault",
     [
@@ -207,7 +244,7 @@ def test_a_report_that_is_not_known_yet_is_waited_for(sandbox, mode):
     assert _value(finish(sensor(report_id, mode)))["report_id"] == report_id
 
 
-@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+@pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
 def test_a_report_that_stays_unknown_fails(sandbox, monkeypatch, mode):
     import airflow_provider_amzbiz.sensors.reports as sensors
 
@@ -229,7 +266,7 @@ def test_a_grant_that_is_revoked_meanwhile_fails_the_wait(sandbox, mode):
         finish(sensor(report_id, mode))
 
 
-@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+@pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
 def test_a_connection_that_does_not_exist(mode):
     with pytest.raises(ConnectionNotFoundError, match="no connection 'nowhere'"):
         finish(sensor("1", mode, amazon_business_conn_id="nowhere"))
