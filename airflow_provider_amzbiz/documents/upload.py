@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from threading import BoundedSemaphore
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import smart_open.s3 as smart_open_s3
@@ -77,6 +77,7 @@ def store(
     :raises DocumentExistsError: there is other content under the key, and ``replace`` is False.
     """
     digest = _Digest(sha256)
+    parts = _PartBuffer(size_of_part)
     first = _read_part(content, size_of_part, digest)
     arguments = {**extra_args, "ContentType": content_type}
     condition = {} if replace else {"IfNoneMatch": "*"}
@@ -86,6 +87,7 @@ def store(
         "client": upload,
         "multipart_upload": not whole,
         "min_part_size": size_of_part,
+        "writebuffer": parts,
     }
     try:
         with upload:
@@ -136,6 +138,58 @@ class _Digest:
         return self._sha256.hexdigest() if self._sha256 else None
 
 
+class _PartBuffer(io.RawIOBase):
+    """What smart-open gathers a part in: one block fills while each sender sends one, and all are used again.
+
+    New buffers for every part would leave the heap in holes, at twice the memory and more.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._free: SimpleQueue[bytearray] = SimpleQueue()
+        self._size = size
+        self._unmade = _SENDERS
+        self._block = bytearray(size)
+        self._filled = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Do nothing: smart-open rewinds for a client that reads, and ours takes the block."""
+        return self._filled
+
+    def tell(self) -> int:
+        return self._filled
+
+    def truncate(self, size: int | None = None) -> int:
+        self._filled = size or 0
+        return self._filled
+
+    def write(self, chunk: Any) -> int:
+        end = self._filled + len(chunk)
+        self._block[self._filled : end] = chunk
+        self._filled = end
+        return len(chunk)
+
+    def content(self) -> bytearray:
+        """Return the block that was filled, as long as it is filled; no copy."""
+        del self._block[self._filled :]
+        return self._block
+
+    def next_block(self) -> None:
+        """Take a block that nobody sends from; wait for one if need be."""
+        if self._unmade:
+            self._unmade -= 1
+            self._block = bytearray(self._size)
+        else:
+            self._block = self._free.get()
+
+    def release(self, block: bytearray) -> None:
+        """Take a block back that has been sent."""
+        self._free.put(block)
+
+
 class _Upload:
     """Stands where smart-open expects a boto3 client, and adds what smart-open cannot do.
 
@@ -161,8 +215,6 @@ class _Upload:
         self._arguments = arguments
         self._condition = condition
         self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="amzbiz-part")
-        # No part waits for a sender: one fills while they send, and more would only take memory.
-        self._free = BoundedSemaphore(_SENDERS)
         self._parts: list[Future[dict[str, Any]]] = []
         self._upload_id: str | None = None
 
@@ -176,11 +228,11 @@ class _Upload:
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def put_object(self, *, Body: io.BytesIO, **_: Any) -> None:  # noqa: N803
+    def put_object(self, *, Body: _PartBuffer, **_: Any) -> None:  # noqa: N803
         with self._storage_errors():
             self._s3.put_object(
                 **self._target,
-                Body=Body.getvalue(),
+                Body=Body.content(),  # type: ignore[arg-type]  # the stubs miss what botocore takes
                 ChecksumCRC32=self._digest.crc32,
                 **self._arguments,
                 **self._condition,
@@ -194,16 +246,16 @@ class _Upload:
         self._upload_id = created["UploadId"]
         return {"UploadId": self._upload_id}
 
-    def upload_part(self, *, Body: io.BytesIO, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def upload_part(self, *, Body: _PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
         for part in self._parts:
             if part.done():
                 # A part that failed ends the upload now, not after the rest of the document.
                 part.result()
-        self._free.acquire()
-        # getvalue hands the buffer over without a copy; smart-open starts a new one.
-        part = self._pool.submit(self._send, Body.getvalue(), PartNumber)
-        part.add_done_callback(lambda _: self._free.release())
+        content = Body.content()
+        part = self._pool.submit(self._send, content, PartNumber)
+        part.add_done_callback(lambda _: Body.release(content))
         self._parts.append(part)
+        Body.next_block()
         return {"ETag": "known when it is sent"}
 
     def complete_multipart_upload(self, **_: Any) -> None:
@@ -231,13 +283,13 @@ class _Upload:
             # Not raised: it would hide why the upload has to be aborted.
             self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
 
-    def _send(self, body: bytes, number: int) -> dict[str, Any]:
+    def _send(self, body: bytearray, number: int) -> dict[str, Any]:
         with self._storage_errors():
             sent = self._s3.upload_part(
                 **self._target,
                 UploadId=self._upload_id or "",
                 PartNumber=number,
-                Body=body,
+                Body=body,  # type: ignore[arg-type]
                 ChecksumAlgorithm="CRC32",
             )
         return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
