@@ -16,7 +16,7 @@ from airflow_provider_amzbiz.client.errors import (
     UnavailableError,
 )
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report, ReportDocument
-from airflow_provider_amzbiz.client.transport import Transport
+from airflow_provider_amzbiz.client.transport import Observer, Transport
 
 _REPORTS = "/reports/2021-09-30/reports"
 _DOCUMENTS = "/reports/2021-09-30/documents"
@@ -27,14 +27,32 @@ class ReportsClient:
 
     :param account: where and as whom.
     :param retry_for: seconds that one call may go on repeating itself after a transient error.
+    :param max_throttle_wait: seconds that one call may wait for a permit; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
+    :param observer: told about calls, for metrics.
     """
 
     def __init__(
-        self, account: Account, *, retry_for: float = 120.0, on_token: Callable[[str], None] = lambda _: None
+        self,
+        account: Account,
+        *,
+        retry_for: float = 120.0,
+        max_throttle_wait: float = 3600.0,
+        on_token: Callable[[str], None] = lambda _: None,
+        observer: Observer | None = None,
     ) -> None:
         self.account = account
-        self._transport = Transport(account, retry_for=retry_for, on_token=on_token)
+        self._transport = Transport(
+            account,
+            retry_for=retry_for,
+            max_throttle_wait=max_throttle_wait,
+            on_token=on_token,
+            observer=observer or Observer(),
+        )
+
+    def grant(self, operation: str, count: int = 1) -> None:
+        """Hand over permits that somebody else queued for: so many calls do not queue again."""
+        self._transport.grant(operation, count)
 
     def token(self) -> str:
         """Return the current access token, getting one where there is none."""

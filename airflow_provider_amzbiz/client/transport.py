@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import platform
+import random
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import requests
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, MaxRetryError, NewConnectionError, SSLError
 from urllib3.util import Retry
 
@@ -26,6 +32,7 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_answer,
     rejected_token,
 )
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +40,50 @@ log = logging.getLogger(__name__)
 TIMEOUT = (10.0, 60.0)
 # A longer User-Agent is refused by the gateway.
 _USER_AGENT_MOST = 500
+# Seconds between two lines about a wait for a permit.
+_SAY_SECONDS = 120.0
+# Answers that tell the rate; on others it may be missing or stale (facts, 4).
+_TELL_RATE = (200, 202, 400, 404)
+
+
+class Observer:
+    """Is told about calls, for metrics; this one does nothing with it."""
+
+    def called(self, operation: str, status: int) -> None:
+        """Be told of an answer."""
+
+    def queued(self, operation: str, seconds: float) -> None:
+        """Be told how long a call waited for its permit."""
 
 
 class Transport:
     """Calls operations for one account.
 
     :param account: where and as whom.
-    :param retry_for: seconds that a call may go on repeating itself; 0 tries once.
+    :param retry_for: seconds that a call may go on repeating itself after a fault; 0 tries once.
+    :param max_throttle_wait: seconds that a call may wait for its permits; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
+    :param observer: told what happens, for metrics.
     """
 
-    def __init__(self, account: Account, *, retry_for: float, on_token: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        retry_for: float,
+        max_throttle_wait: float,
+        on_token: Callable[[str], None],
+        observer: Observer,
+    ) -> None:
         self._account = account
         self._retry_for = retry_for
+        self._max_throttle_wait = max_throttle_wait
         self._on_token = on_token
+        self._observer = observer
         self._tokens = access_tokens(account)
+        self._buckets = token_buckets(account)
+        self._granted: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._announced: str | None = None
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent(account.application_name)
@@ -65,7 +101,8 @@ class Transport:
     ) -> Any:
         """Call an operation and return its parsed JSON body, repeating it while that can help.
 
-        The waits grow exponentially with full jitter; after a 429 they start at the time of one permit.
+        Every request takes a permit of the account's limit first, and waits for it. After a fault the waits grow
+        exponentially with full jitter.
 
         :param query: the encoded query string.
         :param repeatable: whether a second call is harmless where the first may have had its effect.
@@ -73,21 +110,46 @@ class Transport:
         :raises ApiError: the last try's error, which knows how many tries there were.
         """
 
+        # Waiting in the queue is no fault, so it does not use up the time for those.
+        queued = 0.0
+        until = time.monotonic() + self._max_throttle_wait
+
+        def once() -> Any:
+            nonlocal queued
+            for refusals in itertools.count(1):
+                # Before the permit, which should be used as soon as it is given.
+                self.token()
+                queued += self._queue(operation, until)
+                try:
+                    return self._call_once(operation, method, path + query, body, empty)
+                except ThrottledError as error:
+                    queued += self._after_refusal(operation, error, refusals, until)
+
         def worth_repeating(error: BaseException) -> bool:
-            return isinstance(error, TransientError) and (repeatable or _had_no_effect(error))
+            if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
+                return False
+            return repeatable or _had_no_effect(error)
+
+        def over(state: RetryCallState) -> bool:
+            return (state.seconds_since_start or 0) + state.upcoming_sleep - queued > self._retry_for
 
         retrying = Retrying(
             retry=retry_if_exception(worth_repeating),
-            wait=self._wait(operation),
-            stop=stop_before_delay(self._retry_for),
+            wait=wait_random_exponential(multiplier=1, max=60),
+            stop=over if self._retry_for > 0 else stop_after_attempt(1),
             before_sleep=_say_why,
             reraise=True,
         )
         try:
-            return retrying(self._call_once, operation, method, path + query, body, empty)
+            return retrying(once)
         except ApiError as error:
             error.tries = retrying.statistics["attempt_number"]
             raise
+
+    def grant(self, operation: str, count: int) -> None:
+        """Hand over permits that somebody else queued for: so many calls do not queue again."""
+        with self._lock:
+            self._granted[operation] += count
 
     def token(self) -> str:
         """Return the current access token, getting one where there is none."""
@@ -104,6 +166,8 @@ class Transport:
             # It may have run out on the way or been revoked: one fresh token, one replay.
             self._tokens.discard(token)
             answer = self._send(operation, method, path, body, self.token())
+        self._observer.called(operation, answer.status_code)
+        self._learn(operation, answer)
         request_id = answer.headers.get("x-amzn-RequestId")
         # 3xx counts as a failure: following it would hand the access token to another host.
         if not 200 <= answer.status_code < 300:
@@ -146,19 +210,55 @@ class Transport:
                 operation=operation,
             ) from error
 
-    def _wait(self, operation: str) -> Callable[[RetryCallState], float]:
-        jitter = wait_random_exponential(multiplier=1, max=60)
-        seconds_per_call = 1 / self._account.limit(operation).rate
+    def _learn(self, operation: str, answer: requests.Response) -> None:
+        """Take the rate from an answer that may be trusted with it (spec, response headers)."""
+        said = answer.headers.get("x-amzn-RateLimit-Limit")
+        if said is None or answer.status_code not in _TELL_RATE:
+            return
+        with suppress(ValueError):
+            self._buckets[operation].learn(float(said))
 
-        def wait(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            if isinstance(error, ThrottledError):
-                # An empty bucket gives its next permit after 1/rate; asking sooner is wasted.
-                floor = seconds_per_call if error.retry_after is None else error.retry_after
-                return floor + jitter(state)
-            return jitter(state)
+    def _queue(self, operation: str, until: float) -> float:
+        """Take a permit, or wait for it; return the seconds that took.
 
-        return wait
+        :raises ThrottledError: that would take too long; nothing was sent.
+        """
+        with self._lock:
+            if self._granted[operation]:
+                self._granted[operation] -= 1
+                return 0.0
+        bucket = self._buckets[operation]
+        start = said = time.monotonic()
+        ticket = bucket.join()
+        try:
+            while left := bucket.claim(ticket):
+                now = time.monotonic()
+                if now + left > until:
+                    raise ThrottledError(
+                        f"{operation} may be called again in {left:.0f} s: the account's limit is used up",
+                        operation=operation,
+                    )
+                if now >= said:
+                    said = now + _SAY_SECONDS
+                    log.info("%s waits for its turn, about %.0f s: the account's limit is used up", operation, left)
+                time.sleep(bucket.pause(left))
+        finally:
+            bucket.leave(ticket)
+        waited = time.monotonic() - start
+        self._observer.queued(operation, waited)
+        return waited
+
+    def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> float:
+        """Make the next call wait; return the seconds slept."""
+        bucket = self._buckets[operation]
+        bucket.refused(error.retry_after)
+        # Others who were refused at the same moment should not come back at the same moment.
+        pause = random.uniform(0, min(2.0**refusals, 60.0))  # noqa: S311
+        if time.monotonic() + pause + 1 / bucket.rate > until:
+            raise error
+        log.warning("%s; queueing again", error)
+        time.sleep(pause)
+        return pause
 
 
 def user_agent(application_name: str | None) -> str:

@@ -41,8 +41,10 @@ class AmazonBusinessHook(BaseHook):
     kinds and which of them a retry can mend.
 
     :param amazon_business_conn_id: the connection, of type ``amazon_business``.
-    :param retry_for: seconds that one call may go on repeating itself after a transient error (a broken
-        connection, 429, 500, 502, 503, 504); 0 tries once.
+    :param retry_for: seconds that one call may go on repeating itself after a fault (a broken connection, 500,
+        502, 503, 504); 0 tries once.
+    :param max_throttle_wait: seconds that one call may wait for its turn under the account's limits, after a 429
+        too; 0 calls at once or raises :class:`.ThrottledError`.
     """
 
     conn_name_attr = "amazon_business_conn_id"
@@ -50,10 +52,17 @@ class AmazonBusinessHook(BaseHook):
     conn_type = "amazon_business"
     hook_name = "Amazon Business"
 
-    def __init__(self, amazon_business_conn_id: str = default_conn_name, *, retry_for: float = 120.0) -> None:
+    def __init__(
+        self,
+        amazon_business_conn_id: str = default_conn_name,
+        *,
+        retry_for: float = 120.0,
+        max_throttle_wait: float = 3600.0,
+    ) -> None:
         super().__init__()
         self.amazon_business_conn_id = amazon_business_conn_id
         self.retry_for = retry_for
+        self.max_throttle_wait = max_throttle_wait
 
     @cached_property
     def connection(self) -> Connection:
@@ -70,11 +79,18 @@ class AmazonBusinessHook(BaseHook):
     def client(self) -> ReportsClient:
         """The client of the connection's account; it shares its access token with all others of it."""
         from airflow_provider_amzbiz.client.reports import ReportsClient
+        from airflow_provider_amzbiz.metrics import CallMetrics
 
         with translated_errors():
             account = account_from_connection(self.connection)
             self._warn_of_old_secret()
-            return ReportsClient(account, retry_for=self.retry_for, on_token=mask_secret)
+            return ReportsClient(
+                account,
+                retry_for=self.retry_for,
+                max_throttle_wait=self.max_throttle_wait,
+                on_token=mask_secret,
+                observer=CallMetrics(),
+            )
 
     def get_conn(self) -> ReportsClient:
         """Return the client."""

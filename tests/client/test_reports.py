@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -211,7 +212,7 @@ def test_a_transient_fault_ends_with_the_bound(sandbox, fault):
     sandbox.inject(Fault(operation="getReport", times=None, **fault))
 
     with pytest.raises(errors.TransientError) as caught:
-        client_of(sandbox, retry_for=0).get_report("1")
+        client_of(sandbox, retry_for=0, max_throttle_wait=0).get_report("1")
     assert caught.value.operation == "getReport"
     assert sandbox.count("getReport") == 1
 
@@ -248,33 +249,71 @@ def test_a_404_for_a_report_just_created(monkeypatch):
         assert client.get_report(report_id)
 
 
-def test_the_first_wait_after_a_429_is_about_the_time_of_one_permit(sandbox, caplog):
-    account = client_of(sandbox).account
-    slow = Account(
-        account.client_id,
-        account.client_secret,
-        account.refresh_token,
-        account.endpoint,
-        account.token_url,
-        rate_limits={"getReport": Limit(0.5, 15)},
-    )
+def test_after_a_429_the_call_queues_for_the_next_permit(sandbox):
+    account = replace(client_of(sandbox).account, rate_limits={"getReport": Limit(0.5, 15)})
     report_id = sandbox.add_report(report_type=LINES)
     sandbox.inject(Fault(operation="getReport", kind="status", status=429))
+    client = ReportsClient(account)
+    client.token()
 
-    ReportsClient(slow).get_report(report_id)
+    client.get_report(report_id)
 
-    (line,) = [record.getMessage() for record in caplog.records if "trying again in" in record.getMessage()]
-    assert 2.0 <= float(line.rsplit(" ", 2)[1]) <= 3.0
+    first, second = [call.at for call in sandbox.calls if call.operation == "getReport"]
+    assert second - first >= timedelta(seconds=2)
 
 
-def test_retry_after_is_honoured(sandbox, client, caplog):
+def test_retry_after_is_honoured(sandbox, client):
     report_id = sandbox.add_report(report_type=LINES)
     sandbox.inject(Fault(operation="getReport", kind="status", status=429, headers={"Retry-After": "1"}))
 
     client.get_report(report_id)
 
-    (line,) = [record.getMessage() for record in caplog.records if "trying again in" in record.getMessage()]
-    assert 1.0 <= float(line.rsplit(" ", 2)[1]) <= 2.0
+    first, second = [call.at for call in sandbox.calls if call.operation == "getReport"]
+    assert second - first >= timedelta(seconds=0.95)
+
+
+def test_a_call_beyond_the_limit_waits_instead_of_being_refused():
+    with Sandbox(time_scale=20, queue_seconds=0, processing_seconds=0) as sandbox:
+        account = replace(client_of(sandbox).account, rate_limits={})
+        client = ReportsClient(account)
+        for _ in range(18):
+            client.create_report(LINES, [US])
+
+        assert sandbox.count("createReport") == 18
+        assert sandbox.count("createReport", status=429) == 0
+
+
+def test_a_call_that_may_not_wait_says_when_it_might_go(sandbox):
+    client = client_of(sandbox, max_throttle_wait=0)
+    slow = ReportsClient(
+        replace(client.account, rate_limits={"createReport": Limit(0.01, 1)}), max_throttle_wait=0
+    )
+    slow.create_report(LINES, [US])
+
+    with pytest.raises(errors.ThrottledError, match="createReport may be called again in 100 s"):
+        slow.create_report(LINES, [US])
+    assert sandbox.count("createReport") == 1
+
+
+def test_permits_from_elsewhere_are_used_first(sandbox):
+    account = replace(client_of(sandbox).account, rate_limits={"createReport": Limit(0.01, 1)})
+    client = ReportsClient(account, max_throttle_wait=0)
+    client.grant("createReport", 2)
+
+    for _ in range(3):
+        client.create_report(LINES, [US])
+    with pytest.raises(errors.ThrottledError):
+        client.create_report(LINES, [US])
+
+
+def test_two_connections_to_one_account_share_its_limit(sandbox):
+    limits = {"createReport": Limit(0.01, 1)}
+    account = replace(client_of(sandbox).account, rate_limits=limits)
+    ReportsClient(account).create_report(LINES, [US])
+
+    other = ReportsClient(replace(account, application_name="other"), max_throttle_wait=0)
+    with pytest.raises(errors.ThrottledError):
+        other.create_report(LINES, [US])
 
 
 def test_a_redirect_is_not_followed(sandbox):

@@ -209,7 +209,7 @@ def test_an_error_carries_what_the_answer_said(sandbox, status, kind):
     sandbox.inject(Fault(operation="getReport", kind="status", status=status, body="json", times=None))
 
     with pytest.raises(kind) as caught:
-        AmazonBusinessHook(retry_for=0).get_report("1")
+        AmazonBusinessHook(retry_for=0, max_throttle_wait=0).get_report("1")
     error = caught.value
     assert type(error) is kind
     assert (error.status, error.operation) == (status, "getReport")

@@ -1,0 +1,33 @@
+"""What Airflow's metrics learn about the API: counters and timers by operation."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_amzbiz.client.transport import Observer
+
+_PREFIX = "amazon_business"
+
+
+class CallMetrics(Observer):
+    """Counts calls and refusals, and times the waits for permits."""
+
+    def called(self, operation: str, status: int) -> None:
+        """Count a call, and a 429 once more."""
+        Stats.incr(f"{_PREFIX}.calls.{operation}")
+        if status == 429:
+            Stats.incr(f"{_PREFIX}.throttled.{operation}")
+
+    def queued(self, operation: str, seconds: float) -> None:
+        """Time a wait for a permit; timers count in milliseconds."""
+        Stats.timing(f"{_PREFIX}.permit_wait.{operation}", seconds * 1000)
+
+
+def poll_lag(seconds: float) -> None:
+    """Time how much later than asked for a look at the reports came."""
+    Stats.timing(f"{_PREFIX}.poll_lag", seconds * 1000)
+
+
+def report_ended(status: str) -> None:
+    """Count a report that was waited for, by its terminal status."""
+    Stats.incr(f"{_PREFIX}.reports.{status.lower()}")

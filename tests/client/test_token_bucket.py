@@ -1,0 +1,184 @@
+"""The token bucket, on a clock of its own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_amzbiz.client.token_bucket import TokenBucket
+from airflow_provider_amzbiz.client.usage_plan import Limit
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def bucket(clock):
+    return TokenBucket(Limit(0.1, 15), clock=clock)
+
+
+def take(bucket):
+    """Return 0.0 where a permit is there at once, else the seconds until it is expected."""
+    ticket = bucket.join()
+    try:
+        return bucket.claim(ticket)
+    finally:
+        bucket.leave(ticket)
+
+
+def drain(bucket):
+    bucket.take_up_to(bucket.burst)
+    bucket.emptied()
+
+
+def test_the_burst_goes_at_once_and_then_the_rate(bucket, clock):
+    assert bucket.take_up_to(15) == 14
+    assert take(bucket) == pytest.approx(5.0)
+    clock.now += 5.1
+    assert take(bucket) == 0
+    assert take(bucket) == pytest.approx(9.9)
+
+
+def test_it_never_holds_more_than_the_burst(bucket, clock):
+    clock.now += 1e6
+    assert bucket.take_up_to(100) == 14
+
+
+def test_who_comes_first_is_served_first(bucket, clock):
+    drain(bucket)
+    first, second, third = bucket.join(), bucket.join(), bucket.join()
+    clock.now += 16
+    assert bucket.claim(third) > 0
+    assert bucket.claim(second) > 0
+    assert bucket.claim(first) == 0
+    assert bucket.claim(second) == pytest.approx(9.0)
+    assert bucket.claim(third) == pytest.approx(19.0)
+
+
+def test_who_leaves_lets_the_others_move_on(bucket, clock):
+    drain(bucket)
+    first, second = bucket.join(), bucket.join()
+    clock.now += 16
+    bucket.leave(first)
+    assert bucket.claim(second) == 0
+
+
+def test_several_permits_are_given_together(bucket, clock):
+    drain(bucket)
+    ticket = bucket.join(10)
+    clock.now += 100
+    assert bucket.claim(ticket) == pytest.approx(5.0)
+    clock.now += 5.1
+    assert bucket.claim(ticket) == 0
+    assert bucket.take_up_to(5) == 0
+
+
+@pytest.mark.parametrize("count", [0, 16])
+def test_more_than_the_burst_is_refused(bucket, count):
+    with pytest.raises(ValueError, match="from 1 to the burst, 15"):
+        bucket.join(count)
+
+
+def test_nobody_overtakes_the_queue(bucket):
+    bucket.join(15)
+    assert bucket.take_up_to(3) == 0
+
+
+def test_it_learns_the_rate_of_answers(bucket, clock):
+    drain(bucket)
+    bucket.learn(2.0)
+    ticket = bucket.join()
+    assert bucket.claim(ticket) == pytest.approx(0.75)
+
+
+def test_the_rate_that_the_user_set_stays(clock):
+    bucket = TokenBucket(Limit(0.5, 3), fixed=True, clock=clock)
+    bucket.learn(2.0)
+    assert bucket.rate == 0.5
+
+
+def test_the_first_429_only_tells_that_others_used_the_burst(bucket):
+    bucket.refused()
+    assert bucket.rate == 0.1
+    assert take(bucket) == pytest.approx(15.0)
+
+
+def test_a_later_429_slows_down_and_it_recovers(bucket, clock):
+    bucket.refused()
+    clock.now += 20
+    bucket.refused()
+    assert bucket.rate == pytest.approx(0.075)
+    clock.now += 1
+    bucket.refused()
+    assert bucket.rate == pytest.approx(0.075, rel=0.01), "one cause counts once"
+    clock.now += 600
+    assert bucket.rate == pytest.approx(0.1)
+
+
+def test_it_does_not_sink_to_nothing(bucket, clock):
+    for _ in range(100):
+        bucket.refused()
+        clock.now += 1 / bucket.rate
+    assert bucket.rate >= 0.01
+
+
+def test_retry_after_is_waited_for(bucket):
+    bucket.refused(retry_after=60)
+    assert take(bucket) == pytest.approx(65.0)
+
+
+def test_what_another_process_found_out_counts_from_then(bucket):
+    bucket.emptied(seconds_ago=26)
+    assert bucket.take_up_to(15) == 2
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("wait"), st.floats(0, 200)),
+            st.tuples(st.just("take"), st.integers(1, 15)),
+            st.tuples(st.just("leave"), st.integers(0, 5)),
+            st.tuples(st.just("emptied"), st.floats(0, 100)),
+            st.tuples(st.just("refused"), st.none() | st.floats(0.1, 60)),
+        ),
+        max_size=60,
+    )
+)
+def test_in_any_time_no_more_than_the_burst_and_the_rate(steps):
+    clock = Clock()
+    bucket = TokenBucket(Limit(0.1, 15), clock=clock)
+    waiting: dict[int, int] = {}
+    given_out: list[tuple[float, int]] = []
+    for what, value in steps:
+        if what == "wait":
+            clock.now += value
+        elif what == "take":
+            waiting[bucket.join(value)] = value
+        elif what == "leave" and waiting:
+            ticket = list(waiting)[value % len(waiting)]
+            del waiting[ticket]
+            bucket.leave(ticket)
+        elif what == "emptied":
+            bucket.emptied(value)
+        elif what == "refused":
+            bucket.refused(value)
+        for ticket in list(waiting):
+            if bucket.claim(ticket):
+                break
+            given_out.append((clock.now, waiting.pop(ticket)))
+    for index, (start, _) in enumerate(given_out):
+        total = 0
+        for moment, count in given_out[index:]:
+            total += count
+            assert total <= 15 + 0.1 * (moment - start) + 1e-6
+    assert bucket.waiting == len(waiting)
