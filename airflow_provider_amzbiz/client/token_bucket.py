@@ -33,9 +33,7 @@ class TokenBucket:
     :param clock: seconds that only grow.
     """
 
-    def __init__(
-        self, limit: Limit, *, fixed: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit: Limit, *, fixed: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._limit = limit

@@ -240,7 +240,9 @@ class Transport:
                     )
                 if now >= said:
                     said = now + _SAY_SECONDS
-                    log.info("%s waits for its turn, about %.0f s: the account's limit is used up", operation, left)
+                    log.info(
+                        "%s waits for its turn, about %.0f s: the account's limit is used up", operation, left
+                    )
                 time.sleep(bucket.pause(left))
         finally:
             bucket.leave(ticket)

@@ -12,6 +12,8 @@ from airflow_provider_amzbiz.client import auth, errors
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.reports import ReportsClient
+from airflow_provider_amzbiz.client.usage_plan import Limit
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from airflow_provider_amzbiz.sandbox import Fault
 
 
@@ -22,6 +24,7 @@ def account(sandbox, **changes):
         "refresh_token": sandbox.refresh_token,
         "endpoint": sandbox.url,
         "token_url": sandbox.token_url,
+        "rate_limits": {"getReport": Limit(50.0, 100)},
     }
     return Account(**{**fields, **changes})
 

@@ -19,16 +19,20 @@ DE = "A1PA6795UKMFR9"
 LINES = "SANDBOX_ORDER_LINES"
 
 
-def client_of(sandbox, **settings):
-    account = Account(
+def account_of(sandbox, **limits):
+    return Account(
         sandbox.client_id,
         sandbox.client_secret,
         sandbox.refresh_token,
         sandbox.url,
         sandbox.token_url,
-        rate_limits={operation: Limit(50.0, 15) for operation in USAGE_PLAN},
+        rate_limits=limits,
     )
-    return ReportsClient(account, **settings)
+
+
+def client_of(sandbox, **settings):
+    limits = {operation: Limit(50.0, 15) for operation in USAGE_PLAN}
+    return ReportsClient(account_of(sandbox, **limits), **settings)
 
 
 @pytest.fixture
@@ -250,10 +254,9 @@ def test_a_404_for_a_report_just_created(monkeypatch):
 
 
 def test_after_a_429_the_call_queues_for_the_next_permit(sandbox):
-    account = replace(client_of(sandbox).account, rate_limits={"getReport": Limit(0.5, 15)})
     report_id = sandbox.add_report(report_type=LINES)
     sandbox.inject(Fault(operation="getReport", kind="status", status=429))
-    client = ReportsClient(account)
+    client = ReportsClient(account_of(sandbox, getReport=Limit(0.5, 15)))
     client.token()
 
     client.get_report(report_id)
@@ -274,8 +277,7 @@ def test_retry_after_is_honoured(sandbox, client):
 
 def test_a_call_beyond_the_limit_waits_instead_of_being_refused():
     with Sandbox(time_scale=20, queue_seconds=0, processing_seconds=0) as sandbox:
-        account = replace(client_of(sandbox).account, rate_limits={})
-        client = ReportsClient(account)
+        client = ReportsClient(account_of(sandbox))
         for _ in range(18):
             client.create_report(LINES, [US])
 
@@ -284,10 +286,7 @@ def test_a_call_beyond_the_limit_waits_instead_of_being_refused():
 
 
 def test_a_call_that_may_not_wait_says_when_it_might_go(sandbox):
-    client = client_of(sandbox, max_throttle_wait=0)
-    slow = ReportsClient(
-        replace(client.account, rate_limits={"createReport": Limit(0.01, 1)}), max_throttle_wait=0
-    )
+    slow = ReportsClient(account_of(sandbox, createReport=Limit(0.01, 1)), max_throttle_wait=0)
     slow.create_report(LINES, [US])
 
     with pytest.raises(errors.ThrottledError, match="createReport may be called again in 100 s"):
@@ -296,8 +295,7 @@ def test_a_call_that_may_not_wait_says_when_it_might_go(sandbox):
 
 
 def test_permits_from_elsewhere_are_used_first(sandbox):
-    account = replace(client_of(sandbox).account, rate_limits={"createReport": Limit(0.01, 1)})
-    client = ReportsClient(account, max_throttle_wait=0)
+    client = ReportsClient(account_of(sandbox, createReport=Limit(0.01, 1)), max_throttle_wait=0)
     client.grant("createReport", 2)
 
     for _ in range(3):
@@ -307,8 +305,7 @@ def test_permits_from_elsewhere_are_used_first(sandbox):
 
 
 def test_two_connections_to_one_account_share_its_limit(sandbox):
-    limits = {"createReport": Limit(0.01, 1)}
-    account = replace(client_of(sandbox).account, rate_limits=limits)
+    account = account_of(sandbox, createReport=Limit(0.01, 1))
     ReportsClient(account).create_report(LINES, [US])
 
     other = ReportsClient(replace(account, application_name="other"), max_throttle_wait=0)
