@@ -71,7 +71,7 @@ def connect(monkeypatch, sandbox, conn_id="amazon_business_default", **extra):
     """
     connection = sandbox.connection
     quick = {
-        operation: [50, 15]
+        operation: [500, 500]
         for operation in ("createReport", "getReports", "getReport", "cancelReport", "getReportDocument")
     }
     connection = {**connection, "extra": {**connection["extra"], "rate_limits": json.dumps(quick), **extra}}

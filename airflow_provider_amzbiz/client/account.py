@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.client.usage_plan import Limit
 
 # Amazon's own regional hosts; the far east is served by the Japanese one.
 REGION_ENDPOINTS: Mapping[str, str] = {
@@ -47,9 +47,10 @@ class Account:
         check_url("endpoint", self.endpoint)
         check_url("token_url", self.token_url)
 
-    def limit(self, operation: str) -> Limit:
-        """Return the limit of an operation: the account's own, or the usage plan's."""
-        return self.rate_limits.get(operation, USAGE_PLAN[operation])
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What tells accounts apart, whatever connection they come from. Secret."""
+        return self.endpoint, self.client_id, self.refresh_token
 
 
 def check_url(name: str, url: str) -> None:

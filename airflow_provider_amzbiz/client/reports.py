@@ -109,57 +109,39 @@ class ReportsClient:
         answer = self._transport.call("getReport", "GET", _path(_REPORTS, "report_id", report_id))
         return Report.from_api(answer)
 
-    def get_reports(
-        self,
-        *,
-        report_types: str | Iterable[str] | None = None,
-        processing_statuses: str | Iterable[str] | None = None,
-        marketplace_ids: str | Iterable[str] | None = None,
-        page_size: int = 100,
-        created_since: datetime | str | None = None,
-        created_until: datetime | str | None = None,
-        next_token: str | None = None,
-    ) -> Iterator[Report]:
+    def get_reports(self, *, next_token: str | None = None, **filters: Any) -> Iterator[Report]:
         """Yield all reports that match, page after page (spec, getReports).
 
         Each page is one call, made when the iterator reaches it.
 
         :param next_token: go on from an earlier answer; the filters are in it and may not be given too.
+        :param filters: as :func:`list_query` takes them.
         """
-        if next_token:
-            if report_types or processing_statuses or marketplace_ids or created_since or created_until:
-                raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
-            return self._pages(_query({"nextToken": parameters.required_text("next_token", next_token)}))
-        since, until = parameters.window(
-            ("created_since", created_since), ("created_until", created_until), past=False
-        )
-        filters: dict[str, str | list[str] | None] = {
-            "reportTypes": parameters.report_types(report_types),
-            "processingStatuses": (
-                None if processing_statuses is None else parameters.processing_statuses(processing_statuses)
-            ),
-            "marketplaceIds": (
-                None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
-            ),
-            "pageSize": str(parameters.page_size(page_size)),
-            "createdSince": since,
-            "createdUntil": until,
-        }
-        return self._pages(_query(filters))
+        return self._pages(next_token, list_query(next_token, **filters))
 
-    def _pages(self, query: str) -> Iterator[Report]:
-        while query:
-            answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
-            if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
-                raise UnavailableError("getReports was answered without a list of reports", operation="getReports")
-            yield from map(Report.from_api, answer["reports"])
-            next_token = answer.get("nextToken")
-            following = _query({"nextToken": next_token}) if next_token else ""
-            if following == query:
+    def get_reports_page(
+        self, *, next_token: str | None = None, **filters: Any
+    ) -> tuple[list[Report], str | None]:
+        """Return one page of reports, and the token of the next one, if there is one."""
+        return self._page(list_query(next_token, **filters))
+
+    def _pages(self, next_token: str | None, query: str) -> Iterator[Report]:
+        while True:
+            reports, following = self._page(query)
+            yield from reports
+            if following is None:
+                return
+            if following == next_token:
                 raise UnavailableError(
                     "getReports answers with the same nextToken again and again", operation="getReports"
                 )
-            query = following
+            next_token, query = following, list_query(following)
+
+    def _page(self, query: str) -> tuple[list[Report], str | None]:
+        answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
+        if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
+            raise UnavailableError("getReports was answered without a list of reports", operation="getReports")
+        return [Report.from_api(each) for each in answer["reports"]], answer.get("nextToken") or None
 
     def cancel_report(self, report_id: str) -> bool:
         """Cancel a report (spec, cancelReport): only what is IN_QUEUE can be cancelled.
@@ -182,6 +164,40 @@ class ReportsClient:
         """Return where a document lies, for five minutes (spec, getReportDocument)."""
         path = _path(_DOCUMENTS, "report_document_id", report_document_id)
         return ReportDocument.from_api(self._transport.call("getReportDocument", "GET", path))
+
+
+def list_query(
+    next_token: str | None,
+    *,
+    report_types: str | Iterable[str] | None = None,
+    processing_statuses: str | Iterable[str] | None = None,
+    marketplace_ids: str | Iterable[str] | None = None,
+    page_size: int = 100,
+    created_since: datetime | str | None = None,
+    created_until: datetime | str | None = None,
+) -> str:
+    """Return the query of getReports: its checked filters, or an earlier answer's token alone."""
+    if next_token:
+        if report_types or processing_statuses or marketplace_ids or created_since or created_until:
+            raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
+        return _query({"nextToken": parameters.required_text("next_token", next_token)})
+    since, until = parameters.window(
+        ("created_since", created_since), ("created_until", created_until), past=False
+    )
+    return _query(
+        {
+            "reportTypes": parameters.report_types(report_types),
+            "processingStatuses": (
+                None if processing_statuses is None else parameters.processing_statuses(processing_statuses)
+            ),
+            "marketplaceIds": (
+                None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
+            ),
+            "pageSize": str(parameters.page_size(page_size)),
+            "createdSince": since,
+            "createdUntil": until,
+        }
+    )
 
 
 def _path(base: str, name: str, value: str) -> str:

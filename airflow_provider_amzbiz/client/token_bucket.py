@@ -23,7 +23,7 @@ _PATIENCE = 1.0
 
 
 class TokenBucket:
-    """Permits to call one operation for one account: ``burst`` at once, ``rate`` a second, first come first served.
+    """Permits to call one operation for one account: ``burst`` at once, ``rate`` a second, in the order of asking.
 
     Whoever wants to call takes a ticket with :meth:`join` and asks :meth:`claim` until that gives 0. The bucket
     itself never sleeps and never calls anything, so that threads and event loops can share it.
@@ -172,9 +172,8 @@ def token_buckets(account: Account) -> Mapping[str, TokenBucket]:
 
     The API counts per application and consenting customer, so two connections to one account share them.
     """
-    key = (account.endpoint, account.client_id, account.refresh_token)
     with _known_lock:
-        buckets = _known.setdefault(key, {})
+        buckets = _known.setdefault(account.identity, {})
         for operation, limit in USAGE_PLAN.items():
             if operation not in buckets:
                 buckets[operation] = TokenBucket(limit)

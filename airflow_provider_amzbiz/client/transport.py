@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import platform
@@ -116,13 +115,15 @@ class Transport:
 
         def once() -> Any:
             nonlocal queued
-            for refusals in itertools.count(1):
+            refusals = 0
+            while True:
                 # Before the permit, which should be used as soon as it is given.
                 self.token()
                 queued += self._queue(operation, until)
                 try:
                     return self._call_once(operation, method, path + query, body, empty)
                 except ThrottledError as error:
+                    refusals += 1
                     queued += self._after_refusal(operation, error, refusals, until)
 
         def worth_repeating(error: BaseException) -> bool:
@@ -238,7 +239,7 @@ class Transport:
                         f"{operation} may be called again in {left:.0f} s: the account's limit is used up",
                         operation=operation,
                     )
-                if now >= said:
+                if left >= 1 and now >= said:
                     said = now + _SAY_SECONDS
                     log.info(
                         "%s waits for its turn, about %.0f s: the account's limit is used up", operation, left

@@ -77,7 +77,7 @@ class ReportStatusSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> AmazonBusinessHook:
         """The hook; it does not repeat failed calls, because the next look does."""
-        return AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0)
+        return AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=self.poke_interval)
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
@@ -112,7 +112,8 @@ class ReportStatusSensor(BaseSensorOperator):
     def _defer_unless_ended(self, context: Context) -> Any:
         now = time.time()
         # A sensor that is cleared, or that meets an old report, needs no triggerer at all.
-        report = ReportWatch(self.hook, self.report_id, young_until=now + NOT_FOUND_GRACE).look()
+        watch = ReportWatch(self.hook, self.report_id, young_until=now + NOT_FOUND_GRACE)
+        report = watch.look()
         if report:
             # By the same way as after a deferral, so that soft_fail and never_fail mean the same.
             event = {"status": "ended", "report": report.to_dict()}
@@ -124,6 +125,8 @@ class ReportStatusSensor(BaseSensorOperator):
                 poke_interval=self.poke_interval,
                 deadline=now + self.timeout,
                 young_until=now + NOT_FOUND_GRACE,
+                report_type=watch.report.report_type if watch.report else None,
+                created_time=watch.report.created_time.isoformat() if watch.report else None,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout + _BACKSTOP),

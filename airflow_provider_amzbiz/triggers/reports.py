@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
-    ConnectionNotFoundError,
     ReportNotFoundError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.triggers.poller import ReportPoller, Wait, poller
 
 log = logging.getLogger(__name__)
 
 # Seconds for which getReport may not know a report that createReport has just made.
 NOT_FOUND_GRACE = 120.0
-# Seconds before the trigger's first look: an event in the very moment of the deferral would race the worker
-# that is still handing the task over.
-FIRST_LOOK = 2.0
-# Seconds that a wait between looks grows to while they fail.
-LONGEST_PAUSE = 300.0
+# Seconds that a call may queue whose caller is about to be ended.
+CANCEL_SECONDS = 20.0
+# Seconds between two lines about a wait in which nothing happens.
+_SAY_SECONDS = 240.0
 
 
 class ReportWatch:
     """Looks at one report now and then, and tells when it has ended.
 
-    A look that fails for the moment is not a failed report: it is logged, counted in ``failures`` and left
-    to the next look.
+    A look that fails for the moment is not a failed report: it is logged and left to the next look.
 
     :param young_until: Unix time until which "no such report" may mean "not yet".
     """
@@ -45,7 +44,7 @@ class ReportWatch:
         self._report_id = report_id
         self._young_until = young_until
         self.status: str | None = None
-        self.failures = 0
+        self.report: Report | None = None
 
     def look(self) -> Report | None:
         """Return the report once its status is terminal, None before that.
@@ -62,22 +61,15 @@ class ReportWatch:
         except AmazonBusinessPermanentError:
             raise
         except AmazonBusinessError as error:
-            self.failures += 1
             log.warning("Looking at report %s failed, the wait goes on: %s", self._report_id, error)
             return None
-        self.failures = 0
+        self.report = report
         self._note(report.processing_status)
         return report if report.is_terminal else None
 
     def _note(self, status: str) -> None:
         if status != self.status:
-            known = status in ProcessingStatus.__members__
-            log.info(
-                "Report %s is %s%s",
-                self._report_id,
-                status,
-                "" if known else ", a status unknown here: waiting on",
-            )
+            note_status(self._report_id, status)
         self.status = status
 
 
@@ -87,13 +79,17 @@ class ReportStatusTrigger(BaseTrigger):
     The event is a dict with ``status``: ``ended`` with ``report`` (:meth:`.Report.to_dict`), ``timeout`` with
     ``last_status`` (or None), or ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
 
-    Both deadlines are Unix times, so that they hold through restarts of the triggerer.
+    All waits of an account in a triggerer share one :class:`.ReportPoller`. Both deadlines are Unix times, so that
+    they hold through restarts of the triggerer.
 
     :param report_id: the report.
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
     :param poke_interval: seconds between two looks.
     :param deadline: Unix time at which the wait ends, after one last look.
     :param young_until: Unix time until which "no such report" may mean "not yet".
+    :param report_type: and ``created_time`` (ISO 8601), where they are known, spare a call each.
+    :param cancel_on_kill: whether the report is the task's own, and is cancelled where a person ends the wait
+        (Airflow 3.3 and newer).
     """
 
     def __init__(
@@ -104,6 +100,9 @@ class ReportStatusTrigger(BaseTrigger):
         poke_interval: float,
         deadline: float,
         young_until: float,
+        report_type: str | None = None,
+        created_time: str | None = None,
+        cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.report_id = report_id
@@ -111,6 +110,9 @@ class ReportStatusTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.deadline = deadline
         self.young_until = young_until
+        self.report_type = report_type
+        self.created_time = created_time
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -122,40 +124,88 @@ class ReportStatusTrigger(BaseTrigger):
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
                 "young_until": self.young_until,
+                "report_type": self.report_type,
+                "created_time": self.created_time,
+                "cancel_on_kill": self.cancel_on_kill,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is something to tell, and tell it."""
-        hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0)
-        watch = ReportWatch(hook, self.report_id, young_until=self.young_until)
-        pause = max(self.poke_interval, FIRST_LOOK)
-        event = None
-        while event is None:
-            await asyncio.sleep(max(0.0, min(pause, self.deadline - time.time())))
-            # The client and the connection lookup block, so they run in a thread.
-            event = await asyncio.to_thread(self._look, watch)
-            pause = self._pause(watch.failures)
+        """Wait until there is something to tell, and tell it."""
+        try:
+            event = await self._wait()
+        except AmazonBusinessPermanentError as error:
+            event = {"status": "error", "error": error.to_dict()}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    def _look(self, watch: ReportWatch) -> dict[str, Any] | None:
+    async def on_kill(self) -> None:
+        """Cancel the task's own report; Airflow calls this when a person ends the wait, not on a restart."""
+        if self.cancel_on_kill:
+            hook = AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS)
+            await asyncio.to_thread(cancel_quietly, hook, self.report_id)
+
+    async def _wait(self) -> dict[str, Any]:
+        wait = Wait(
+            report_id=self.report_id,
+            poke_interval=self.poke_interval,
+            young_until=self.young_until,
+            report_type=self.report_type,
+            created_time=datetime.fromisoformat(self.created_time) if self.created_time else None,
+        )
+        shared = await poller(self.amazon_business_conn_id, self.deadline)
+        shared.join(wait)
         try:
-            report = watch.look()
-        except ConnectionNotFoundError as error:
-            # Airflow says so also while its database or secrets backend is out of reach.
-            watch.failures += 1
-            log.warning("%s. The wait goes on", error)
-            report = None
-        except AmazonBusinessPermanentError as error:
-            return {"status": "error", "error": error.to_dict()}
+            while (left := self.deadline - time.time()) > 0:
+                try:
+                    news = await asyncio.wait_for(wait.news.get(), min(left, _SAY_SECONDS))
+                except TimeoutError:
+                    self._say(wait, shared)
+                    continue
+                if isinstance(news, AmazonBusinessPermanentError):
+                    raise news
+                if isinstance(news, AmazonBusinessError):
+                    log.warning("Looking at report %s failed, the wait goes on: %s", self.report_id, news)
+                elif news.is_terminal:
+                    metrics.report_ended(news.processing_status)
+                    return {"status": "ended", "report": news.to_dict()}
+                else:
+                    note_status(self.report_id, news.processing_status)
+            return await asyncio.to_thread(self._last_look, wait.status)
+        finally:
+            shared.leave(wait)
+
+    def _say(self, wait: Wait, shared: ReportPoller) -> None:
+        if self.deadline > time.time():
+            log.info(
+                "Report %s is %s; %s waits of this account here, this one for %.0f minutes at most",
+                self.report_id,
+                wait.status or "not done yet",
+                shared.waits,
+                (self.deadline - time.time()) / 60,
+            )
+
+    def _last_look(self, status: str | None) -> dict[str, Any]:
+        hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=CANCEL_SECONDS)
+        watch = ReportWatch(hook, self.report_id, young_until=self.young_until)
+        watch.status = status
+        report = watch.look()
         if report:
             return {"status": "ended", "report": report.to_dict()}
-        if time.time() >= self.deadline:
-            return {"status": "timeout", "last_status": watch.status}
-        return None
+        return {"status": "timeout", "last_status": watch.status}
 
-    def _pause(self, failures: int) -> float:
-        grown = self.poke_interval * 2 ** min(failures, 10)
-        # Thousands of waits that were deferred together should not look together.
-        pause: float = max(min(grown, LONGEST_PAUSE), self.poke_interval)
-        return pause * random.uniform(0.9, 1.1)  # noqa: S311
+
+def note_status(report_id: str, status: str) -> None:
+    """Log a status that has not been seen before."""
+    known = status in ProcessingStatus.__members__
+    log.info("Report %s is %s%s", report_id, status, "" if known else ", a status unknown here: waiting on")
+
+
+def cancel_quietly(hook: AmazonBusinessHook, report_id: str) -> None:
+    """Cancel a report if that is still possible; never fail, because it is part of ending a task."""
+    try:
+        if hook.cancel_report(report_id):
+            log.info("Cancelled report %s", report_id)
+        else:
+            log.info("Report %s was no longer in the queue, so it was not cancelled", report_id)
+    except AmazonBusinessError as error:
+        log.warning("Report %s could not be cancelled: %s", report_id, error)

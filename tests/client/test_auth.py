@@ -13,7 +13,6 @@ from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.usage_plan import Limit
-from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from airflow_provider_amzbiz.sandbox import Fault
 
 

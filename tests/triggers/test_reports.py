@@ -8,13 +8,14 @@ import time
 import pytest
 
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import reports as triggers
+from airflow_provider_amzbiz.triggers import permits, poller
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(triggers, "FIRST_LOOK", 0.05)
+    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
+    monkeypatch.setattr(permits, "_CONNECTION_PAUSE", 0.1)
 
 
 def trigger(report_id, **arguments):

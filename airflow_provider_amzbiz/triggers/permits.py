@@ -1,0 +1,134 @@
+"""Waiting for one's turn under the account's limits, in the triggerer, where it costs no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
+from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, ConnectionNotFoundError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.metrics import CallMetrics
+
+log = logging.getLogger(__name__)
+
+# Seconds between two lines about a wait.
+_SAY_SECONDS = 240.0
+# Seconds after which a connection that cannot be read is tried again.
+_CONNECTION_PAUSE = 10.0
+
+
+async def permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
+    """Queue for permits, and hand them to the hook's next calls of the operation."""
+    client = await asyncio.to_thread(hook.get_conn)
+    await turn(token_buckets(client.account)[operation], operation, count)
+    client.grant(operation, count)
+
+
+async def turn(bucket: TokenBucket, operation: str, count: int = 1) -> None:
+    """Queue for permits."""
+    ticket = bucket.join(count)
+    start = said = time.monotonic()
+    try:
+        while left := bucket.claim(ticket):
+            now = time.monotonic()
+            if now >= said and left > 1:
+                said = now + _SAY_SECONDS
+                log.info("%s waits for its turn, about %.0f s; %s in the queue", operation, left, bucket.waiting)
+            await asyncio.sleep(bucket.pause(left))
+    finally:
+        bucket.leave(ticket)
+    CallMetrics().queued(operation, time.monotonic() - start)
+
+
+class PermitTrigger(BaseTrigger):
+    """Fires when it is the task's turn to call an operation; the task then calls it on a worker.
+
+    The call itself is left to the task, because only a task can remember what it created, and because a
+    document's URL must not travel through Airflow's database.
+
+    The event is a dict with ``status``: ``permitted`` with ``operation``, ``permits`` and ``since``, or ``error``
+    with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
+
+    :param operation: operation id of the API, such as ``createReport``.
+    :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
+    :param since: Unix time at which the task first asked.
+    :param refused_at: Unix time at which the API answered 429, if that is why it waits.
+    :param permitted: whether it had a permit then: somebody else uses the limit, too.
+    """
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        amazon_business_conn_id: str,
+        since: float,
+        refused_at: float | None = None,
+        permitted: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operation = operation
+        self.amazon_business_conn_id = amazon_business_conn_id
+        self.since = since
+        self.refused_at = refused_at
+        self.permitted = permitted
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and what a triggerer needs to make this trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "operation": self.operation,
+                "amazon_business_conn_id": self.amazon_business_conn_id,
+                "since": self.since,
+                "refused_at": self.refused_at,
+                "permitted": self.permitted,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Queue, and say when it is the task's turn."""
+        event: dict[str, Any]
+        try:
+            bucket = (await buckets(self.amazon_business_conn_id))[self.operation]
+        except AmazonBusinessPermanentError as error:
+            event = {"status": "error", "error": error.to_dict()}
+        else:
+            if self.refused_at is not None:
+                ago = max(time.time() - self.refused_at, 0.0)
+                if self.permitted:
+                    bucket.refused()
+                else:
+                    bucket.emptied(ago)
+            await turn(bucket, self.operation)
+            event = {"status": "permitted", "operation": self.operation, "permits": 1, "since": self.since}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+
+async def buckets(amazon_business_conn_id: str) -> Any:
+    """Return the buckets of the connection's account."""
+    hook = await readable_hook(amazon_business_conn_id)
+    return token_buckets(hook.client.account)
+
+
+async def readable_hook(amazon_business_conn_id: str, until: float = float("inf")) -> AmazonBusinessHook:
+    """Return a hook that has read its connection, which is waited for where it cannot be read.
+
+    :param until: Unix time after which it is not.
+    """
+    while True:
+        hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=0, max_throttle_wait=0)
+        try:
+            await asyncio.to_thread(hook.get_conn)
+            return hook
+        except ConnectionNotFoundError as error:
+            # Airflow says so also while its database or secrets backend is out of reach.
+            if time.time() >= until:
+                raise
+            log.warning("%s. The wait goes on", error)
+            await asyncio.sleep(max(min(_CONNECTION_PAUSE, until - time.time()), 0.0))

@@ -1,0 +1,273 @@
+"""Many waits in one event loop: one look for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.sandbox import Fault
+from airflow_provider_amzbiz.triggers import poller
+from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
+from tests.conftest import connect
+
+LINES = "SANDBOX_ORDER_LINES"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
+
+
+def waiting(report_id, *, known=True, conn_id="amazon_business_default", **arguments):
+    """Return the event of a wait, as a task of the running loop."""
+    now = time.time()
+    report = AmazonBusinessHook(conn_id).get_report(report_id) if known else None
+    trigger = ReportStatusTrigger(
+        **{
+            "report_id": report_id,
+            "amazon_business_conn_id": conn_id,
+            "poke_interval": 0.3,
+            "deadline": now + 30,
+            "young_until": now + 30,
+            "report_type": report.report_type if report else None,
+            "created_time": report.created_time.isoformat() if report else None,
+            **arguments,
+        }
+    )
+
+    async def events():
+        return [event.payload async for event in trigger.run()]
+
+    return asyncio.create_task(events())
+
+
+def running(sandbox, count, **script):
+    """Create reports that are still in progress; return their ids."""
+    if script:
+        sandbox.script(times=count, **script)
+    hook = AmazonBusinessHook()
+    return [hook.create_report(LINES) for _ in range(count)]
+
+
+def statuses(results):
+    return [event["report"]["processing_status"] for (event,) in results]
+
+
+async def test_many_waits_share_pages_and_each_gets_one_event(sandbox):
+    ids = running(sandbox, 120, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(0.5)
+    before = sandbox.count("getReport")
+    sandbox.clock.advance(3600)
+
+    results = await asyncio.gather(*waits)
+
+    assert statuses(results) == ["DONE"] * 120
+    assert [event["report"]["report_id"] for (event,) in results] == ids
+    assert sandbox.count("getReports") < 30
+    assert sandbox.count("getReport") - before < 30
+
+
+async def test_few_waits_need_no_listing(sandbox):
+    ids = running(sandbox, 3)
+
+    results = await asyncio.gather(*[waiting(each) for each in ids])
+
+    assert statuses(results) == ["DONE"] * 3
+    assert sandbox.count("getReports") == 0
+
+
+async def test_all_kinds_of_ends_are_told(sandbox):
+    ids = []
+    for outcome in ("DONE", "CANCELLED", "FATAL"):
+        ids += running(sandbox, 10, outcome=outcome)
+
+    results = await asyncio.gather(*[waiting(each) for each in ids])
+
+    assert statuses(results) == ["DONE"] * 10 + ["CANCELLED"] * 10 + ["FATAL"] * 10
+
+
+async def test_one_report_may_be_waited_for_twice(sandbox):
+    (report_id,) = running(sandbox, 1, processing_seconds=3600)
+    waits = [waiting(report_id) for _ in range(30)]
+    await asyncio.sleep(0.2)
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 30
+
+
+async def test_reports_that_the_listing_does_not_show_are_found_one_by_one(sandbox):
+    ids = running(sandbox, 40)
+    # To the listing they are too old, as after 90 days.
+    for report in sandbox.reports.values():
+        report.created_time -= timedelta(days=91)
+
+    results = await asyncio.gather(*[waiting(each) for each in ids])
+
+    assert statuses(results) == ["DONE"] * 40
+
+
+async def test_waits_of_unknown_type_are_looked_at_one_by_one(sandbox):
+    ids = running(sandbox, 40)
+
+    results = await asyncio.gather(*[waiting(each, known=False) for each in ids])
+
+    assert statuses(results) == ["DONE"] * 40
+
+
+async def test_a_type_that_cannot_be_listed_is_looked_at_one_by_one(sandbox):
+    ids = running(sandbox, 40)
+    sandbox.inject(Fault(operation="getReports", kind="status", status=400, body="json", times=None))
+
+    results = await asyncio.gather(*[waiting(each) for each in ids])
+
+    assert statuses(results) == ["DONE"] * 40
+    assert sandbox.count("getReports") == 1
+
+
+async def test_a_report_that_never_ends_does_not_lengthen_the_listings(sandbox):
+    (stuck,) = running(sandbox, 1, outcome="ON_HOLD")
+    sandbox.reports[stuck].created_time -= timedelta(days=30)
+    for _ in range(300):
+        old = sandbox.add_report(report_type=LINES)
+        sandbox.reports[old].created_time -= timedelta(days=10)
+    forever = waiting(stuck)
+    ids = running(sandbox, 40, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(1.5)
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 40
+    pages = [call for call in sandbox.calls if call.operation == "getReports"]
+    assert pages
+    assert not any("nextToken" in call.query for call in pages)
+    forever.cancel()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 429, "body": "empty"},
+        {"kind": "status", "status": 503, "body": "html"},
+        {"kind": "drop"},
+        {"kind": "empty"},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+async def test_failing_looks_fail_no_wait(sandbox, fault):
+    ids = running(sandbox, 30)
+    waits = [waiting(each, poke_interval=0.1) for each in ids]
+    for operation in ("getReports", "getReport"):
+        sandbox.inject(Fault(operation=operation, times=2, **fault))
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 30
+
+
+async def test_a_revoked_grant_fails_each_wait_with_the_reason(sandbox):
+    ids = running(sandbox, 30, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(0.2)
+    sandbox.revoke()
+    sandbox.expire_tokens()
+
+    results = await asyncio.gather(*waits)
+
+    assert {event["status"] for (event,) in results} == {"error"}
+    assert all("invalid_grant" in event["error"]["message"] for (event,) in results)
+
+
+async def test_a_connection_that_was_mended_meanwhile_is_read_anew(sandbox, monkeypatch):
+    import json
+
+    # The token of a client secret that has been rotated away.
+    wrong = {**sandbox.connection, "password": "amzn1.oa2-cs.v1.old"}
+    (report_id,) = running(sandbox, 1)
+    right = sandbox.connection
+    monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(wrong))
+    wait = waiting(report_id, known=False)
+    await asyncio.sleep(0.2)
+    monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(right))
+
+    assert statuses([await wait]) == ["DONE"]
+
+
+async def test_an_unknown_report_fails_its_own_wait_only(sandbox):
+    ids = running(sandbox, 30)
+    lost = waiting("12345", known=False, young_until=0.0)
+
+    results = await asyncio.gather(*[waiting(each) for each in ids])
+    (event,) = await lost
+
+    assert statuses(results) == ["DONE"] * 30
+    assert event["error"]["class"] == "ReportNotFoundError"
+
+
+async def test_who_joins_late_and_who_leaves_early(sandbox):
+    ids = running(sandbox, 60, processing_seconds=3600)
+    early, late = ids[:30], ids[30:]
+    waits = [waiting(each) for each in early]
+    await asyncio.sleep(0.5)
+    for wait in waits[:25]:
+        wait.cancel()
+    waits = waits[25:] + [waiting(each) for each in late]
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 35
+
+
+async def test_nothing_runs_on_when_the_last_wait_is_gone(sandbox):
+    ids = running(sandbox, 30, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(0.5)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    waits.clear()
+    del wait
+    await asyncio.sleep(0.2)
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    calls = len(sandbox.calls)
+    await asyncio.sleep(0.8)
+    assert len(sandbox.calls) == calls
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, poller.Wait)]
+
+
+async def test_two_connections_to_one_account_share_one_poller(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, conn_id="other")
+    ids = running(sandbox, 2, processing_seconds=3600)
+    waits = [waiting(ids[0]), waiting(ids[1], conn_id="other")]
+    await asyncio.sleep(0.3)
+
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    assert names.count("amazon-business-poller") == 1
+    sandbox.clock.advance(3600)
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 2
+
+
+async def test_a_short_interval_is_not_held_up_by_a_long_one(sandbox):
+    slow, quick = running(sandbox, 2)
+    lasting = waiting(slow, poke_interval=60.0)
+    await asyncio.sleep(0.2)
+
+    start = time.monotonic()
+    assert statuses([await waiting(quick, poke_interval=0.1)]) == ["DONE"]
+    assert time.monotonic() - start < 20
+    assert not lasting.done()
+    lasting.cancel()
+
+
+def test_each_loop_has_its_own(sandbox):
+    # As in dag.test(), where each deferral runs in a loop of its own.
+    for report_id in running(sandbox, 2):
+
+        async def once(report_id=report_id):
+            return await waiting(report_id)
+
+        assert statuses([asyncio.run(once())]) == ["DONE"]
