@@ -144,10 +144,13 @@ class ReportPoller:
 
     async def _round(self) -> None:
         now = time.monotonic()
-        due = [wait for wait in self._waits if wait.due <= now and not wait.over]
-        if not due or now < self._not_before:
+        waiting = [wait for wait in self._waits if not wait.over]
+        first = min((wait.due for wait in waiting), default=now + 1)
+        if first > now or now < self._not_before:
             return
-        metrics.poll_lag(now - min(wait.due for wait in due))
+        metrics.poll_lag(now - first)
+        # Those who are due soon come along, so that waits that began one by one are looked at together.
+        due = [wait for wait in waiting if wait.due <= now + wait.poke_interval / 2]
         try:
             await self._look(due)
         except (AuthenticationError, AccessDeniedError) as error:
