@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_amzbiz.client.transport import Observer
+from airflow_provider_amzbiz.client.observer import Observer
 
 _PREFIX = "amazon_business"
 

@@ -16,7 +16,9 @@ from airflow_provider_amzbiz.client.errors import (
     UnavailableError,
 )
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report, ReportDocument
-from airflow_provider_amzbiz.client.transport import Observer, Transport
+from airflow_provider_amzbiz.client.observer import Observer
+from airflow_provider_amzbiz.client.request import ReportRequest
+from airflow_provider_amzbiz.client.transport import Transport
 
 _REPORTS = "/reports/2021-09-30/reports"
 _DOCUMENTS = "/reports/2021-09-30/documents"
@@ -50,6 +52,11 @@ class ReportsClient:
             observer=observer or Observer(),
         )
 
+    @property
+    def clock_offset(self) -> float:
+        """Seconds by which the API's clock is ahead of this machine's, by its last answer; right to a second."""
+        return self._transport.clock_offset
+
     def grant(self, operation: str, count: int = 1) -> None:
         """Hand over permits that somebody else queued for: so many calls do not queue again."""
         self._transport.grant(operation, count)
@@ -58,35 +65,20 @@ class ReportsClient:
         """Return the current access token, getting one where there is none."""
         return self._transport.token()
 
-    def create_report(
-        self,
-        report_type: str,
-        marketplace_ids: str | Iterable[str] | None,
-        *,
-        data_start_time: datetime | str | None = None,
-        data_end_time: datetime | str | None = None,
-        report_options: Mapping[str, Any] | str | None = None,
-    ) -> str:
+    def create_report(self, report_type: str, marketplace_ids: str | Iterable[str] | None, **others: Any) -> str:
+        """Ask for a report and return its id; parameters as :meth:`.ReportRequest.of` takes them."""
+        return self.send(ReportRequest.of(report_type, marketplace_ids, **others))
+
+    def send(self, request: ReportRequest) -> str:
         """Ask for a report (spec, createReport) and return its id.
 
         :raises AnswerLostError: a report may have been made, but its id did not arrive. Nothing tells the
             API that a second request means the same report, so it is not sent again here.
         """
-        body: dict[str, Any] = {
-            "reportType": parameters.required_text("report_type", report_type),
-            "marketplaceIds": parameters.created_marketplace_ids(marketplace_ids),
-        }
-        start, end = parameters.window(
-            ("data_start_time", data_start_time), ("data_end_time", data_end_time), past=True
-        )
-        options = parameters.report_options(report_options)
-        body |= {
-            name: value
-            for name, value in (("dataStartTime", start), ("dataEndTime", end), ("reportOptions", options))
-            if value
-        }
         try:
-            answer = self._transport.call("createReport", "POST", _REPORTS, body=body, repeatable=False)
+            answer = self._transport.call(
+                "createReport", "POST", _REPORTS, body=dict(request.body), repeatable=False
+            )
             report_id = answer.get("reportId") if isinstance(answer, dict) else None
             if not isinstance(report_id, str) or not report_id:
                 raise UnavailableError("createReport was answered without an id", operation="createReport")

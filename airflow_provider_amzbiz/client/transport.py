@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
@@ -31,6 +32,7 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_answer,
     rejected_token,
 )
+from airflow_provider_amzbiz.client.observer import Observer
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
 log = logging.getLogger(__name__)
@@ -43,16 +45,6 @@ _USER_AGENT_MOST = 500
 _SAY_SECONDS = 120.0
 # Answers that tell the rate; on others it may be missing or stale (facts, 4).
 _TELL_RATE = (200, 202, 400, 404)
-
-
-class Observer:
-    """Is told about calls, for metrics; this one does nothing with it."""
-
-    def called(self, operation: str, status: int) -> None:
-        """Be told of an answer."""
-
-    def queued(self, operation: str, seconds: float) -> None:
-        """Be told how long a call waited for its permit."""
 
 
 class Transport:
@@ -84,6 +76,7 @@ class Transport:
         self._granted: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._announced: str | None = None
+        self.clock_offset = 0.0
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent(account.application_name)
 
@@ -212,7 +205,9 @@ class Transport:
             ) from error
 
     def _learn(self, operation: str, answer: requests.Response) -> None:
-        """Take the rate from an answer that may be trusted with it (spec, response headers)."""
+        """Take the time from an answer, and the rate where it may be trusted with it (spec, response headers)."""
+        with suppress(ValueError, TypeError):
+            self.clock_offset = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
         said = answer.headers.get("x-amzn-RateLimit-Limit")
         if said is None or answer.status_code not in _TELL_RATE:
             return

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_amzbiz.client.models import Report, ReportDocument
     from airflow_provider_amzbiz.client.reports import ReportsClient
+    from airflow_provider_amzbiz.client.request import ReportRequest
 
 # A well-formed id that no report has: asking for it is the cheapest call there is (2 a second are allowed).
 _NO_REPORT = "0"
@@ -121,14 +122,35 @@ class AmazonBusinessHook(BaseHook):
         :raises InvalidInputError: a parameter is not allowed (nothing was sent), or the API refused it.
         :raises AnswerLostError: a report may have been made, but its id did not arrive.
         """
+        request = self.report_request(
+            report_type,
+            marketplace_ids,
+            data_start_time=data_start_time,
+            data_end_time=data_end_time,
+            report_options=report_options,
+        )
+        return self.send(request)
+
+    def report_request(
+        self, report_type: str, marketplace_ids: str | Iterable[str] | None = None, **others: Any
+    ) -> ReportRequest:
+        """Check the parameters of :meth:`create_report`, and return them in the form of :meth:`send`.
+
+        :raises InvalidInputError: a parameter is not allowed.
+        """
+        from airflow_provider_amzbiz.client.request import ReportRequest
+
         with translated_errors():
-            return self.client.create_report(
+            return ReportRequest.of(
                 report_type,
                 self._default_marketplace_ids if marketplace_ids is None else marketplace_ids,
-                data_start_time=data_start_time,
-                data_end_time=data_end_time,
-                report_options=report_options,
+                **others,
             )
+
+    def send(self, request: ReportRequest) -> str:
+        """Ask for a report that :meth:`report_request` has checked; raises as :meth:`create_report`."""
+        with translated_errors():
+            return self.client.send(request)
 
     def get_report(self, report_id: str) -> Report:
         """Return one report (spec, getReport).

@@ -2,51 +2,146 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    InvalidInputError,
+    ReportTimeoutError,
+    ThrottledError,
+    error_from_dict,
+)
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
+from airflow_provider_amzbiz.triggers.reports import BACKSTOP, CANCEL_SECONDS, ReportStatusTrigger
+from airflow_provider_amzbiz.triggers.running import run_here
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_amzbiz.client.request import ReportRequest
 
 
 class AmazonBusinessOperator(BaseOperator):
     """An operator that calls the API through a connection.
 
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
+    :param max_throttle_wait: seconds that one call may wait on the worker for its turn under the account's limits
+        before the task fails with :class:`.ThrottledError`, which Airflow retries. In deferrable mode the calls
+        that all reports need wait in the triggerer instead, as long as it takes.
     """
 
     template_fields: Sequence[str] = ("amazon_business_conn_id",)
     ui_color = "#f9d58a"
 
     def __init__(
-        self, *, amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name, **kwargs: Any
+        self,
+        *,
+        amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
+        max_throttle_wait: float = 3600.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if max_throttle_wait < 0:
+            raise InvalidInputError(f"max_throttle_wait is {max_throttle_wait!r}, but has to be 0 or more")
         self.amazon_business_conn_id = amazon_business_conn_id
+        self.max_throttle_wait = max_throttle_wait
 
     @cached_property
     def hook(self) -> AmazonBusinessHook:
         """The hook of the connection."""
-        return AmazonBusinessHook(self.amazon_business_conn_id)
+        return AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=self.max_throttle_wait)
 
 
-class CreateReportOperator(AmazonBusinessOperator):
+class QueueingOperator(AmazonBusinessOperator):
+    """An operator whose scarce call waits for its turn in the triggerer, where that costs no worker.
+
+    A task on its own calls at once, and queues when it is refused. The tasks of a mapped operator queue first: so
+    many calls at once could not all be let in, and those refused would be in the way of those whose turn it is.
+
+    :param deferrable: wait in the triggerer. By default Airflow's ``[operators] default_deferrable``.
+    """
+
+    # Seconds after which a task gives up that is told it is its turn, and refused, again and again.
+    _PATIENCE = 7 * 86400.0
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = deferrable
+
+    @cached_property
+    def queueing_hook(self) -> AmazonBusinessHook:
+        """The hook for the scarce call: where it would have to wait, that is an error."""
+        if not self.deferrable:
+            return self.hook
+        return AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=0)
+
+    def queues_first(self, context: Context) -> bool:
+        """Whether the task asks for its turn before it calls."""
+        ti: Any = context.get("ti")
+        return self.deferrable and getattr(ti, "map_index", -1) >= 0
+
+    def wait_for_turn(
+        self, operation: str, *, refused: ThrottledError | None = None, event: Mapping[str, Any] | None = None
+    ) -> NoReturn:
+        """Defer until it is this task's turn; ``execute_complete`` goes on then.
+
+        :param refused: why the task has to wait, if it has called.
+        :param event: what told it that it was its turn, if that was so.
+        """
+        now = time.time()
+        since = event["since"] if event else now
+        if refused and now - since > self._PATIENCE:
+            raise refused
+        if refused:
+            self.log.info("%s. The task waits for its turn in the triggerer", refused)
+        from airflow_provider_amzbiz.triggers.permits import PermitTrigger
+
+        self.defer(
+            trigger=PermitTrigger(
+                operation=operation,
+                amazon_business_conn_id=self.amazon_business_conn_id,
+                since=since,
+                refused_at=now if refused else None,
+                permitted=event is not None,
+            ),
+            method_name="execute_complete",
+        )
+        raise AssertionError("defer raises")
+
+    def accept_turn(self, event: Mapping[str, Any]) -> None:
+        """Take the permits that the triggerer queued for."""
+        self.queueing_hook.client.grant(event["operation"], event["permits"])
+
+
+class CreateReportOperator(QueueingOperator):
     """Asks for a report and returns its id.
 
-    The report is made in Amazon's own time: wait for it with :class:`.ReportStatusSensor`. Every call makes a
-    new report, and each costs one of about 0.1 calls a second. So a call is repeated only where the first one
-    certainly had no effect; where its answer may have been lost, the task fails with
-    :class:`.AnswerLostError` instead, and it is the task's ``retries`` that decide whether to create again.
+    The report is made in Amazon's own time: wait for it with :class:`.ReportStatusSensor`, or here with
+    ``wait_for_completion``. Every call makes a new report and costs one of about 0.1 calls a second, so that a
+    retry of the task goes on with the report of the try before, if Airflow can remember it (3.3 and newer), if the
+    request is the same, and if that report is not FATAL or CANCELLED. A task that succeeded and is cleared makes a
+    new report. Where an answer of the API was lost, a report without options is looked for and taken, if there is
+    provably one; with options it is created again, because the API does not show options.
 
     The return value in XCom is the report id, a text.
+
+    A person who ends the task (marks it failed, or clears it while it runs) has the report cancelled, if it is
+    IN_QUEUE still; while the task is deferred, that needs Airflow 3.3 or newer.
 
     :param report_type: such as ``GET_AB_INVOICE_PDF``. (templated)
     :param marketplace_ids: 1 to 25 marketplace ids, or one comma-separated text. By default those of the
@@ -56,9 +151,21 @@ class CreateReportOperator(AmazonBusinessOperator):
     :param data_end_time: end of the data, the same way, not before ``data_start_time``. (templated)
     :param report_options: options of the type, such as ``{"invoiceId": "..."}``: names to texts; numbers and
         booleans are made texts. (templated)
+    :param wait_for_completion: whether the task ends only when the report has; see the sensor for what each
+        status means.
+    :param durable: whether to go on with the report of an earlier try, and to look for one whose answer was lost.
+        Without it, the task fails with :class:`.AnswerLostError` then.
+    :param reuse_within: take the newest equal report of so long ago, whoever created it, instead of a new one, to
+        spare the quota in backfills. Only for requests without options.
+    :param deferrable: wait in the triggerer, for the report and for the turn to create it.
+    :param on_cancelled: with ``wait_for_completion``, what CANCELLED means: ``"fail"``, ``"skip"``, ``"succeed"``.
+    :param poke_interval: with ``wait_for_completion``, seconds between two looks.
+    :param timeout: with ``wait_for_completion``, seconds from the creation after which the report is cancelled, if
+        that is still possible, and the task fails with :class:`.ReportTimeoutError`, without a retry.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :raises InvalidInputError: a parameter is not allowed, or the API refused the request; no retry is spent.
     :raises AnswerLostError: a report may have been made, but its id did not arrive.
+    :raises ThrottledError: not deferrable, and there was no permit within ``max_throttle_wait``.
     """
 
     template_fields: Sequence[str] = (
@@ -79,26 +186,124 @@ class CreateReportOperator(AmazonBusinessOperator):
         data_start_time: datetime | str | None = None,
         data_end_time: datetime | str | None = None,
         report_options: Mapping[str, Any] | str | None = None,
+        wait_for_completion: bool = False,
+        durable: bool = True,
+        reuse_within: timedelta | None = None,
+        on_cancelled: str = "fail",
+        poke_interval: float = 15.0,
+        timeout: float = 7 * 86400.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_on_cancelled(on_cancelled)
+        if poke_interval <= 0:
+            raise InvalidInputError(f"poke_interval is {poke_interval!r}, but has to be above 0")
+        if timeout <= 0:
+            raise InvalidInputError(f"timeout is {timeout!r}, but has to be above 0")
+        if reuse_within is not None and reuse_within <= timedelta(0):
+            raise InvalidInputError(f"reuse_within is {reuse_within!r}, but has to be above 0, or None")
         self.report_type = report_type
         self.marketplace_ids = marketplace_ids
         self.data_start_time = data_start_time
         self.data_end_time = data_end_time
         self.report_options = report_options
+        self.wait_for_completion = wait_for_completion
+        self.durable = durable
+        self.reuse_within = reuse_within
+        self.on_cancelled = on_cancelled
+        self.poke_interval = poke_interval
+        self.timeout = timeout
 
     def execute(self, context: Context) -> str:
-        """Create the report."""
-        report_id = self.hook.create_report(
+        """Create the report, or go on with one."""
+        request = self._request()
+        report_id = creation.recall(self.hook, request, self._memory(context))
+        if report_id is None and self.reuse_within:
+            # Not this task's own: it is not cancelled with it.
+            reused = creation.reuse(self.hook, request, self.reuse_within)
+            if reused:
+                return self._finish(context, reused, own=False)
+        if report_id is None:
+            if self.queues_first(context):
+                self.wait_for_turn("createReport")
+            report_id = self._create(context, request, None)
+        return self._finish(context, report_id, own=True)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Go on after a deferral."""
+        status = event.get("status")
+        if status == "permitted":
+            self.accept_turn(event)
+            report_id = self._create(context, self._request(), event)
+            return self._finish(context, report_id, own=True)
+        if status == "ended":
+            report = Report.from_dict(event["report"])
+            settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
+            self._memory(context).forget()
+            return report.report_id
+        if status == "timeout":
+            creation.cancel_quietly(self.hook, event["report_id"])
+            raise ReportTimeoutError(
+                f"Report {event['report_id']} did not end within the timeout of {self.timeout:g} s; it was "
+                f"{event.get('last_status') or 'not seen'} at the last look"
+            )
+        if status == "error":
+            raise error_from_dict(event["error"])
+        raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
+
+    def on_kill(self) -> None:
+        """Cancel the report that this task has created and not handed on."""
+        if self.__own_report:
+            hook = AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS)
+            creation.cancel_quietly(hook, self.__own_report)
+
+    # The report that ends with the task, while it is this process's business.
+    __own_report: str | None = None
+
+    def _request(self) -> ReportRequest:
+        return self.hook.report_request(
             self.report_type,
             self.marketplace_ids,
             data_start_time=self.data_start_time,
             data_end_time=self.data_end_time,
             report_options=self.report_options,
         )
-        self.log.info("Created report %s of type %s", report_id, self.report_type)
-        return report_id
+
+    def _memory(self, context: Context) -> creation.Memory:
+        return creation.Memory(context, durable=self.durable)
+
+    def _create(self, context: Context, request: ReportRequest, event: Mapping[str, Any] | None) -> str:
+        try:
+            if not self.durable:
+                return self.queueing_hook.send(request)
+            return creation.create(self.queueing_hook, self.hook, request, self._memory(context))
+        except ThrottledError as error:
+            if self.deferrable:
+                self.wait_for_turn("createReport", refused=error, event=event)
+            raise
+
+    def _finish(self, context: Context, report_id: str, *, own: bool) -> str:
+        if own:
+            self.__own_report = report_id
+        if not self.wait_for_completion:
+            self._memory(context).forget()
+            return report_id
+        now = time.time()
+        trigger = ReportStatusTrigger(
+            report_id=report_id,
+            amazon_business_conn_id=self.amazon_business_conn_id,
+            poke_interval=self.poke_interval,
+            deadline=now + self.timeout,
+            young_until=now + creation.NOT_FOUND_GRACE,
+            cancel_on_kill=own,
+        )
+        if self.deferrable:
+            self.defer(
+                trigger=trigger,
+                method_name="execute_complete",
+                timeout=timedelta(seconds=self.timeout + BACKSTOP),
+            )
+        return self.execute_complete(context, run_here(trigger))
 
 
 class CancelReportOperator(AmazonBusinessOperator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -59,11 +60,11 @@ class Silence(Response):
 class FileResponse(Response):
     """Sends a part of a file, with whatever the faults make of it."""
 
-    def __init__(self, download: Download, faults: list[Fault]) -> None:
+    def __init__(self, download: Download, faults: list[Fault], date: str) -> None:
         super().__init__(status_code=download.status)
         self._download = download
         self._faults = {fault.kind: fault for fault in faults}
-        headers = dict(download.headers)
+        headers = {**download.headers, "Date": date}
         if "no_length" in self._faults:
             del headers["Content-Length"]
         if "content_encoding" in self._faults:
@@ -162,7 +163,7 @@ def make_app(sandbox: Sandbox) -> FastAPI:
 
     @app.api_route("/{anything:path}", methods=_METHODS)
     async def unknown() -> Response:
-        return _response(dress(no_operation(), None))
+        return _response(sandbox, dress(no_operation(), None))
 
     return app
 
@@ -218,7 +219,7 @@ async def _with_faults(sandbox: Sandbox, request: Request, name: str, carry_out:
         elif "empty" in faults:
             answer = Answer(200, b"", answer.headers)
     call.status = answer.status
-    return _response(answer)
+    return _response(sandbox, answer)
 
 
 async def _download(sandbox: Sandbox, request: Request) -> Response:
@@ -246,9 +247,14 @@ async def _download(sandbox: Sandbox, request: Request) -> Response:
             )
     call.status = answer.status
     if isinstance(answer, Answer):
-        return _response(answer)
-    return FileResponse(answer, faults)
+        return _response(sandbox, answer)
+    return FileResponse(answer, faults, _date(sandbox))
 
 
-def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, answer.headers)
+def _response(sandbox: Sandbox, answer: Answer) -> Response:
+    return Response(answer.body, answer.status, {**answer.headers, "Date": _date(sandbox)})
+
+
+def _date(sandbox: Sandbox) -> str:
+    # The server's own would be the world's time, by which a caller would misjudge the sandbox's clock.
+    return format_datetime(sandbox.clock.now(), usegmt=True)

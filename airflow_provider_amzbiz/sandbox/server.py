@@ -62,7 +62,7 @@ class _Server(uvicorn.Server):
     _halted: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     async def main_loop(self) -> None:
-        """Tick as uvicorn does, which keeps the Date header right, until it is told to halt."""
+        """Tick as uvicorn does, until it is told to halt."""
         halted = asyncio.Event()
         self._halted = asyncio.get_running_loop(), halted
         tick = 0
@@ -163,6 +163,7 @@ class Sandbox:
             lifespan="off",
             access_log=False,
             server_header=False,
+            date_header=False,
         )
         self._server = _Server(config)
         self._thread = threading.Thread(

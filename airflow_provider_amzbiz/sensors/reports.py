@@ -16,16 +16,14 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.creation import NOT_FOUND_GRACE
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ReportTimeoutError, error_from_dict
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
-from airflow_provider_amzbiz.triggers.reports import NOT_FOUND_GRACE, ReportStatusTrigger, ReportWatch
+from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-# Seconds after the trigger's own deadline at which Airflow ends the wait, should no triggerer be alive.
-_BACKSTOP = 60.0
 
 
 class ReportStatusSensor(BaseSensorOperator):
@@ -129,7 +127,7 @@ class ReportStatusSensor(BaseSensorOperator):
                 created_time=watch.report.created_time.isoformat() if watch.report else None,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + _BACKSTOP),
+            timeout=timedelta(seconds=self.timeout + BACKSTOP),
         )
         return None
 

@@ -11,9 +11,11 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     InvalidInputError,
     ReportNotReadyError,
+    ThrottledError,
+    error_from_dict,
     translated_errors,
 )
-from airflow_provider_amzbiz.operators.reports import AmazonBusinessOperator
+from airflow_provider_amzbiz.operators.reports import AmazonBusinessOperator, QueueingOperator
 from airflow_provider_amzbiz.outcomes import settle
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _DOCUMENT_GRACE = (5.0, 15.0)
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
-class ReportDocumentToS3Operator(AmazonBusinessOperator):
+class ReportDocumentToS3Operator(QueueingOperator):
     """Moves the document of a finished report to S3, undoing its compression on the way.
 
     The document streams: memory stays within some parts of the upload, whatever its size. The object appears
@@ -58,6 +60,7 @@ class ReportDocumentToS3Operator(AmazonBusinessOperator):
     :param extra_args: more of S3's own parameters for the objects, such as ``{"StorageClass": "STANDARD_IA"}``.
         (templated)
     :param max_bytes: decoded bytes above which a document is refused.
+    :param deferrable: wait in the triggerer for the turn to ask where the document lies.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :raises InvalidInputError: a parameter is not allowed; no retry is spent.
     :raises ReportNotReadyError: the report of ``report_id`` has not ended yet.
@@ -119,9 +122,32 @@ class ReportDocumentToS3Operator(AmazonBusinessOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Move the document."""
+        self._check_given()
+        if self.queues_first(context):
+            self.wait_for_turn("getReportDocument")
+        return self._move(None)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Move the document, now that it is this task's turn."""
+        if event.get("status") == "error":
+            raise error_from_dict(event["error"])
+        self.accept_turn(event)
+        return self._move(event)
+
+    def _move(self, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        try:
+            return self._copy()
+        except ThrottledError as error:
+            if self.deferrable and not self.__started:
+                self.wait_for_turn("getReportDocument", refused=error, event=event)
+            raise
+
+    # Whether the document's URL was given once.
+    __started = False
+
+    def _copy(self) -> list[dict[str, Any]]:
         from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 
-        self._check_given()
         bucket, key = self._target()
         self._check_placeholders(key)
         s3 = self._s3_client()
@@ -200,15 +226,21 @@ class ReportDocumentToS3Operator(AmazonBusinessOperator):
 
     def _fetch(self, document_id: str) -> ReportDocument:
         """Get a fresh URL. A document of a report that has just become DONE may not be known at once."""
+        # Once a download has begun, its task does not leave the worker.
+        hook = self.hook if self.__started else self.queueing_hook
         for pause in _DOCUMENT_GRACE:
             try:
-                return self.hook.get_report_document(document_id)
+                document = hook.get_report_document(document_id)
+                break
             except AmazonBusinessPermanentError as error:
                 if error.status not in (400, 404):
                     raise
                 self.log.info("Document %s is not known yet; asking again in %s s", document_id, pause)
                 time.sleep(pause)
-        return self.hook.get_report_document(document_id)
+        else:
+            document = hook.get_report_document(document_id)
+        self.__started = True
+        return document
 
 
 def _fill(key: str, values: Mapping[str, str | None]) -> str:

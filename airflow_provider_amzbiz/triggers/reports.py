@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.creation import cancel_quietly
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
@@ -23,8 +24,8 @@ from airflow_provider_amzbiz.triggers.poller import ReportPoller, Wait, poller
 
 log = logging.getLogger(__name__)
 
-# Seconds for which getReport may not know a report that createReport has just made.
-NOT_FOUND_GRACE = 120.0
+# Seconds after the trigger's own deadline at which Airflow ends the wait, should no triggerer be alive.
+BACKSTOP = 60.0
 # Seconds that a call may queue whose caller is about to be ended.
 CANCEL_SECONDS = 20.0
 # Seconds between two lines about a wait in which nothing happens.
@@ -77,7 +78,8 @@ class ReportStatusTrigger(BaseTrigger):
     """Fires one event when a report has a terminal status, or when the wait is over.
 
     The event is a dict with ``status``: ``ended`` with ``report`` (:meth:`.Report.to_dict`), ``timeout`` with
-    ``last_status`` (or None), or ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
+    ``report_id`` and ``last_status`` (or None), or ``error`` with ``error``
+    (:meth:`.AmazonBusinessError.to_dict`).
 
     All waits of an account in a triggerer share one :class:`.ReportPoller`. Both deadlines are Unix times, so that
     they hold through restarts of the triggerer.
@@ -191,21 +193,10 @@ class ReportStatusTrigger(BaseTrigger):
         report = watch.look()
         if report:
             return {"status": "ended", "report": report.to_dict()}
-        return {"status": "timeout", "last_status": watch.status}
+        return {"status": "timeout", "report_id": self.report_id, "last_status": watch.status}
 
 
 def note_status(report_id: str, status: str) -> None:
     """Log a status that has not been seen before."""
     known = status in ProcessingStatus.__members__
     log.info("Report %s is %s%s", report_id, status, "" if known else ", a status unknown here: waiting on")
-
-
-def cancel_quietly(hook: AmazonBusinessHook, report_id: str) -> None:
-    """Cancel a report if that is still possible; never fail, because it is part of ending a task."""
-    try:
-        if hook.cancel_report(report_id):
-            log.info("Cancelled report %s", report_id)
-        else:
-            log.info("Report %s was no longer in the queue, so it was not cancelled", report_id)
-    except AmazonBusinessError as error:
-        log.warning("Report %s could not be cancelled: %s", report_id, error)

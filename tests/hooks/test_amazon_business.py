@@ -68,8 +68,8 @@ def test_every_optional_field(monkeypatch):
     assert account.endpoint == "https://proxy.example.com"
     assert account.token_url == "https://api.amazon.co.uk/auth/o2/token"
     assert account.application_name == "Our Tool"
-    assert account.limit("createReport") == (0.5, 3)
-    assert account.limit("getReport") == (2.0, 15)
+    assert account.rate_limits["createReport"] == (0.5, 3)
+    assert set(account.rate_limits) == {"createReport"}
 
 
 def test_a_connection_as_uri_with_pipes_in_its_tokens(monkeypatch):

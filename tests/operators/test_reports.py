@@ -50,11 +50,11 @@ def test_create_with_bad_input_calls_nobody(sandbox, arguments, named):
     assert sandbox.calls == []
 
 
-def test_create_whose_answer_is_lost_may_be_retried_by_the_user_only(sandbox):
+def test_create_that_is_not_durable_leaves_a_lost_answer_to_the_retries(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
 
     with pytest.raises(AnswerLostError) as caught:
-        create().execute({})
+        create(durable=False).execute({})
     assert not isinstance(caught.value, AirflowFailException)
     assert len(sandbox.reports) == 1
 

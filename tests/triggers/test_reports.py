@@ -64,7 +64,11 @@ async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_lo
     past = {"deadline": time.time() - 100}
 
     assert (await only_event(trigger(done, **past)))["status"] == "ended"
-    assert await only_event(trigger(running, **past)) == {"status": "timeout", "last_status": "IN_PROGRESS"}
+    assert await only_event(trigger(running, **past)) == {
+        "status": "timeout",
+        "report_id": running,
+        "last_status": "IN_PROGRESS",
+    }
 
 
 async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbox, monkeypatch):

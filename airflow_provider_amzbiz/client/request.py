@@ -1,0 +1,85 @@
+"""What is asked for with createReport, and which report can be the answer to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client.models import Report
+
+# Answers may show times without their fractions of a second (facts, 3.4).
+_SAME = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """A checked request for a report (spec, CreateReportSpecification).
+
+    :ivar body: as it goes on the wire.
+    """
+
+    body: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        report_type: str,
+        marketplace_ids: str | Iterable[str] | None,
+        *,
+        data_start_time: datetime | str | None = None,
+        data_end_time: datetime | str | None = None,
+        report_options: Mapping[str, Any] | str | None = None,
+    ) -> ReportRequest:
+        """Check the parameters.
+
+        :raises InvalidParameterError: one of them is not allowed.
+        """
+        start, end = parameters.window(
+            ("data_start_time", data_start_time), ("data_end_time", data_end_time), past=True
+        )
+        body: dict[str, Any] = {
+            "reportType": parameters.required_text("report_type", report_type),
+            "marketplaceIds": parameters.created_marketplace_ids(marketplace_ids),
+        }
+        options = parameters.report_options(report_options)
+        more = (("dataStartTime", start), ("dataEndTime", end), ("reportOptions", options))
+        return cls(body | {name: value for name, value in more if value})
+
+    @property
+    def report_type(self) -> str:
+        """The type."""
+        return str(self.body["reportType"])
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The options, which no answer of the API shows again."""
+        options: Mapping[str, str] = self.body.get("reportOptions", {})
+        return options
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the request: equal for equal requests only, whatever the order of their parts."""
+        canonical = {**self.body, "marketplaceIds": sorted(set(self.body["marketplaceIds"]))}
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+    def fits(self, report: Report) -> bool:
+        """Tell whether a report is one of this request, as far as the API shows; never with options."""
+        return (
+            not self.options
+            and report.report_type == self.report_type
+            and set(report.marketplace_ids) == set(self.body["marketplaceIds"])
+            and _same_time(self.body.get("dataStartTime"), report.data_start_time, report.created_time)
+            and _same_time(self.body.get("dataEndTime"), report.data_end_time, report.created_time)
+        )
+
+
+def _same_time(asked: str | None, shown: datetime | None, created: datetime) -> bool:
+    if asked is None:
+        # The API shows the creation time where no window was asked for (facts, 3.4).
+        return shown is None or abs(shown - created) <= _SAME
+    return shown is not None and abs(shown - datetime.fromisoformat(asked)) <= _SAME
