@@ -60,6 +60,11 @@ class TokenBucket:
         return self._limit.burst
 
     @property
+    def limit(self) -> Limit:
+        """The limit as known now, without what a refusal has taken from the rate for a while."""
+        return self._limit
+
+    @property
     def waiting(self) -> int:
         """Tickets in the queue."""
         return len(self._queue)

@@ -12,6 +12,10 @@ class Limit(NamedTuple):
     rate: float
     burst: int
 
+    def least_seconds(self, calls: int) -> float:
+        """Return the time that so many calls take at least, with a full bucket at first."""
+        return max(calls - self.burst, 0) / self.rate
+
 
 # Amazon's usage plan since February 2026. getReport's own figures are not published for Amazon Business:
 # they are those of the sibling Selling Partner API, whose other figures agree.

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.exceptions import (
-    AmazonBusinessPermanentError,
     InvalidInputError,
     ReportNotReadyError,
     ThrottledError,
     error_from_dict,
-    translated_errors,
 )
-from airflow_provider_amzbiz.operators.reports import AmazonBusinessOperator, QueueingOperator
 from airflow_provider_amzbiz.outcomes import settle
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator, check_placeholders
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_amzbiz.client.models import ReportDocument
 
-UNPACK = ("auto", "gzip", "none")
-# Decoded bytes above which a document is refused.
-MAX_BYTES = 50 * 1024**3
-# Seconds after which getReportDocument is asked again where it does not know a document of a report that has
-# just become DONE.
-_DOCUMENT_GRACE = (5.0, 15.0)
-_PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
-
-class ReportDocumentToS3Operator(QueueingOperator):
+class ReportDocumentToS3Operator(DocumentToS3Operator):
     """Moves the document of a finished report to S3, undoing its compression on the way.
 
     The document streams: memory stays within some parts of the upload, whatever its size. The object appears
@@ -73,50 +62,22 @@ class ReportDocumentToS3Operator(QueueingOperator):
     template_fields: Sequence[str] = (
         "report_document_id",
         "report_id",
-        "s3_bucket",
-        "s3_key",
         "s3_uri",
-        "aws_conn_id",
-        "content_type",
-        "extra_args",
-        *AmazonBusinessOperator.template_fields,
+        *DocumentToS3Operator.template_fields,
     )
-    template_fields_renderers = {"extra_args": "json"}
 
     def __init__(
         self,
         *,
         report_document_id: str | None = None,
         report_id: str | None = None,
-        s3_bucket: str | None = None,
-        s3_key: str | None = None,
         s3_uri: str | None = None,
-        aws_conn_id: str | None = "aws_default",
-        replace: bool = True,
-        unpack: str = "auto",
-        sha256: bool = True,
-        content_type: str | None = None,
-        extra_args: Mapping[str, Any] | None = None,
-        max_bytes: int = MAX_BYTES,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if unpack not in UNPACK:
-            raise InvalidInputError(f"unpack is {unpack!r}, but has to be one of {list(UNPACK)}")
-        if max_bytes < 1:
-            raise InvalidInputError(f"max_bytes is {max_bytes!r}, but has to be at least 1")
         self.report_document_id = report_document_id
         self.report_id = report_id
-        self.s3_bucket = s3_bucket
-        self.s3_key = s3_key
         self.s3_uri = s3_uri
-        self.aws_conn_id = aws_conn_id
-        self.replace = replace
-        self.unpack = unpack
-        self.sha256 = sha256
-        self.content_type = content_type
-        self.extra_args = extra_args
-        self.max_bytes = max_bytes
         # Whether something is given is known before templates are rendered; a mistake shows at parsing.
         self._check_given()
 
@@ -146,29 +107,18 @@ class ReportDocumentToS3Operator(QueueingOperator):
     __started = False
 
     def _copy(self) -> list[dict[str, Any]]:
-        from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
-
         bucket, key = self._target()
-        self._check_placeholders(key)
-        s3 = self._s3_client()
+        ids = ("report_id",) if self.report_id else ()
+        check_placeholders(key, {"report_document_id", "name", *ids})
+        s3 = self.s3_client()
         document_id = self.report_document_id or self._document_of_report()
-        names = {"report_id": self.report_id, "report_document_id": document_id}
-        with translated_errors():
-            stored = copy_to_s3(
-                lambda: self._fetch(document_id),
-                s3=s3,
-                bucket=bucket,
-                key=lambda name: _fill(key, {**names, "name": name or document_id}),
-                unpack=self.unpack,
-                replace=self.replace,
-                sha256=self.sha256,
-                content_type=self.content_type,
-                extra_args=self.extra_args,
-                max_bytes=self.max_bytes,
-                allow_http=self.hook.is_local,
-                log=self.log,
-            )
-        return [each.to_dict() for each in stored]
+        return self.land(
+            lambda: self._fetch(document_id),
+            s3=s3,
+            bucket=bucket,
+            key=key,
+            names={"report_id": self.report_id, "report_document_id": document_id},
+        )
 
     def _check_given(self) -> None:
         if bool(self.report_document_id) == bool(self.report_id):
@@ -191,29 +141,6 @@ class ReportDocumentToS3Operator(QueueingOperator):
             raise InvalidInputError(f"s3_uri is {self.s3_uri!r}, but has to be like s3://bucket/key")
         return match[1], match[2]
 
-    def _check_placeholders(self, key: str) -> None:
-        known = {"report_document_id", "name"} | ({"report_id"} if self.report_id else set())
-        for name in _PLACEHOLDER.findall(key):
-            if name not in known:
-                raise InvalidInputError(
-                    f"The key {key!r} has the placeholder {{{name}}}, but may have only "
-                    f"{', '.join(f'{{{each}}}' for each in sorted(known))} here"
-                )
-
-    def _s3_client(self) -> Any:
-        if self.aws_conn_id is None:
-            import boto3
-
-            return boto3.client("s3")
-        try:
-            from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-        except ImportError as error:
-            raise InvalidInputError(
-                f"aws_conn_id is {self.aws_conn_id!r}, which needs the extra 'amazon': pip install "
-                "'airflow-provider-amzbiz[amazon]', or set aws_conn_id=None for boto3's own credential chain"
-            ) from error
-        return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="s3").conn
-
     def _document_of_report(self) -> str:
         report = self.hook.get_report(self.report_id or "")
         if not report.is_terminal:
@@ -225,23 +152,7 @@ class ReportDocumentToS3Operator(QueueingOperator):
         return document_id
 
     def _fetch(self, document_id: str) -> ReportDocument:
-        """Get a fresh URL. A document of a report that has just become DONE may not be known at once."""
         # Once a download has begun, its task does not leave the worker.
-        hook = self.hook if self.__started else self.queueing_hook
-        for pause in _DOCUMENT_GRACE:
-            try:
-                document = hook.get_report_document(document_id)
-                break
-            except AmazonBusinessPermanentError as error:
-                if error.status not in (400, 404):
-                    raise
-                self.log.info("Document %s is not known yet; asking again in %s s", document_id, pause)
-                time.sleep(pause)
-        else:
-            document = hook.get_report_document(document_id)
+        document = self.document(self.hook if self.__started else self.queueing_hook, document_id)
         self.__started = True
         return document
-
-
-def _fill(key: str, values: Mapping[str, str | None]) -> str:
-    return _PLACEHOLDER.sub(lambda match: values[match[1]] or "", key)

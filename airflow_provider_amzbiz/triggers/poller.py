@@ -12,8 +12,9 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -58,8 +59,8 @@ class Wait:
 
     :ivar report_type: and ``created_time``, where they are known; without them the report is looked at by itself.
     :ivar young_until: Unix time until which "no such report" may mean "not yet".
-    :ivar news: the report at each change of its status that is seen, an error that ends the wait
-        (:class:`.AmazonBusinessPermanentError`), or one that does not.
+    :ivar told: called with the report at each change of its status that is seen, with an error that ends the wait
+        (:class:`.AmazonBusinessPermanentError`), or with one that does not.
     """
 
     report_id: str
@@ -67,7 +68,7 @@ class Wait:
     young_until: float
     report_type: str | None = None
     created_time: datetime | None = None
-    news: asyncio.Queue[Report | AmazonBusinessError] = field(default_factory=asyncio.Queue)
+    told: Callable[[Report | AmazonBusinessError], None] = lambda _: None
     status: str | None = None
     due: float = 0.0
     checked: float = 0.0
@@ -85,7 +86,7 @@ class Wait:
         self.over = isinstance(news, AmazonBusinessPermanentError) or (
             isinstance(news, Report) and news.is_terminal
         )
-        self.news.put_nowait(news)
+        self.told(news)
 
 
 class ReportPoller:

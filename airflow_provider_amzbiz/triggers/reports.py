@@ -154,12 +154,14 @@ class ReportStatusTrigger(BaseTrigger):
             report_type=self.report_type,
             created_time=datetime.fromisoformat(self.created_time) if self.created_time else None,
         )
+        told: asyncio.Queue[Report | AmazonBusinessError] = asyncio.Queue()
+        wait.told = told.put_nowait
         shared = await poller(self.amazon_business_conn_id, self.deadline)
         shared.join(wait)
         try:
             while (left := self.deadline - time.time()) > 0:
                 try:
-                    news = await asyncio.wait_for(wait.news.get(), min(left, _SAY_SECONDS))
+                    news = await asyncio.wait_for(told.get(), min(left, _SAY_SECONDS))
                 except TimeoutError:
                     self._say(wait, shared)
                     continue

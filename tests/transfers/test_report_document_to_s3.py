@@ -24,7 +24,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument
-from airflow_provider_amzbiz.transfers import report_document_to_s3
+from airflow_provider_amzbiz.transfers import base
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 
 US = "ATVPDKIKX0DER"
@@ -431,7 +431,7 @@ def test_a_report_that_has_no_document(sandbox, s3, key, outcome, error):
 
 
 def test_a_document_id_that_the_api_does_not_know_yet(sandbox, s3, key, monkeypatch):
-    monkeypatch.setattr(report_document_to_s3, "_DOCUMENT_GRACE", (0.1, 0.1))
+    monkeypatch.setattr(base, "_DOCUMENT_GRACE", (0.1, 0.1))
     report_id = create(sandbox, gzip.compress(TEXT))
     sandbox.inject(Fault(operation="getReportDocument", kind="status", status=400, times=2))
 

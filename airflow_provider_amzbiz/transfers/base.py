@@ -1,0 +1,158 @@
+"""What all transfers of documents to S3 share: where to, how, and the way of one document."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessPermanentError,
+    InvalidInputError,
+    translated_errors,
+)
+from airflow_provider_amzbiz.operators.reports import QueueingOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.client.models import ReportDocument
+    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+
+UNPACK = ("auto", "gzip", "none")
+# Decoded bytes above which a document is refused.
+MAX_BYTES = 50 * 1024**3
+# Seconds after which getReportDocument is asked again where it does not know a document of a report that has
+# just become DONE.
+_DOCUMENT_GRACE = (5.0, 15.0)
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+
+class DocumentToS3Operator(QueueingOperator):
+    """An operator that moves documents to S3; :class:`.ReportDocumentToS3Operator` explains its parameters."""
+
+    template_fields: Sequence[str] = (
+        "s3_bucket",
+        "s3_key",
+        "aws_conn_id",
+        "content_type",
+        "extra_args",
+        *QueueingOperator.template_fields,
+    )
+    template_fields_renderers = {"extra_args": "json"}
+
+    def __init__(
+        self,
+        *,
+        s3_bucket: str | None = None,
+        s3_key: str | None = None,
+        aws_conn_id: str | None = "aws_default",
+        replace: bool = True,
+        unpack: str = "auto",
+        sha256: bool = True,
+        content_type: str | None = None,
+        extra_args: Mapping[str, Any] | None = None,
+        max_bytes: int = MAX_BYTES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if unpack not in UNPACK:
+            raise InvalidInputError(f"unpack is {unpack!r}, but has to be one of {list(UNPACK)}")
+        if max_bytes < 1:
+            raise InvalidInputError(f"max_bytes is {max_bytes!r}, but has to be at least 1")
+        self.s3_bucket = s3_bucket
+        self.s3_key = s3_key
+        self.aws_conn_id = aws_conn_id
+        self.replace = replace
+        self.unpack = unpack
+        self.sha256 = sha256
+        self.content_type = content_type
+        self.extra_args = extra_args
+        self.max_bytes = max_bytes
+
+    def s3_client(self) -> Any:
+        """Return a boto3 client of ``aws_conn_id``.
+
+        :raises InvalidInputError: that needs the extra ``amazon``.
+        """
+        if self.aws_conn_id is None:
+            import boto3
+
+            return boto3.client("s3")
+        try:
+            from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+        except ImportError as error:
+            raise InvalidInputError(
+                f"aws_conn_id is {self.aws_conn_id!r}, which needs the extra 'amazon': pip install "
+                "'airflow-provider-amzbiz[amazon]', or set aws_conn_id=None for boto3's own credential chain"
+            ) from error
+        return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="s3").conn
+
+    def land(
+        self,
+        fetch: Callable[[], ReportDocument],
+        *,
+        s3: Any,
+        bucket: str,
+        key: str,
+        names: Mapping[str, str | None],
+    ) -> list[dict[str, Any]]:
+        """Move one document, and return what was stored, a dict for each object.
+
+        :param fetch: gives a fresh URL.
+        :param names: what the key's placeholders stand for; ``name`` comes from the document.
+        """
+        from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
+
+        with translated_errors():
+            stored = copy_to_s3(
+                fetch,
+                s3=s3,
+                bucket=bucket,
+                key=lambda name: fill(key, {**names, "name": name or names["report_document_id"]}),
+                unpack=self.unpack,
+                replace=self.replace,
+                sha256=self.sha256,
+                content_type=self.content_type,
+                extra_args=self.extra_args,
+                max_bytes=self.max_bytes,
+                allow_http=self.hook.is_local,
+                log=self.log,
+            )
+        return [each.to_dict() for each in stored]
+
+    def document(self, hook: AmazonBusinessHook, document_id: str) -> ReportDocument:
+        """Get a fresh URL. A document of a report that has just become DONE may not be known at once."""
+        for pause in _DOCUMENT_GRACE:
+            try:
+                return hook.get_report_document(document_id)
+            except AmazonBusinessPermanentError as error:
+                if error.status not in (400, 404):
+                    raise
+                self.log.info("Document %s is not known yet; asking again in %s s", document_id, pause)
+                time.sleep(pause)
+                # Nobody queued for this one more call.
+                hook = self.hook
+        return hook.get_report_document(document_id)
+
+
+def fill(key: str, values: Mapping[str, str | None]) -> str:
+    """Fill in a key's placeholders."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]] or "", key)
+
+
+def placeholders(key: str) -> list[str]:
+    """Return the names of a key's placeholders."""
+    return _PLACEHOLDER.findall(key)
+
+
+def check_placeholders(key: str, known: Iterable[str]) -> None:
+    """Refuse a key that could not be filled in.
+
+    :raises InvalidInputError: it has another placeholder.
+    """
+    for name in placeholders(key):
+        if name not in known:
+            raise InvalidInputError(
+                f"The key {key!r} has the placeholder {{{name}}}, but may have only "
+                f"{', '.join(f'{{{each}}}' for each in sorted(known))} here"
+            )
