@@ -102,6 +102,10 @@ class ReportTimeoutError(AmazonBusinessError, AirflowSensorTimeout):
     """The report had no terminal status when the wait's ``timeout`` was over."""
 
 
+class ManifestTakenError(AmazonBusinessPermanentError):
+    """Another process has written the batch's manifest since this one read it, so that this one has to stop."""
+
+
 class DocumentError(AmazonBusinessError):
     """The document did not arrive whole in S3; there is no object of it."""
 

@@ -75,13 +75,19 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": modules("hooks.amazon_business"),
         "operators": modules("operators.reports"),
         "sensors": modules("sensors.reports"),
-        "triggers": modules("triggers.reports"),
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [f"{package}.triggers.{each}" for each in ("reports", "permits", "batch")],
+            }
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": "Amazon Simple Storage Service (S3)",
-                "python-module": f"{package}.transfers.report_document_to_s3",
+                "python-module": f"{package}.transfers.{each}",
             }
+            for each in ("report_document_to_s3", "reports_to_s3")
         ],
         "connection-types": [
             {

@@ -1,7 +1,7 @@
 """The invoices of a list to S3, each on its own: a mapped group creates, waits for and moves every one.
 
 Needs the connections ``amazon_business_default`` and ``aws_default`` and the bucket. An invoice comes as a ZIP, so
-its key has the name of the file in it.
+its key has the name of the file in it. For hundreds of invoices ``ReportsToS3Operator`` does the same in one task.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ with DAG(
         "invoice_ids": Param(["1111-2222-3333", "1111-2222-4444", "1111-2222-5555"], type="array"),
         "bucket": Param("amazon-business", type="string"),
     },
-    # The API allows 15 createReport calls at once and then one in ten seconds.
-    max_active_tasks=8,
     tags=["amazon-business"],
     doc_md=__doc__,
 ):
@@ -40,6 +38,8 @@ with DAG(
             report_type="GET_AB_INVOICE_PDF",
             marketplace_ids=["ATVPDKIKX0DER"],
             report_options={"invoiceId": invoice_id, "documentType": "Invoice"},
+            # The API allows 15 calls at once and then one in ten seconds: the turn is waited for in the triggerer.
+            deferrable=True,
         )
         wait = ReportStatusSensor(
             task_id="wait",
@@ -52,6 +52,7 @@ with DAG(
             report_id=create.output,
             s3_bucket="{{ params.bucket }}",
             s3_key="invoices/{report_id}/{name}",
+            deferrable=True,
         )
         create >> wait >> move
 

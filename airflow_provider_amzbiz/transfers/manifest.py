@@ -11,15 +11,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.client.models import ProcessingStatus
-from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, translated_errors
+from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, ManifestTakenError, translated_errors
 
 _VERSION = 1
 _REFUSED = (409, 412)
 _USELESS = (ProcessingStatus.FATAL, ProcessingStatus.CANCELLED)
-
-
-class ManifestTakenError(AmazonBusinessPermanentError):
-    """Another process has written the manifest since this one read it, so that this one has to stop."""
 
 
 @dataclass

@@ -15,11 +15,11 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     InvalidInputError,
+    ManifestTakenError,
     ReportTimeoutError,
 )
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.transfers import reports_to_s3
-from airflow_provider_amzbiz.transfers.manifest import ManifestTakenError
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers import poller
 from tests.conftest import connect
