@@ -130,7 +130,7 @@ def test_two_batches_of_one_account_share_the_limit_and_both_finish(s3, prefix, 
                 step = lambda: make().execute(context())  # noqa: E731
                 while True:
                     try:
-                        results[name] = await asyncio.to_thread(step)
+                        results[name] = step()
                         return
                     except TaskDeferred as deferred:
                         (event,) = await events_of(rebuilt(deferred))

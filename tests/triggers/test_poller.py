@@ -236,7 +236,7 @@ async def test_nothing_runs_on_when_the_last_wait_is_gone(sandbox):
     await asyncio.sleep(0.8)
     assert len(sandbox.calls) == calls
     gc.collect()
-    assert not [each for each in gc.get_objects() if isinstance(each, poller.Wait)]
+    assert not [each for each in gc.get_objects() if type(each) is poller.Wait]
 
 
 async def test_two_connections_to_one_account_share_one_poller(sandbox, monkeypatch):
