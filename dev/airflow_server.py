@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -39,27 +41,15 @@ class AirflowServer:
         self.environment = {**ours, **airflow_settings(home, dags, self.url), **(settings or {})}
         self.log = home / "standalone.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._session = requests.Session()
         # SQLite answers "database is locked" now and then while everything starts at once.
         again = Retry(total=5, backoff_factor=0.5, status_forcelist=[500], allowed_methods=None)
         self._session.mount("http://", HTTPAdapter(max_retries=again))
 
     def __enter__(self) -> Self:
-        programs = Path(sys.executable).parent
-        # Standalone starts its parts by the bare name "airflow".
-        path = f"{programs}{os.pathsep}{self.environment.get('PATH', '')}"
         self.home.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            # A session of its own, so that all its processes can be stopped together, and Ctrl-C here
-            # reaches only this program.
-            self._process = subprocess.Popen(
-                [str(programs / "airflow"), "standalone"],
-                env={**self.environment, "PATH": path},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = self._start(["standalone"], "standalone.log")
         try:
             self._wait_until_healthy()
             self._session.headers["Authorization"] = f"Bearer {self._token()}"
@@ -75,18 +65,36 @@ class AirflowServer:
 
     def stop(self) -> None:
         """End all processes of this Airflow."""
-        if self._process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                break
-            deadline = time.monotonic() + STOP_SECONDS
-            while _group_alive(self._process) and time.monotonic() < deadline:
-                time.sleep(0.1)
-        self._process.wait()
+        for process in self._processes:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, number)
+                except ProcessLookupError:
+                    break
+                deadline = time.monotonic() + STOP_SECONDS
+                while _group_alive(process) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+            process.wait()
+        self._processes.clear()
         self._process = None
+
+    def _start(self, arguments: list[str], log: str) -> subprocess.Popen[bytes]:
+        programs = Path(sys.executable).parent
+        # Standalone starts its parts by the bare name "airflow".
+        path = f"{programs}{os.pathsep}{self.environment.get('PATH', '')}"
+        with (self.home / log).open("wb") as output:
+            # A session of its own, so that all its processes can be stopped together, and Ctrl-C here
+            # reaches only this program.
+            process = subprocess.Popen(
+                [str(programs / "airflow"), *arguments],
+                env={**self.environment, "PATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
 
     def get(self, path: str) -> Any:
         """Return the JSON that Airflow's REST API answers below ``/api/v2``."""
@@ -115,6 +123,66 @@ class AirflowServer:
             time.sleep(0.5)
         run_id: str = runs[0]["dag_run_id"]
         return run_id
+
+    def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
+        """Store a connection, instead of the one of that id."""
+        self._session.delete(f"{self.url}/api/v2/connections/{conn_id}", timeout=30)
+        self.add_connection(conn_id, connection)
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run, all pages of them."""
+        found: list[dict[str, Any]] = []
+        while True:
+            path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100&offset={len(found)}"
+            page = self.get(path)
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"]:
+                return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return what a task returned."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        return self.get(path)["value"]
+
+    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
+        """Wait for the end of a run and return its state."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state: str = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            if state in ("success", "failed"):
+                return state
+            time.sleep(0.5)
+        raise RuntimeError(f"{dag_id} did not end within {seconds} s: {self.tasks(dag_id, run_id)}")
+
+    def wait_for_states(self, dag_id: str, run_id: str, state: str, count: int, seconds: float = 300) -> None:
+        """Wait until so many tasks of a run are in a state."""
+        deadline = time.monotonic() + seconds
+        while sum(task["state"] == state for task in self.tasks(dag_id, run_id)) < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id}: not {count} tasks are {state}: {self.tasks(dag_id, run_id)}")
+            time.sleep(0.5)
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Set a task's state, as a person does in the UI."""
+        self._request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task, whatever its state, as a person does in the UI."""
+        body = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
+        self._request("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    def kill(self, part: str) -> None:
+        """End a part of this Airflow by SIGKILL, with its children."""
+        own = [psutil.Process(self._process.pid)] if self._process else []
+        for process in [child for each in own for child in each.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if part in process.cmdline():
+                    for each in [*process.children(recursive=True), process]:
+                        each.kill()
+
+    def run_part(self, part: str) -> None:
+        """Start a part anew."""
+        self._start([part], f"{part}.log")
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = self._session.request(method, f"{self.url}/api/v2{path}", json=body, timeout=60)

@@ -1,0 +1,75 @@
+"""DAGs of the end-to-end tests: what a user would write, and one task that dies at the worst moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import datetime, timedelta, timezone
+
+from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
+
+from airflow_provider_amzbiz.operators.reports import CreateReportOperator
+from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
+
+SETTINGS = {
+    "schedule": None,
+    "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
+    "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1)},
+}
+REQUEST = {
+    "report_type": "SANDBOX_ORDER_LINES",
+    "marketplace_ids": ["ATVPDKIKX0DER"],
+    "data_start_time": "2026-01-01T00:00:00+00:00",
+    "data_end_time": "2026-01-02T00:00:00+00:00",
+}
+
+
+class KilledAfterCreate(CreateReportOperator):
+    """Loses its worker between the API's answer and the next line of the operator, in its first try."""
+
+    def execute(self, context):
+        if context["ti"].try_number == 1:
+            send = self.queueing_hook.send
+
+            def send_and_die(request):
+                send(request)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            self.queueing_hook.send = send_and_die
+        return super().execute(context)
+
+
+with DAG("create", **SETTINGS):
+    CreateReportOperator(task_id="create", **REQUEST)
+
+with DAG("killed_after_create", **SETTINGS):
+    KilledAfterCreate(task_id="create", **REQUEST)
+
+with DAG("create_and_wait", **SETTINGS):
+    CreateReportOperator(
+        task_id="create", **REQUEST, wait_for_completion=True, deferrable=True, poke_interval=2, retries=0
+    )
+
+with DAG("waits", params={"report_ids": Param([], type="array")}, **SETTINGS):
+
+    @task
+    def report_ids():
+        return get_current_context()["params"]["report_ids"]
+
+    ReportStatusSensor.partial(task_id="wait", deferrable=True, poke_interval=2, retries=0).expand(
+        report_id=report_ids()
+    )
+
+with DAG("mapped", params={"count": Param(1, type="integer")}, max_active_tasks=16, **SETTINGS):
+
+    @task
+    def options():
+        return [{"invoiceId": str(number)} for number in range(get_current_context()["params"]["count"])]
+
+    CreateReportOperator.partial(
+        task_id="create",
+        report_type="GET_AB_INVOICE_PDF",
+        marketplace_ids=["ATVPDKIKX0DER"],
+        deferrable=True,
+        retries=0,
+    ).expand(report_options=options())
