@@ -87,10 +87,13 @@ def create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: Report
     sent_at = time.time()
     memory.note(request, None, sent_at)
     try:
-        report_id = _create(sender, hook, request, sent_at)
+        report_id = sender.send(request)
     except ThrottledError:
         memory.forget()
         raise
+    except AnswerLostError as error:
+        # From here on the record stays, whatever happens: there may be a report.
+        report_id = find_lost(hook, request, sent_at, str(error)) or sender.send(request)
     try:
         memory.note(request, report_id, sent_at)
     except Exception as error:  # noqa: BLE001
@@ -100,13 +103,6 @@ def create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: Report
     return report_id
 
 
-def _create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: ReportRequest, sent_at: float) -> str:
-    try:
-        return sender.send(request)
-    except AnswerLostError as error:
-        return find_lost(hook, request, sent_at, str(error)) or sender.send(request)
-
-
 def find_lost(hook: AmazonBusinessHook, request: ReportRequest, sent_at: float, why: str) -> str | None:
     """Return the id of the report that a request made whose answer was lost, if there is provably one.
 
@@ -114,6 +110,7 @@ def find_lost(hook: AmazonBusinessHook, request: ReportRequest, sent_at: float, 
     """
     if request.options:
         log.warning("%s. It has options, which no listing shows, so the report is created again", why)
+        time.sleep(LOOKUP_PAUSES[0])
         return None
     log.warning("%s. Looking for the report", why)
     for pause in LOOKUP_PAUSES:
@@ -130,29 +127,29 @@ def find_lost(hook: AmazonBusinessHook, request: ReportRequest, sent_at: float, 
     return None
 
 
-def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> str | None:
-    """Return the id of the report that an earlier try of the task created, if it is of use."""
+def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> tuple[str | None, float]:
+    """Return the id of the report that an earlier try of the task created, if it is of use, and its Unix time."""
     record = memory.recall(request)
     if record is None:
-        return None
+        return None, 0.0
     report_id, sent_at = record.get("report_id"), float(record.get("sent_at") or 0)
     if not report_id:
         found = find_lost(hook, request, sent_at, "An earlier try ended while it created its report")
         if found:
             memory.note(request, found, sent_at)
-        return found
+        return found, sent_at
     try:
         report = hook.get_report(report_id)
     except ReportNotFoundError:
         if time.time() < sent_at + NOT_FOUND_GRACE:
-            return str(report_id)
+            return str(report_id), sent_at
         log.warning("Report %s of an earlier try is no longer known: creating a new one", report_id)
-        return None
+        return None, 0.0
     if report.processing_status in _USELESS:
         log.info("Report %s of an earlier try is %s: creating a new one", report_id, report.processing_status)
-        return None
+        return None, 0.0
     log.info("Going on with report %s of an earlier try, which is %s", report_id, report.processing_status)
-    return str(report_id)
+    return str(report_id), sent_at
 
 
 def reuse(hook: AmazonBusinessHook, request: ReportRequest, within: timedelta) -> str | None:

@@ -56,6 +56,16 @@ def sandbox(monkeypatch):
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    """Take out the waits for a real Airflow and a real API to settle."""
+    from airflow_provider_amzbiz.client import reports
+    from airflow_provider_amzbiz.triggers import running
+
+    monkeypatch.setattr(running, "SETTLE", 0.0)
+    monkeypatch.setattr(reports, "CANCEL_GRACE", (0.1, 0.2))
+
+
 @pytest.fixture(scope="session")
 def airflow_db():
     """Airflow's metadata database."""

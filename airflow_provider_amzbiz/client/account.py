@@ -16,6 +16,11 @@ REGION_ENDPOINTS: Mapping[str, str] = {
     "eu": "https://eu.business-api.amazon.com",
     "fe": "https://jp.business-api.amazon.com",
 }
+_WHERE = {
+    "client_id": "Client ID, login",
+    "client_secret": "Client secret, password",
+    "refresh_token": "Refresh token, extra refresh_token",
+}
 LWA_TOKEN_URL = "https://api.amazon.com/auth/o2/token"  # noqa: S105
 
 
@@ -41,9 +46,9 @@ class Account:
     rate_limits: Mapping[str, Limit] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name in ("client_id", "client_secret", "refresh_token"):
+        for name, where in _WHERE.items():
             if not getattr(self, name):
-                raise InvalidParameterError(f"{name} is missing")
+                raise InvalidParameterError(f"{name} is missing (in a connection: {where})")
         check_url("endpoint", self.endpoint)
         check_url("token_url", self.token_url)
 
@@ -61,6 +66,9 @@ def check_url(name: str, url: str) -> None:
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in ("https", "http"):
         raise InvalidParameterError(f"{name} is {url!r}, which is not a URL such as https://host")
+    if parts.username or parts.password or parts.query:
+        # It is named in errors and logs.
+        raise InvalidParameterError(f"{name} may hold neither a user nor a password nor a query")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise InvalidParameterError(
             f"{name} is {url!r}: plain http is allowed for a loopback address only, because "

@@ -27,6 +27,8 @@ _TIMEOUT = (10.0, 30.0)
 
 # OAuth's words for "these credentials are not good", whatever the HTTP status.
 _REFUSED = frozenset({"invalid_client", "invalid_grant", "unauthorized_client"})
+# OAuth's words for a fault that passes.
+_PASSING = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 _HINTS = {
     "invalid_client": "check Client ID and Client secret; a secret lives 180 days",
     "invalid_grant": "check the Refresh token; the customer may have revoked the grant",
@@ -84,18 +86,17 @@ def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
         "client_id": account.client_id,
         "client_secret": account.client_secret,
     }
+    answer, failure = None, ""
     try:
         answer = session.post(account.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
-    except requests.ConnectionError as error:
-        raise UnreachableError(
-            f"The LWA token endpoint {account.token_url} cannot be reached ({type(error).__name__})",
-            operation="token",
-        ) from error
     except requests.RequestException as error:
-        raise UnavailableError(
-            f"The LWA token endpoint {account.token_url} did not answer ({type(error).__name__})",
-            operation="token",
-        ) from error
+        failure = type(error).__name__
+    if answer is None:
+        # Not raised where the error of requests is being handled, because that holds the secrets. For a token it
+        # makes no difference how far the request came.
+        raise UnreachableError(
+            f"The LWA token endpoint {account.token_url} cannot be reached ({failure})", operation="token"
+        )
     content = _json_object(answer)
     token = content.get("access_token")
     if answer.status_code == 200 and isinstance(token, str) and token:
@@ -124,10 +125,13 @@ def _refusal(answer: requests.Response, content: dict[str, Any]) -> ApiError:
             status=status,
             request_id=request_id,
         )
-    if isinstance(code, str):
+    if isinstance(code, str) and status < 500 and status != 429 and code not in _PASSING:
         text = f"Login with Amazon answered {status} {code}: {content.get('error_description')}"
-        kind = UnavailableError if code == "server_error" else AuthenticationError
-        return kind(text, operation="token", status=status, code=code, request_id=request_id)
+        return AuthenticationError(text, operation="token", status=status, code=code, request_id=request_id)
+    if code in _PASSING and status < 500 and status != 429:
+        return UnavailableError(
+            f"Login with Amazon answered {status} {code}", operation="token", status=status, code=code
+        )
     return error_from_answer("token", status, answer.content, request_id=request_id)
 
 

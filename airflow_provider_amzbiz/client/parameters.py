@@ -26,6 +26,11 @@ def required_text(name: str, value: object) -> str:
     return value.strip()
 
 
+def required_id(name: str, value: object) -> str:
+    """Return an id; a whole number, as natively rendered templates give it, becomes a text."""
+    return required_text(name, str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+
+
 def texts(name: str, value: str | Iterable[str] | None, *, most: int) -> list[str]:
     """Return 1 to ``most`` texts, from a sequence or from one comma-separated text."""
     parts = value.split(",") if isinstance(value, str) else list(value or ())

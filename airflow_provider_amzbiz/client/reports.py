@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.errors import (
     AnswerLostError,
     InvalidParameterError,
+    NotFoundError,
     RequestRejectedError,
     UnavailableError,
 )
@@ -22,6 +24,8 @@ from airflow_provider_amzbiz.client.transport import Transport
 
 _REPORTS = "/reports/2021-09-30/reports"
 _DOCUMENTS = "/reports/2021-09-30/documents"
+# Seconds after which a report that cannot be cancelled, because nobody knows it, is cancelled again.
+CANCEL_GRACE = (2.0, 5.0)
 
 
 class ReportsClient:
@@ -141,6 +145,15 @@ class ReportsClient:
         :return: True when it is cancelled now; False when it was no longer IN_QUEUE.
         """
         path = _path(_REPORTS, "report_id", report_id)
+        for pause in CANCEL_GRACE:
+            try:
+                return self._cancel(path, report_id)
+            except NotFoundError:
+                # A report that was just created may be unknown for some seconds (facts, 8).
+                time.sleep(pause)
+        return self._cancel(path, report_id)
+
+    def _cancel(self, path: str, report_id: str) -> bool:
         try:
             self._transport.call("cancelReport", "DELETE", path, empty=True)
             return True
@@ -193,7 +206,7 @@ def list_query(
 
 
 def _path(base: str, name: str, value: str) -> str:
-    return f"{base}/{quote(parameters.required_text(name, value), safe='')}"
+    return f"{base}/{quote(parameters.required_id(name, value), safe='')}"
 
 
 def _query(values: Mapping[str, str | list[str] | None]) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import random
+import ssl
 import threading
 import time
 from collections import Counter
@@ -188,6 +189,7 @@ class Transport:
     def _send(
         self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
     ) -> requests.Response:
+        kind: type[TransientError]
         try:
             return self._session.request(
                 method,
@@ -198,11 +200,9 @@ class Transport:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            kind = UnreachableError if _never_connected(error) else UnavailableError
-            raise kind(
-                f"{operation} got no answer from {self._account.endpoint} ({type(error).__name__})",
-                operation=operation,
-            ) from error
+            kind, why = UnreachableError if _never_connected(error) else UnavailableError, type(error).__name__
+        # Not raised where the error of requests is being handled, because that holds the token.
+        raise kind(f"{operation} got no answer from {self._account.endpoint} ({why})", operation=operation)
 
     def _learn(self, operation: str, answer: requests.Response) -> None:
         """Take the time from an answer, and the rate where it may be trusted with it (spec, response headers)."""
@@ -282,7 +282,10 @@ def _had_no_effect(error: TransientError) -> bool:
 def _never_connected(error: requests.RequestException) -> bool:
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    return isinstance(reason, (NewConnectionError, ConnectTimeoutError, SSLError))
+    if isinstance(reason, SSLError):
+        # Of a handshake only; another one may come when the request has been read.
+        return bool(reason.args) and isinstance(reason.args[0], ssl.SSLCertVerificationError)
+    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -159,11 +159,11 @@ class DocumentStream(io.RawIOBase):
 
     def _get(self, headers: dict[str, str]) -> tuple[requests.Response | None, str]:
         """Send the request, and return the answer, or the name of what went wrong."""
-        request = self._session.prepare_request(requests.Request("GET", self._url, headers=headers))
-        # The signature covers the very bytes of the URL, and requests normalises some of them.
-        request.url = self._url
-        settings = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
         try:
+            request = self._session.prepare_request(requests.Request("GET", self._url, headers=headers))
+            # The signature covers the very bytes of the URL, and requests normalises some of them.
+            request.url = self._url
+            settings = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
             return self._session.send(request, timeout=self._timeout, allow_redirects=False, **settings), ""
         except requests.RequestException as error:
             return None, type(error).__name__
@@ -247,11 +247,12 @@ class DocumentStream(io.RawIOBase):
 
     def _renew_url(self) -> None:
         source = self._fetch()
-        parts = urlsplit(source.url)
-        host = parts.hostname or ""
-        local = self._allow_http and parts.scheme == "http" and is_loopback(host)
-        if parts.scheme != "https" and not local:
-            raise UnsafeDocumentUrlError(f"The document's URL is {parts.scheme}://{host}/..., but has to be https")
+        scheme, host = _scheme_and_host(source.url)
+        local = self._allow_http and scheme == "http" and is_loopback(host)
+        if not host:
+            raise UnsafeDocumentUrlError("The document's URL names no host")
+        if scheme != "https" and not local:
+            raise UnsafeDocumentUrlError(f"The document's URL is {scheme}://{host}/..., but has to be https")
         self._url = source.url
         self.compression_algorithm = source.compression_algorithm
 
@@ -267,6 +268,15 @@ def _read_into(response: requests.Response, buffer: Any) -> tuple[int, str]:
         return response.raw.readinto(buffer), ""
     except (HTTPError, OSError) as error:
         return 0, type(error).__name__
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or ""
+    except ValueError:
+        # Its text would show the URL.
+        return "", ""
 
 
 def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:

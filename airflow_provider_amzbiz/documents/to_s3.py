@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
@@ -92,6 +94,7 @@ def copy_to_s3(
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
     log: Log,
 ) -> list[StoredObject]:
     """Copy a document to S3, and return what was stored.
@@ -103,6 +106,7 @@ def copy_to_s3(
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come by plain http from a loopback address.
+    :param stopped: asked now and then whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
     target = Target(s3, bucket, key, replace, sha256, content_type, extra_args or {}, log)
@@ -111,7 +115,7 @@ def copy_to_s3(
         try:
             with stream:
                 stream.start()
-                return _copy(stream, target, unpack, max_bytes)
+                return _copy(stream, target, unpack, max_bytes, stopped)
         except DocumentChangedError as changed:
             if start == _STARTS:
                 raise
@@ -119,8 +123,10 @@ def copy_to_s3(
     raise AssertionError("the loop ends in a return or an exception")
 
 
-def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int) -> list[StoredObject]:
-    reported = _Progress(stream, target.log)
+def _copy(
+    stream: DocumentStream, target: Target, unpack: str, max_bytes: int, stopped: Callable[[], bool]
+) -> list[StoredObject]:
+    reported = _Progress(stream, target.log, stopped)
     content: Readable = reported
     if unpack != "none":
         content = gunzip(content, stream.compression_algorithm, target.log)
@@ -164,15 +170,25 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
         for key, (name, content) in zip(keys, archive.files(), strict=True):
             head = Prefixed(content, _SNIFFED)
             kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
-            written, new = target.write(head, key, kind, None)
+            new = not target.replace or not _exists(target, key)
+            written, now = target.write(head, key, kind, None)
             stored.append(written)
-            mine += [key] * new
+            # What was there before is not this transfer's to take away.
+            mine += [key] * (new and now)
     except BaseException:
         # All files or none: a reader could not tell that the rest is missing.
         for key in mine:
             _delete(target, key)
         raise
     return stored
+
+
+def _exists(target: Target, key: str) -> bool:
+    try:
+        target.s3.head_object(Bucket=target.bucket, Key=key)
+    except ClientError as error:
+        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404
+    return True
 
 
 def _delete(target: Target, key: str) -> None:
@@ -189,14 +205,17 @@ def _sniffed(head: bytes) -> str | None:
 
 
 class _Progress:
-    """Passes raw bytes on, and says now and then how many."""
+    """Passes raw bytes on, says now and then how many, and ends when it is told to."""
 
-    def __init__(self, stream: DocumentStream, log: Log) -> None:
+    def __init__(self, stream: DocumentStream, log: Log, stopped: Callable[[], bool]) -> None:
+        self._stopped = stopped
         self._stream = stream
         self._log = log
         self._next = time.monotonic() + _PROGRESS_SECONDS
 
     def readinto(self, buffer: Any) -> int:
+        if self._stopped():
+            raise DocumentDownloadError("The transfer was stopped")
         if time.monotonic() >= self._next:
             self._next += _PROGRESS_SECONDS
             total = "?" if self._stream.length is None else self._stream.length

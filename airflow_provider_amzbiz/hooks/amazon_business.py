@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 # A well-formed id that no report has: asking for it is the cheapest call there is (2 a second are allowed).
 _NO_REPORT = "0"
 
+# Seconds that the test of a connection may wait for a permit.
+_TEST_SECONDS = 5.0
 # Days after which Amazon ends an LWA client secret, and from which on it is time to rotate it.
 _SECRET_DAYS = 180
 _SECRET_WARNING_DAYS = 150
@@ -72,8 +73,10 @@ class AmazonBusinessHook(BaseHook):
             return self.get_connection(self.amazon_business_conn_id)
         except AirflowNotFoundException as error:
             raise ConnectionNotFoundError(
-                f"There is no connection {self.amazon_business_conn_id!r}; add one of type "
-                f"{self.conn_type!r} or set another amazon_business_conn_id"
+                f"There is no connection {self.amazon_business_conn_id!r}, or it cannot be read; add one of type "
+                f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
+                f"AIRFLOW_CONN_{self.amazon_business_conn_id.upper()} has to be exported and valid JSON or a "
+                "valid URI; outside a task, Airflow 3 does not look into its database"
             ) from error
 
     @cached_property
@@ -209,13 +212,19 @@ class AmazonBusinessHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with one cheap call: the token exchange, then getReport of no report."""
+        # Somebody waits for the answer in front of a form.
+        hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=_TEST_SECONDS)
         try:
             with translated_errors():
-                client = self.client
+                client = hook.client
                 client.token()
-                # "No such report" is the answer to somebody who may ask; without the role it is a 403.
-                with suppress(NotFoundError, RequestRejectedError):
+                try:
                     client.get_report(_NO_REPORT)
+                except (NotFoundError, RequestRejectedError) as error:
+                    # "No such report" is the answer to somebody who may ask, in the API's own words; without the
+                    # role it is a 403, and another server's 404 has no such words.
+                    if error.code is None:
+                        raise
         except AmazonBusinessError as error:
             return False, str(error)
         return True, (

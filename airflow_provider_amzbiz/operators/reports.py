@@ -62,6 +62,17 @@ class AmazonBusinessOperator(BaseOperator):
         return AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=self.max_throttle_wait)
 
 
+def positive_seconds(name: str, value: timedelta | float) -> float:
+    """Return seconds.
+
+    :raises InvalidInputError: it is neither a time span nor a number, or not above 0.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
+        raise InvalidInputError(f"{name} is {value!r}, but has to be a timedelta or seconds, above 0")
+    return float(seconds)
+
+
 class QueueingOperator(AmazonBusinessOperator):
     """An operator whose scarce call waits for its turn in the triggerer, where that costs no worker.
 
@@ -70,9 +81,6 @@ class QueueingOperator(AmazonBusinessOperator):
 
     :param deferrable: wait in the triggerer. By default Airflow's ``[operators] default_deferrable``.
     """
-
-    # Seconds after which a task gives up that is told it is its turn, and refused, again and again.
-    _PATIENCE = 7 * 86400.0
 
     def __init__(
         self,
@@ -103,14 +111,16 @@ class QueueingOperator(AmazonBusinessOperator):
         :param refused: why the task has to wait, if it has called.
         :param event: what told it that it was its turn, if that was so.
         """
+        from airflow_provider_amzbiz.triggers.permits import PATIENCE, PermitTrigger
+
+        # A connection that is not there would be waited for in the triggerer.
+        self.hook.get_conn()
         now = time.time()
         since = event["since"] if event else now
-        if refused and now - since > self._PATIENCE:
+        if refused and now - since > PATIENCE:
             raise refused
         if refused:
             self.log.info("%s. The task waits for its turn in the triggerer", refused)
-        from airflow_provider_amzbiz.triggers.permits import PermitTrigger
-
         self.defer(
             trigger=PermitTrigger(
                 operation=operation,
@@ -120,6 +130,7 @@ class QueueingOperator(AmazonBusinessOperator):
                 permitted=event is not None,
             ),
             method_name="execute_complete",
+            timeout=timedelta(seconds=PATIENCE + BACKSTOP),
         )
         raise AssertionError("defer raises")
 
@@ -190,16 +201,12 @@ class CreateReportOperator(QueueingOperator):
         durable: bool = True,
         reuse_within: timedelta | None = None,
         on_cancelled: str = "fail",
-        poke_interval: float = 15.0,
-        timeout: float = 7 * 86400.0,
+        poke_interval: timedelta | float = 15.0,
+        timeout: timedelta | float = 7 * 86400.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_on_cancelled(on_cancelled)
-        if poke_interval <= 0:
-            raise InvalidInputError(f"poke_interval is {poke_interval!r}, but has to be above 0")
-        if timeout <= 0:
-            raise InvalidInputError(f"timeout is {timeout!r}, but has to be above 0")
         if reuse_within is not None and reuse_within <= timedelta(0):
             raise InvalidInputError(f"reuse_within is {reuse_within!r}, but has to be above 0, or None")
         self.report_type = report_type
@@ -211,23 +218,23 @@ class CreateReportOperator(QueueingOperator):
         self.durable = durable
         self.reuse_within = reuse_within
         self.on_cancelled = on_cancelled
-        self.poke_interval = poke_interval
-        self.timeout = timeout
+        self.poke_interval = positive_seconds("poke_interval", poke_interval)
+        self.timeout = positive_seconds("timeout", timeout)
 
     def execute(self, context: Context) -> str:
         """Create the report, or go on with one."""
         request = self._request()
-        report_id = creation.recall(self.hook, request, self._memory(context))
-        if report_id is None and self.reuse_within:
+        report_id, sent_at = creation.recall(self.hook, request, self._memory(context))
+        if report_id:
+            return self._finish(context, report_id, own=True, since=sent_at)
+        if self.reuse_within:
             # Not this task's own: it is not cancelled with it.
             reused = creation.reuse(self.hook, request, self.reuse_within)
             if reused:
                 return self._finish(context, reused, own=False)
-        if report_id is None:
-            if self.queues_first(context):
-                self.wait_for_turn("createReport")
-            report_id = self._create(context, request, None)
-        return self._finish(context, report_id, own=True)
+        if self.queues_first(context):
+            self.wait_for_turn("createReport")
+        return self._finish(context, self._create(context, request, None), own=True)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Go on after a deferral."""
@@ -242,7 +249,8 @@ class CreateReportOperator(QueueingOperator):
             self._memory(context).forget()
             return report.report_id
         if status == "timeout":
-            creation.cancel_quietly(self.hook, event["report_id"])
+            if event.get("own"):
+                creation.cancel_quietly(self.hook, event["report_id"])
             raise ReportTimeoutError(
                 f"Report {event['report_id']} did not end within the timeout of {self.timeout:g} s; it was "
                 f"{event.get('last_status') or 'not seen'} at the last look"
@@ -253,12 +261,14 @@ class CreateReportOperator(QueueingOperator):
 
     def on_kill(self) -> None:
         """Cancel the report that this task has created and not handed on."""
+        self.__killed = True
         if self.__own_report:
             hook = AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS)
             creation.cancel_quietly(hook, self.__own_report)
 
-    # The report that ends with the task, while it is this process's business.
+    # The report that ends with the task, while this process waits for it.
     __own_report: str | None = None
+    __killed = False
 
     def _request(self) -> ReportRequest:
         return self.hook.report_request(
@@ -282,9 +292,11 @@ class CreateReportOperator(QueueingOperator):
                 self.wait_for_turn("createReport", refused=error, event=event)
             raise
 
-    def _finish(self, context: Context, report_id: str, *, own: bool) -> str:
-        if own:
-            self.__own_report = report_id
+    def _finish(self, context: Context, report_id: str, *, own: bool, since: float | None = None) -> str:
+        if own and self.__killed:
+            # The kill came while the request was on its way.
+            creation.cancel_quietly(self.hook, report_id)
+            raise AmazonBusinessError(f"The task was ended while it created report {report_id}")
         if not self.wait_for_completion:
             self._memory(context).forget()
             return report_id
@@ -293,7 +305,7 @@ class CreateReportOperator(QueueingOperator):
             report_id=report_id,
             amazon_business_conn_id=self.amazon_business_conn_id,
             poke_interval=self.poke_interval,
-            deadline=now + self.timeout,
+            deadline=(since or now) + self.timeout,
             young_until=now + creation.NOT_FOUND_GRACE,
             cancel_on_kill=own,
         )
@@ -303,7 +315,10 @@ class CreateReportOperator(QueueingOperator):
                 method_name="execute_complete",
                 timeout=timedelta(seconds=self.timeout + BACKSTOP),
             )
-        return self.execute_complete(context, run_here(trigger))
+        self.__own_report = report_id if own else None
+        event = run_here(trigger)
+        self.__own_report = None
+        return self.execute_complete(context, event)
 
 
 class CancelReportOperator(AmazonBusinessOperator):

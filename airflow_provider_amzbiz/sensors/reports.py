@@ -17,7 +17,12 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.creation import NOT_FOUND_GRACE
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ReportTimeoutError, error_from_dict
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    AmazonBusinessPermanentError,
+    ReportTimeoutError,
+    error_from_dict,
+)
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
@@ -40,7 +45,8 @@ class ReportStatusSensor(BaseSensorOperator):
     The return value in XCom is the report, as :meth:`.Report.to_dict` shows it.
 
     :param report_id: the report to wait for. (templated)
-    :param on_cancelled: what CANCELLED means: ``"fail"``, ``"skip"`` or ``"succeed"``.
+    :param on_cancelled: what CANCELLED means: ``"fail"``, ``"skip"`` (and all that follows), or ``"succeed"``,
+        after which a transfer would find no document: branch on ``processing_status`` before it.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param deferrable: wait in the triggerer, without a worker slot. By default Airflow's
         ``[operators] default_deferrable``.
@@ -111,7 +117,11 @@ class ReportStatusSensor(BaseSensorOperator):
         now = time.time()
         # A sensor that is cleared, or that meets an old report, needs no triggerer at all.
         watch = ReportWatch(self.hook, self.report_id, young_until=now + NOT_FOUND_GRACE)
-        report = watch.look()
+        try:
+            report = watch.look()
+        except AmazonBusinessPermanentError as error:
+            event = {"status": "error", "error": error.to_dict()}
+            return self.resume_execution("execute_complete", {"event": event}, context)
         if report:
             # By the same way as after a deferral, so that soft_fail and never_fail mean the same.
             event = {"status": "ended", "report": report.to_dict()}
@@ -135,7 +145,9 @@ class ReportStatusSensor(BaseSensorOperator):
         if self.__watch is None:
             since = _first_look(context) if self.reschedule else None
             young_until = (since.timestamp() if since else time.time()) + NOT_FOUND_GRACE
-            self.__watch = ReportWatch(self.hook, self.report_id, young_until=young_until)
+            self.__watch = ReportWatch(
+                self.hook, self.report_id, young_until=young_until, patient=since is not None
+            )
         return self.__watch
 
     __watch: ReportWatch | None = None

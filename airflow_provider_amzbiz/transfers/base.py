@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
+    DocumentError,
     InvalidInputError,
     translated_errors,
 )
@@ -69,6 +71,19 @@ class DocumentToS3Operator(QueueingOperator):
         self.extra_args = extra_args
         self.max_bytes = max_bytes
 
+    def on_kill(self) -> None:
+        """Give up what is being moved, which leaves nothing of it in S3.
+
+        Airflow 3 only tells a task that it is to end, and kills its process some seconds later.
+        """
+        self.__killed = True
+        if threading.current_thread() is self.__mover:
+            # A read from the network may last for a minute; this ends it, because signals arrive in its thread.
+            raise DocumentError("The task was ended while it moved a document; nothing of it is in S3")
+
+    __killed = False
+    __mover: threading.Thread | None = None
+
     def s3_client(self) -> Any:
         """Return a boto3 client of ``aws_conn_id``.
 
@@ -103,6 +118,7 @@ class DocumentToS3Operator(QueueingOperator):
         """
         from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 
+        self.__mover = threading.current_thread()
         with translated_errors():
             stored = copy_to_s3(
                 fetch,
@@ -116,8 +132,10 @@ class DocumentToS3Operator(QueueingOperator):
                 extra_args=self.extra_args,
                 max_bytes=self.max_bytes,
                 allow_http=self.hook.is_local,
+                stopped=lambda: self.__killed,
                 log=self.log,
             )
+        self.__mover = None
         return [each.to_dict() for each in stored]
 
     def document(self, hook: AmazonBusinessHook, document_id: str) -> ReportDocument:

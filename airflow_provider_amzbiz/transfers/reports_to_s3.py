@@ -25,6 +25,7 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.operators.reports import positive_seconds
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator, check_placeholders, fill, placeholders
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
@@ -103,8 +104,8 @@ class ReportsToS3Operator(DocumentToS3Operator):
         manifest_key: str | None = None,
         max_failed: int | float = 0,
         on_cancelled: str = "fail",
-        timeout: float = 86400.0,
-        poke_interval: float = 15.0,
+        timeout: timedelta | float = 86400.0,
+        poke_interval: timedelta | float = 15.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(s3_bucket=s3_bucket, s3_key=s3_key, **kwargs)
@@ -113,16 +114,12 @@ class ReportsToS3Operator(DocumentToS3Operator):
             raise InvalidInputError(
                 f"max_failed is {max_failed!r}, but has to be a number from 0 on, or a share from 0.0 to below 1.0"
             )
-        if timeout <= 0:
-            raise InvalidInputError(f"timeout is {timeout!r}, but has to be above 0")
-        if poke_interval <= 0:
-            raise InvalidInputError(f"poke_interval is {poke_interval!r}, but has to be above 0")
         self.requests = requests
         self.manifest_key = manifest_key
         self.max_failed = max_failed
         self.on_cancelled = on_cancelled
-        self.timeout = timeout
-        self.poke_interval = poke_interval
+        self.timeout = positive_seconds("timeout", timeout)
+        self.poke_interval = positive_seconds("poke_interval", poke_interval)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on where an earlier try ended."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.creation import cancel_quietly
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError, AmazonBusinessPermanentError
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.permits import readable_hook, turn
 from airflow_provider_amzbiz.triggers.poller import Wait, poller
 from airflow_provider_amzbiz.triggers.reports import CANCEL_SECONDS
+from airflow_provider_amzbiz.triggers.running import WaitingTrigger
 
 # Permits to wait for before a worker is asked for: few enough that they do not overflow the API's own bucket
 # while a worker is found, and many enough that workers are rarely needed.
@@ -29,7 +27,7 @@ _MOST_TOLD = 200
 HOLD = 120.0
 
 
-class BatchTrigger(BaseTrigger):
+class BatchTrigger(WaitingTrigger):
     """Fires when there is work for a worker: permits to create, or finished reports to move, or the deadline.
 
     The event is a dict with ``status``: ``go_on`` with ``permits`` (operation to number), ``reports`` (those that
@@ -88,19 +86,14 @@ class BatchTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def wait(self) -> dict[str, Any]:
         """Wait until there is work, and say which."""
-        event: dict[str, Any]
-        try:
-            await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
-            hook = await readable_hook(self.amazon_business_conn_id, self.deadline)
-            buckets = token_buckets(hook.client.account)
-            for operation in self.refused:
-                buckets[operation].refused()
-            event = await _Gathering(self, buckets["createReport"], buckets["getReportDocument"]).gather()
-        except AmazonBusinessPermanentError as error:
-            event = {"status": "error", "error": error.to_dict()}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
+        hook = await readable_hook(self.amazon_business_conn_id, self.deadline)
+        buckets = token_buckets(hook.client.account)
+        for operation in self.refused:
+            buckets[operation].refused()
+        return await _Gathering(self, buckets["createReport"], buckets["getReportDocument"]).gather()
 
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
@@ -126,13 +119,14 @@ class _Gathering:
         self._news: asyncio.Queue[tuple[str, Report | AmazonBusinessError] | None] = asyncio.Queue()
         self._reports: dict[str, Report] = {}
         self._errors: dict[str, AmazonBusinessError] = {}
+        self._waits: list[Wait] = []
         self._ready = trigger.documents
         self._ready_since = time.monotonic()
 
     async def gather(self) -> dict[str, Any]:
         trigger = self._trigger
         shared = await poller(trigger.amazon_business_conn_id, trigger.deadline)
-        waits = [self._wait(*each) for each in trigger.running]
+        waits = self._waits = [self._wait(*each) for each in trigger.running]
         for wait in waits:
             shared.join(wait)
         queueing = None
@@ -201,7 +195,7 @@ class _Gathering:
             if told.processing_status == ProcessingStatus.DONE:
                 self._ready_since = self._ready_since if self._ready else time.monotonic()
                 self._ready += 1
-        elif isinstance(told, AmazonBusinessPermanentError):
+        elif any(wait.over for wait in self._waits if wait.report_id == report_id):
             self._errors[report_id] = told
 
     async def _permits_to_move(self, *, wait: bool) -> int:

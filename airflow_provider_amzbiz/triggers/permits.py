@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
-from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, ConnectionNotFoundError
+from airflow_provider_amzbiz.exceptions import ConnectionNotFoundError, ThrottledError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.metrics import CallMetrics
+from airflow_provider_amzbiz.triggers.running import WaitingTrigger
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +19,8 @@ log = logging.getLogger(__name__)
 _SAY_SECONDS = 240.0
 # Seconds after which a connection that cannot be read is tried again.
 _CONNECTION_PAUSE = 10.0
+# Seconds after which a task gives up to wait for its turn.
+PATIENCE = 7 * 86400.0
 
 
 async def permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
@@ -46,7 +46,7 @@ async def turn(bucket: TokenBucket, operation: str, count: int = 1) -> None:
     CallMetrics().queued(operation, time.monotonic() - start)
 
 
-class PermitTrigger(BaseTrigger):
+class PermitTrigger(WaitingTrigger):
     """Fires when it is the task's turn to call an operation; the task then calls it on a worker.
 
     The call itself is left to the task, because only a task can remember what it created, and because a
@@ -91,29 +91,24 @@ class PermitTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def wait(self) -> dict[str, Any]:
         """Queue, and say when it is the task's turn."""
-        event: dict[str, Any]
+        deadline = self.since + PATIENCE
+        hook = await readable_hook(self.amazon_business_conn_id, deadline)
+        bucket = token_buckets(hook.client.account)[self.operation]
+        if self.refused_at is not None:
+            if self.permitted:
+                bucket.refused()
+            else:
+                bucket.emptied(max(time.time() - self.refused_at, 0.0))
         try:
-            bucket = (await buckets(self.amazon_business_conn_id))[self.operation]
-        except AmazonBusinessPermanentError as error:
-            event = {"status": "error", "error": error.to_dict()}
-        else:
-            if self.refused_at is not None:
-                ago = max(time.time() - self.refused_at, 0.0)
-                if self.permitted:
-                    bucket.refused()
-                else:
-                    bucket.emptied(ago)
-            await turn(bucket, self.operation)
-            event = {"status": "permitted", "operation": self.operation, "permits": 1, "since": self.since}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
-
-
-async def buckets(amazon_business_conn_id: str) -> Any:
-    """Return the buckets of the connection's account."""
-    hook = await readable_hook(amazon_business_conn_id)
-    return token_buckets(hook.client.account)
+            await asyncio.wait_for(turn(bucket, self.operation), max(deadline - time.time(), 0.1))
+        except TimeoutError:
+            raise ThrottledError(
+                f"{self.operation} did not come to its turn in {PATIENCE / 86400:.0f} days",
+                operation=self.operation,
+            ) from None
+        return {"status": "permitted", "operation": self.operation, "permits": 1, "since": self.since}
 
 
 async def readable_hook(amazon_business_conn_id: str, until: float = float("inf")) -> AmazonBusinessHook:

@@ -28,6 +28,7 @@ from airflow_provider_amzbiz.exceptions import (
     AuthenticationError,
     ConnectionNotFoundError,
     ReportNotFoundError,
+    ThrottledError,
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -44,9 +45,8 @@ _CHECKED_LEAST, _CHECKED_MOST = 2, 15
 _TYPES = 10
 # Before the creation time of the oldest wait, for a listing that cuts fractions of seconds.
 _SLACK = timedelta(seconds=1)
-# Seconds before the first look: an event in the very moment of the deferral would race the worker that is still
-# handing the task over.
-FIRST_LOOK = 2.0
+# Looks that fail one after the other, after which the fault is taken for the API's, and not for that of a report.
+_MISSES = 3
 # Seconds that the pause between looks grows to while they fail.
 LONGEST_PAUSE = 300.0
 # Seconds for which what a connection said is relied upon.
@@ -59,8 +59,8 @@ class Wait:
 
     :ivar report_type: and ``created_time``, where they are known; without them the report is looked at by itself.
     :ivar young_until: Unix time until which "no such report" may mean "not yet".
-    :ivar told: called with the report at each change of its status that is seen, with an error that ends the wait
-        (:class:`.AmazonBusinessPermanentError`), or with one that does not.
+    :ivar told: called with the report at each change of its status that is seen, or with an error, which ends the
+        wait where :attr:`over` says so.
     """
 
     report_id: str
@@ -72,10 +72,14 @@ class Wait:
     status: str | None = None
     due: float = 0.0
     checked: float = 0.0
+    failures: int = 0
     over: bool = False
 
-    def tell(self, news: Report | AmazonBusinessError) -> None:
-        """Hand news over, if it is any: a terminal status or a permanent error once, and nothing after it."""
+    def tell(self, news: Report | AmazonBusinessError, *, last: bool = False) -> None:
+        """Hand news over, if it is any: what ends the wait once, and nothing after it.
+
+        :param last: whether an error ends the wait; a terminal status always does.
+        """
         if self.over:
             return
         if isinstance(news, Report):
@@ -83,9 +87,7 @@ class Wait:
             if news.processing_status == self.status:
                 return
             self.status = news.processing_status
-        self.over = isinstance(news, AmazonBusinessPermanentError) or (
-            isinstance(news, Report) and news.is_terminal
-        )
+        self.over = last or (isinstance(news, Report) and news.is_terminal)
         self.told(news)
 
 
@@ -105,6 +107,8 @@ class ReportPoller:
         self._joined = asyncio.Event()
         # Types that the listing refuses.
         self._unlisted: set[str] = set()
+        # Listings in a row that failed.
+        self._unread = 0
 
     @property
     def waits(self) -> int:
@@ -113,10 +117,10 @@ class ReportPoller:
 
     def join(self, wait: Wait) -> None:
         """Add a wait."""
-        wait.due = time.monotonic() + max(wait.poke_interval, FIRST_LOOK)
+        wait.due = time.monotonic() + wait.poke_interval
         self._waits.add(wait)
         self._joined.set()
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="amazon-business-poller")
 
     def leave(self, wait: Wait) -> None:
@@ -136,7 +140,7 @@ class ReportPoller:
         except Exception as error:
             # A fault of this code must not leave anybody waiting for ever.
             log.exception("The look at the reports failed")
-            self._tell_all(AmazonBusinessPermanentError(f"The wait broke off: {type(error).__name__}: {error}"))
+            self._tell_all(AmazonBusinessError(f"The wait broke off: {type(error).__name__}: {error}"))
 
     def _pause(self) -> float | None:
         """Return the seconds until the next look, None while everybody is just about to leave."""
@@ -172,12 +176,12 @@ class ReportPoller:
             self._failures = 0
         later = time.monotonic()
         for wait in due:
-            wait.due = later + wait.poke_interval
+            grown = wait.poke_interval * 2 ** min(wait.failures, 10)
+            wait.due = later + min(grown, max(LONGEST_PAUSE, wait.poke_interval))
 
     async def _look(self, due: list[Wait]) -> None:
         if len(due) <= FEW:
-            for wait in due:
-                await self._look_at(wait)
+            await self._look_at_each(sorted(due, key=_checked))
             return
         by_itself = [wait for wait in due if wait.created_time is None or wait.report_type in self._unlisted]
         listed = sorted(set(due) - set(by_itself), key=_created)
@@ -185,8 +189,7 @@ class ReportPoller:
         share = min(max(len(listed) // _CHECKED_SHARE, _CHECKED_LEAST), _CHECKED_MOST)
         oldest, others = listed[: share // 2], listed[share // 2 :]
         checked = sorted(others, key=_checked)[:share] + sorted(by_itself, key=_checked)[:FEW]
-        for wait in oldest + checked:
-            await self._look_at(wait)
+        await self._look_at_each(oldest + checked)
         types = sorted({wait.report_type or "" for wait in others})
         for start in range(0, len(types), _TYPES):
             some = types[start : start + _TYPES]
@@ -209,12 +212,16 @@ class ReportPoller:
         while True:
             try:
                 reports, next_token = await self._page(next_token, filters)
-            except (AuthenticationError, AccessDeniedError, ConnectionNotFoundError):
+            except (AuthenticationError, AccessDeniedError, ConnectionNotFoundError, ThrottledError):
                 raise
-            except AmazonBusinessPermanentError as error:
+            except AmazonBusinessError as error:
+                self._unread += 1
+                if not isinstance(error, AmazonBusinessPermanentError) and self._unread < _MISSES:
+                    raise
                 log.warning("These reports are looked at one by one, because they cannot be listed: %s", error)
                 self._unlisted.update(types)
                 return
+            self._unread = 0
             for report in reports:
                 for wait in by_id.pop(report.report_id, ()):
                     wait.tell(report)
@@ -231,24 +238,37 @@ class ReportPoller:
 
         return await asyncio.to_thread(call)
 
+    async def _look_at_each(self, waits: list[Wait]) -> None:
+        """Look at some reports; one that cannot be looked at is put off, and is nobody else's trouble."""
+        misses = 0
+        for wait in waits:
+            if wait.over or wait not in self._waits:
+                continue
+            try:
+                await self._look_at(wait)
+            except (AuthenticationError, AccessDeniedError, ConnectionNotFoundError, ThrottledError):
+                raise
+            except AmazonBusinessPermanentError as error:
+                # The request for this one report is refused.
+                wait.tell(error, last=True)
+            except AmazonBusinessError as error:
+                misses += 1
+                wait.failures += 1
+                if error.operation == "token" or misses == min(_MISSES, len(waits)):
+                    raise
+                if wait.failures == 1:
+                    wait.tell(AmazonBusinessError(str(error)))
+            else:
+                misses = wait.failures = 0
+            wait.checked = time.monotonic()
+
     async def _look_at(self, wait: Wait) -> None:
-        if wait.over or wait not in self._waits:
-            return
         await permits(self._hook, "getReport")
         try:
-            report = await asyncio.to_thread(self._hook.get_report, wait.report_id)
+            wait.tell(await asyncio.to_thread(self._hook.get_report, wait.report_id))
         except ReportNotFoundError as error:
-            wait.checked = time.monotonic()
             if time.time() >= wait.young_until:
-                wait.tell(error)
-        except (AuthenticationError, AccessDeniedError, ConnectionNotFoundError):
-            raise
-        except AmazonBusinessPermanentError as error:
-            # The request for this one report is refused.
-            wait.tell(error)
-        else:
-            wait.checked = time.monotonic()
-            wait.tell(report)
+                wait.tell(error, last=True)
 
     def _failed(self, error: AmazonBusinessError) -> None:
         self._failures += 1
@@ -262,7 +282,7 @@ class ReportPoller:
 
     def _tell_all(self, error: AmazonBusinessError) -> None:
         for wait in self._waits:
-            wait.tell(error)
+            wait.tell(error, last=True)
 
 
 def _created(wait: Wait) -> datetime:

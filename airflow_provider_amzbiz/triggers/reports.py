@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
@@ -17,10 +14,12 @@ from airflow_provider_amzbiz.creation import cancel_quietly
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
+    ConnectionNotFoundError,
     ReportNotFoundError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.poller import ReportPoller, Wait, poller
+from airflow_provider_amzbiz.triggers.running import WaitingTrigger
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +37,17 @@ class ReportWatch:
     A look that fails for the moment is not a failed report: it is logged and left to the next look.
 
     :param young_until: Unix time until which "no such report" may mean "not yet".
+    :param patient: whether an earlier look has read the connection, so that it is there, and a moment in which it
+        cannot be read will pass.
     """
 
-    def __init__(self, hook: AmazonBusinessHook, report_id: str, *, young_until: float) -> None:
+    def __init__(
+        self, hook: AmazonBusinessHook, report_id: str, *, young_until: float, patient: bool = False
+    ) -> None:
         self._hook = hook
         self._report_id = report_id
         self._young_until = young_until
+        self._patient = patient
         self.status: str | None = None
         self.report: Report | None = None
 
@@ -58,6 +62,11 @@ class ReportWatch:
             if time.time() >= self._young_until:
                 raise
             log.info("Report %s is not known yet", self._report_id)
+            return None
+        except ConnectionNotFoundError as error:
+            if not self._patient:
+                raise
+            log.warning("%s. The wait goes on", error)
             return None
         except AmazonBusinessPermanentError:
             raise
@@ -74,11 +83,11 @@ class ReportWatch:
         self.status = status
 
 
-class ReportStatusTrigger(BaseTrigger):
+class ReportStatusTrigger(WaitingTrigger):
     """Fires one event when a report has a terminal status, or when the wait is over.
 
     The event is a dict with ``status``: ``ended`` with ``report`` (:meth:`.Report.to_dict`), ``timeout`` with
-    ``report_id`` and ``last_status`` (or None), or ``error`` with ``error``
+    ``report_id``, ``last_status`` (or None) and ``own`` (whether the task created it), or ``error`` with ``error``
     (:meth:`.AmazonBusinessError.to_dict`).
 
     All waits of an account in a triggerer share one :class:`.ReportPoller`. Both deadlines are Unix times, so that
@@ -132,21 +141,14 @@ class ReportStatusTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait until there is something to tell, and tell it."""
-        try:
-            event = await self._wait()
-        except AmazonBusinessPermanentError as error:
-            event = {"status": "error", "error": error.to_dict()}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
-
     async def on_kill(self) -> None:
         """Cancel the task's own report; Airflow calls this when a person ends the wait, not on a restart."""
         if self.cancel_on_kill:
             hook = AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS)
             await asyncio.to_thread(cancel_quietly, hook, self.report_id)
 
-    async def _wait(self) -> dict[str, Any]:
+    async def wait(self) -> dict[str, Any]:
+        """Wait until there is something to tell."""
         wait = Wait(
             report_id=self.report_id,
             poke_interval=self.poke_interval,
@@ -165,9 +167,9 @@ class ReportStatusTrigger(BaseTrigger):
                 except TimeoutError:
                     self._say(wait, shared)
                     continue
-                if isinstance(news, AmazonBusinessPermanentError):
-                    raise news
                 if isinstance(news, AmazonBusinessError):
+                    if wait.over:
+                        raise news
                     log.warning("Looking at report %s failed, the wait goes on: %s", self.report_id, news)
                 elif news.is_terminal:
                     metrics.report_ended(news.processing_status)
@@ -189,13 +191,14 @@ class ReportStatusTrigger(BaseTrigger):
             )
 
     def _last_look(self, status: str | None) -> dict[str, Any]:
+        own = self.cancel_on_kill
         hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=CANCEL_SECONDS)
         watch = ReportWatch(hook, self.report_id, young_until=self.young_until)
         watch.status = status
         report = watch.look()
         if report:
             return {"status": "ended", "report": report.to_dict()}
-        return {"status": "timeout", "report_id": self.report_id, "last_status": watch.status}
+        return {"status": "timeout", "report_id": self.report_id, "last_status": watch.status, "own": own}
 
 
 def note_status(report_id: str, status: str) -> None:

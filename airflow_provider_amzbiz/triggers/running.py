@@ -1,25 +1,50 @@
-"""A trigger in the task's own process: the same wait where there is no triggerer."""
+"""How a trigger's wait is run: in a triggerer, or in the task's own process."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+
+# Seconds from the deferral to the event at least. A scheduler that hears late of the deferred process's end, when
+# the task is running again, takes it for a process that died (seen on Airflow 3.3.2, after four seconds).
+SETTLE = 10.0
 
 
-def run_here(trigger: BaseTrigger) -> dict[str, Any]:
-    """Run a trigger to its event, and return what that holds.
+class WaitingTrigger(BaseTrigger):
+    """A trigger that fires one event."""
+
+    @abstractmethod
+    async def wait(self) -> dict[str, Any]:
+        """Wait, and return the event.
+
+        :raises AmazonBusinessError: the wait cannot go on; it becomes the event ``error``.
+        """
+
+    async def event(self) -> dict[str, Any]:
+        """Wait, and return the event, whatever comes."""
+        try:
+            return await self.wait()
+        except AmazonBusinessError as error:
+            return {"status": "error", "error": error.to_dict()}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire the event, but not too soon."""
+        start = time.monotonic()
+        event = await self.event()
+        await asyncio.sleep(max(start + SETTLE - time.monotonic(), 0.0))
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+
+def run_here(trigger: WaitingTrigger) -> dict[str, Any]:
+    """Wait in this process, and return the event.
 
     A task that does not defer waits by the same code as one that does, so that both end alike.
     """
-
-    async def first_event() -> dict[str, Any]:
-        events = trigger.run()
-        try:
-            event: dict[str, Any] = (await anext(events)).payload
-            return event
-        finally:
-            await events.aclose()  # type: ignore[attr-defined]
-
-    return asyncio.run(first_event())
+    return asyncio.run(trigger.event())

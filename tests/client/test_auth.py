@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import requests
 from airflow_provider_amzbiz.client import auth, errors
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
+from airflow_provider_amzbiz.client.errors import InvalidParameterError, TransientError
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.usage_plan import Limit
 from airflow_provider_amzbiz.sandbox import Fault
@@ -147,3 +149,30 @@ def test_a_good_status_without_a_token(sandbox):
 
     with pytest.raises(errors.UnavailableError, match="without an access token"):
         ReportsClient(account(sandbox), retry_for=0).token()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, "temporarily_unavailable"), (429, "slow_down"), (500, "internal_error")]
+)
+def test_a_fault_of_the_token_endpoint_passes_whatever_words_it_has(sandbox, status, code):
+    body = json.dumps({"error": code, "error_description": "later"})
+    sandbox.inject(Fault(operation="token", kind="status", status=status, body=body, times=None))
+
+    with pytest.raises(TransientError):
+        ReportsClient(account(sandbox), retry_for=0).token()
+
+
+def test_no_error_drags_the_secrets_along(sandbox):
+    nowhere = account(sandbox, token_url="http://127.0.0.1:9/token")
+
+    with pytest.raises(TransientError) as caught:
+        ReportsClient(nowhere, retry_for=0).token()
+    error = caught.value
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_an_endpoint_with_a_password_is_refused(sandbox):
+    with pytest.raises(InvalidParameterError, match="neither a user nor a password") as caught:
+        account(sandbox, endpoint="https://user:hunter2@example.com")
+    assert "hunter2" not in str(caught.value)

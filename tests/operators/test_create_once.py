@@ -12,7 +12,9 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_provider_amzbiz import creation
 from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
     AnswerLostError,
+    ConnectionNotFoundError,
     InvalidInputError,
     ReportCancelledError,
     ReportFatalError,
@@ -20,9 +22,9 @@ from airflow_provider_amzbiz.exceptions import (
     ThrottledError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.operators import reports
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import poller
 from tests.conftest import connect
 from tests.deferring import Store, context, rebuilt, run
 
@@ -33,7 +35,6 @@ WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-0
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
-    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
 
 
 def create(**arguments):
@@ -402,23 +403,75 @@ def test_killing_the_deferred_task_cancels_its_report(sandbox, queue_seconds, ca
     assert ("was no longer in the queue" in caplog.text) is not cancelled
 
 
-def test_killing_the_task_on_its_worker_cancels_its_report(sandbox):
+def test_killing_the_task_while_it_waits_on_its_worker_cancels_its_report(sandbox, monkeypatch):
     sandbox.script(queue_seconds=3600)
     task = create(wait_for_completion=True)
-    store = Store()
 
-    def killed(*_):
+    def killed(_):
         task.on_kill()
         raise Killed
 
-    store.delete = killed
-    sandbox.script(queue_seconds=3600)
-    task.wait_for_completion = False
+    monkeypatch.setattr(reports, "run_here", killed)
     with pytest.raises(Killed):
-        task.execute(context(store))
+        task.execute(context())
 
     (report,) = sandbox.reports.values()
     assert report.cancelled
+
+
+def test_killing_the_task_while_it_creates_cancels_its_report(sandbox):
+    sandbox.script(queue_seconds=3600)
+    task = create()
+    send = task.queueing_hook.send
+
+    def send_and_be_killed(request):
+        report_id = send(request)
+        task.on_kill()
+        return report_id
+
+    task.queueing_hook.send = send_and_be_killed
+    with pytest.raises(AmazonBusinessError, match="was ended while it created report"):
+        task.execute(context())
+
+    (report,) = sandbox.reports.values()
+    assert report.cancelled
+
+
+def test_a_kill_after_the_report_was_handed_on_leaves_it(sandbox):
+    sandbox.script(queue_seconds=3600)
+    task = create()
+    task.execute(context())
+    task.on_kill()
+
+    (report,) = sandbox.reports.values()
+    assert not report.cancelled
+
+
+def test_a_reused_report_is_not_cancelled_by_the_timeout(sandbox):
+    sandbox.script(queue_seconds=3600)
+    create(**WINDOW).execute(context())
+
+    with pytest.raises(ReportTimeoutError):
+        run(
+            lambda: create(
+                **WINDOW,
+                wait_for_completion=True,
+                deferrable=True,
+                reuse_within=timedelta(hours=1),
+                timeout=0.3,
+            ),
+            context(),
+        )
+
+    (report,) = sandbox.reports.values()
+    assert not report.cancelled
+
+
+def test_a_missing_connection_fails_at_once_and_not_in_the_triggerer():
+    with pytest.raises(ConnectionNotFoundError, match="no_such_connection"):
+        create(
+            deferrable=True, marketplace_ids=["ATVPDKIKX0DER"], amazon_business_conn_id="no_such_connection"
+        ).execute(context(map_index=0))
 
 
 def test_killing_never_fails(sandbox):

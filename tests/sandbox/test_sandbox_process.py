@@ -49,7 +49,7 @@ def launch():
 
     yield launcher
     for process in processes:
-        process.kill()
+        process.terminate()
         process.communicate()
 
 

@@ -25,16 +25,10 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
-from airflow_provider_amzbiz.triggers import poller
 from airflow_provider_amzbiz.triggers import reports as triggers
 
 MODES = ["poke", "reschedule", "deferrable", "deferrable-after-a-while"]
 LINES = "SANDBOX_ORDER_LINES"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
 
 
 def sensor(report_id, mode, **arguments):

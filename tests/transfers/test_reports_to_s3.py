@@ -21,7 +21,6 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.transfers import reports_to_s3
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from airflow_provider_amzbiz.triggers import poller
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
 
@@ -32,7 +31,6 @@ INVOICE = "GET_AB_INVOICE_PDF"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
-    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(reports_to_s3, "_REST", 0.2)
 
 
@@ -235,7 +233,8 @@ def test_bad_arguments_show_when_the_dag_is_read(arguments, named):
         batch("x", invoices(1), **arguments)
 
 
-def test_a_batch_that_cannot_finish_is_refused_at_once(sandbox, s3, prefix, monkeypatch, capsys):
+def test_a_batch_that_cannot_finish_is_refused_at_once(sandbox, s3, prefix, monkeypatch, caplog, capsys):
+    caplog.set_level("INFO")
     connect(monkeypatch, sandbox, rate_limits="{}")
 
     with pytest.raises(InvalidInputError, match="takes at least 850 s .* longer than timeout, 800 s"):
@@ -243,7 +242,7 @@ def test_a_batch_that_cannot_finish_is_refused_at_once(sandbox, s3, prefix, monk
     connect(monkeypatch, sandbox, rate_limits='{"createReport": [0.00001, 1]}')
     with pytest.raises(InvalidInputError, match="longer than the time that documents are kept"):
         batch(prefix, invoices(*range(100)), timeout=1e9).execute(context())
-    assert "100 requests: at least 14 minutes" in capsys.readouterr().out
+    assert "100 requests: at least 14 minutes" in caplog.text + capsys.readouterr().out
     assert sandbox.count("createReport") == 0
 
 

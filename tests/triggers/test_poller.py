@@ -18,11 +18,6 @@ from tests.conftest import connect
 LINES = "SANDBOX_ORDER_LINES"
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
-
-
 def waiting(report_id, *, known=True, conn_id="amazon_business_default", **arguments):
     """Return the event of a wait, as a task of the running loop."""
     now = time.time()
@@ -271,3 +266,17 @@ def test_each_loop_has_its_own(sandbox):
             return await waiting(report_id)
 
         assert statuses([asyncio.run(once())]) == ["DONE"]
+
+
+async def test_one_report_that_cannot_be_looked_at_is_nobody_else_s_trouble(sandbox):
+    ids = running(sandbox, 12)
+    hurt = waiting(ids[3])
+    others = [waiting(each) for each in ids if each != ids[3]]
+    # What the API answers for this one cannot be read.
+    sandbox.reports[ids[3]].extra_fields = {"createdTime": 5}
+
+    results = await asyncio.gather(*others)
+
+    assert statuses(results) == ["DONE"] * 11
+    assert not hurt.done()
+    hurt.cancel()

@@ -8,13 +8,12 @@ import time
 import pytest
 
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import permits, poller
+from airflow_provider_amzbiz.triggers import permits
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(poller, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(permits, "_CONNECTION_PAUSE", 0.1)
 
 
@@ -68,6 +67,7 @@ async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_lo
         "status": "timeout",
         "report_id": running,
         "last_status": "IN_PROGRESS",
+        "own": False,
     }
 
 
