@@ -23,6 +23,10 @@ def required_text(name: str, value: object) -> str:
     """Return a non-empty text."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidParameterError(f"{name} is {value!r}, but has to be a text that is not empty")
+    if value.strip() == "None":
+        raise InvalidParameterError(
+            f"{name} is 'None', as a template renders a value that is missing, such as the XCom of a skipped task"
+        )
     return value.strip()
 
 
@@ -33,6 +37,11 @@ def required_id(name: str, value: object) -> str:
 
 def texts(name: str, value: str | Iterable[str] | None, *, most: int) -> list[str]:
     """Return 1 to ``most`` texts, from a sequence or from one comma-separated text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        raise InvalidParameterError(
+            f"{name} is {value!r}, as a template renders a list; join it with commas, or set the DAG's "
+            "render_template_as_native_obj=True"
+        )
     parts = value.split(",") if isinstance(value, str) else list(value or ())
     cleaned = [required_text(f"{name}[{index}]", part) for index, part in enumerate(parts) if part != ""]
     if not 1 <= len(cleaned) <= most:

@@ -50,11 +50,12 @@ class DocumentStorageError(DocumentError):
     """S3 did not take the object.
 
     :param code: S3's error code, such as ``NoSuchBucket``.
+    :param permanent: whether trying again cannot help, for a reason that is not S3's.
     """
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, permanent: bool = False) -> None:
         super().__init__(message)
-        self.permanent = code in _PERMANENT_CODES
+        self.permanent = permanent or code in _PERMANENT_CODES
 
 
 class DocumentExistsError(DocumentError):

@@ -14,7 +14,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import smart_open.s3 as smart_open_s3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
@@ -316,6 +322,8 @@ def storage_errors(Bucket: str, Key: str) -> Iterator[None]:  # noqa: N803
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code"))
         raise DocumentStorageError(f"S3 did not take {what}: {code}: {error}", code=code) from error
+    except (NoCredentialsError, PartialCredentialsError, ParamValidationError) as error:
+        raise DocumentStorageError(f"S3 was not asked to take {what}: {error}", permanent=True) from error
     except BotoCoreError as error:
         raise DocumentStorageError(f"S3 did not take {what}: {error}") from error
 

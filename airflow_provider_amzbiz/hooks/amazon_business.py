@@ -297,7 +297,7 @@ def account_from_connection(connection: Connection) -> Account:
     if not isinstance(extra, dict):
         raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
     try:
-        region = _text(extra, "region") or "na"
+        region = (_text(extra, "region") or "na").lower()
         if region not in REGION_ENDPOINTS:
             raise InvalidParameterError(f"region is {region!r}, but has to be one of {sorted(REGION_ENDPOINTS)}")
         return Account(

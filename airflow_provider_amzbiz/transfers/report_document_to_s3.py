@@ -134,6 +134,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             )
 
     def _target(self) -> tuple[str, str]:
+        for name in ("s3_bucket", "s3_key", "s3_uri"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidInputError(f"{name} is {value!r}, but has to be a text")
         if self.s3_bucket and self.s3_key:
             return self.s3_bucket, self.s3_key
         match = re.fullmatch(r"s3://([^/]+)/(.+)", self.s3_uri or "", flags=re.DOTALL)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import pendulum
 import pytest
@@ -115,3 +116,14 @@ def test_report_options_become_texts():
 def test_report_options_of_another_shape_are_refused(given):
     with pytest.raises(InvalidParameterError, match="report_options"):
         parameters.report_options(given)
+
+
+@pytest.mark.parametrize("check", [parameters.report_types, partial(parameters.required_id, "report_id")])
+def test_the_rendering_of_a_missing_value_is_no_value(check):
+    with pytest.raises(InvalidParameterError, match="as a template renders a value that is missing"):
+        check("None")
+
+
+def test_the_rendering_of_a_list_says_what_to_do():
+    with pytest.raises(InvalidParameterError, match="render_template_as_native_obj"):
+        parameters.report_types("['GET_A', 'GET_B']")

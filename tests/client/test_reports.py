@@ -158,6 +158,15 @@ def test_cancel(sandbox, client):
         client.cancel_report("99999999999")
 
 
+def test_a_report_just_created_can_be_cancelled(sandbox, client):
+    """For some seconds it may be unknown."""
+    sandbox.script(queue_seconds=100)
+    report_id = client.create_report(LINES, [US])
+    sandbox.inject(Fault(operation="cancelReport", kind="status", status=404, times=2))
+
+    assert client.cancel_report(report_id) is True
+
+
 def test_a_cancel_whose_answer_was_lost_still_says_true(sandbox, client):
     sandbox.script(outcome="DONE", queue_seconds=100)
     report_id = client.create_report(LINES, [US])

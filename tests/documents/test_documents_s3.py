@@ -193,6 +193,15 @@ class TestFailure:
             copy(replace=False)
         assert stored() == {"files/a.txt": TEXT}
 
+    def test_of_a_later_file_leaves_what_an_earlier_run_wrote(self, host, copy, s3, stored):
+        """An object that is only written anew is not this run's to take away."""
+        host.content = two_files()
+        copy()
+        fail(s3, "PutObject", refusal("SlowDown"), at=2)
+        with pytest.raises(DocumentStorageError, match="SlowDown"):
+            copy()
+        assert stored() == {"files/a.txt": TEXT, "files/b.txt": TEXT[::-1]}
+
     def test_of_deleting_does_not_hide_the_cause(self, host, copy, s3):
         host.content = two_files()
         fail(s3, "PutObject", refusal("TheCause"), at=2)

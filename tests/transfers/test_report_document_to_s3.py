@@ -7,9 +7,13 @@ import gzip
 import hashlib
 import io
 import json
+import random
+import signal
 import sys
+import time
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -459,3 +463,57 @@ def test_a_kill_leaves_nothing(sandbox, s3, key, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         move(report_id=report_id, s3_key=key)
     assert_nothing_there(s3, key)
+
+
+def test_a_task_that_is_ended_gives_up_at_once_and_leaves_nothing(sandbox, s3, key):
+    """Airflow 2 and 3 run on_kill in a signal handler, in the thread that waits for the network."""
+    report_id = create(sandbox, gzip.compress(random.Random(1).randbytes(30_000_000), 1))
+    sandbox.inject(Fault(operation="document", kind="stall", bytes=20_000_000, seconds=50))
+    task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
+    before = signal.signal(signal.SIGALRM, lambda *_: task.on_kill())
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        with pytest.raises(DocumentError, match="ended while it moved a document"):
+            task.execute({})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert_nothing_there(s3, key)
+
+
+def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
+    report_id = create(sandbox, gzip.compress(random.Random(1).randbytes(30_000_000), 1))
+    sandbox.inject(Fault(operation="document", kind="slow", bytes_per_second=8_000_000))
+    task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
+
+    with ThreadPoolExecutor() as pool:
+        moving = pool.submit(task.execute, {})
+        while not sandbox.count("document"):
+            time.sleep(0.01)
+        task.on_kill()
+        with pytest.raises(DocumentError, match="stopped"):
+            moving.result(timeout=30)
+
+    assert_nothing_there(s3, key)
+
+
+def test_a_key_that_is_no_text_is_refused_before_any_call(sandbox, s3):
+    with pytest.raises(InvalidInputError, match="s3_key is 7"):
+        move(report_id="1", s3_key=7)
+    assert sandbox.count("getReport") == 0
+
+
+def test_without_aws_credentials_no_retry_is_spent(sandbox, s3_server, key, monkeypatch, tmp_path):
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
+
+    with pytest.raises(DocumentPermanentError, match="Unable to locate credentials"):
+        move(report_id=create(sandbox, gzip.compress(TEXT)), s3_key=key, aws_conn_id=None)
+
+
+def test_a_parameter_that_boto3_does_not_know_spends_no_retry(sandbox, s3, key):
+    with pytest.raises(DocumentPermanentError, match="StorageKlass"):
+        move(report_id=create(sandbox, gzip.compress(TEXT)), s3_key=key, extra_args={"StorageKlass": "X"})

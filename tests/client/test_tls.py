@@ -1,0 +1,101 @@
+"""A connection by TLS that fails: before the request is on its way, and after."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from airflow_provider_amzbiz.client import errors
+from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.reports import ReportsClient
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A file with a certificate for 127.0.0.1, which is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "api")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def api(certificate):
+    """An API that reads each request and then speaks no TLS any more; gives its port and what it has read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    read = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            while True:
+                try:
+                    raw, _ = listener.accept()
+                except OSError:
+                    return
+                try:
+                    with context.wrap_socket(raw, server_side=True) as connection:
+                        read.append(connection.recv(65536))
+                        with socket.socket(fileno=connection.detach()) as bare:
+                            bare.sendall(b"This is no TLS, which is an SSLError.")
+                except OSError:
+                    continue
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1], read
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def client_of(sandbox, port):
+    account = Account(
+        sandbox.client_id,
+        sandbox.client_secret,
+        sandbox.refresh_token,
+        f"https://127.0.0.1:{port}",
+        sandbox.token_url,
+    )
+    return ReportsClient(account, retry_for=0)
+
+
+def test_a_certificate_that_is_not_trusted_is_seen_before_anything_is_sent(sandbox, api):
+    port, read = api
+
+    with pytest.raises(errors.UnreachableError):
+        client_of(sandbox, port).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+    assert read == []
+
+
+def test_a_connection_that_breaks_after_the_request_leaves_open_what_became_of_it(
+    sandbox, api, certificate, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    port, read = api
+
+    with pytest.raises(errors.AnswerLostError, match="may have been created"):
+        client_of(sandbox, port).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+    assert b"POST /reports" in read[0]
+    assert len(read) == 1
