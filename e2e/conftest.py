@@ -21,8 +21,12 @@ def airflow(tmp_path_factory):
 
 
 @pytest.fixture
-def sandbox(airflow):
-    """The API, which is the connection ``amazon_business_default`` of that Airflow."""
-    with Sandbox(time_scale=10, queue_seconds=0, processing_seconds=0) as running:
+def sandbox(airflow, request):
+    """The API, which is the connection ``amazon_business_default`` of that Airflow.
+
+    Its clock is the world's, unless the test asks for a faster one.
+    """
+    time_scale = getattr(request, "param", 1)
+    with Sandbox(time_scale=time_scale, queue_seconds=0, processing_seconds=0) as running:
         airflow.put_connection("amazon_business_default", running.connection)
         yield running

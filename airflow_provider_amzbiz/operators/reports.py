@@ -251,6 +251,8 @@ class CreateReportOperator(QueueingOperator):
         if status == "timeout":
             if event.get("own"):
                 creation.cancel_quietly(self.hook, event["report_id"])
+                # Whoever clears the task means to wait anew, and not until a time that is over.
+                self._memory(context).note(self._request(), event["report_id"], time.time())
             raise ReportTimeoutError(
                 f"Report {event['report_id']} did not end within the timeout of {self.timeout:g} s; it was "
                 f"{event.get('last_status') or 'not seen'} at the last look"

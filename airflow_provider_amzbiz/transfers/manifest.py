@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -115,6 +117,8 @@ class Manifest:
     deadline: float = 0.0
     _etag: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _asked: Iterator[int] = field(default_factory=partial(itertools.count, 1))
+    _written: int = 0
 
     @property
     def uri(self) -> str:
@@ -150,17 +154,21 @@ class Manifest:
             item.index = index
 
     def save(self) -> None:
-        """Write it; several threads may call this.
+        """Write it; several threads may call this, and those that wait for the same writing share one.
 
         :raises ManifestTakenError: somebody else has written it.
         """
         from airflow_provider_amzbiz.documents.upload import storage_errors
 
+        mine = next(self._asked)
         with self._lock:
-            body = json.dumps(
-                {"version": _VERSION, "deadline": self.deadline, "items": [asdict(item) for item in self.items]},
-                separators=(",", ":"),
-            ).encode()
+            if mine < self._written:
+                return
+            # Whoever has asked by now has made its change by now.
+            written = next(self._asked)
+            items = [vars(item) for item in self.items]
+            content = {"version": _VERSION, "deadline": self.deadline, "items": items}
+            body = json.dumps(content, separators=(",", ":")).encode()
             condition = {"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}
             with translated_errors(), storage_errors(self.bucket, self.key):
                 try:
@@ -182,4 +190,4 @@ class Manifest:
                             "created twice"
                         ) from None
                     answer = there
-            self._etag = answer["ETag"]
+            self._etag, self._written = answer["ETag"], written

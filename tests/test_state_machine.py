@@ -1,0 +1,269 @@
+"""Any order of creating, looking, crashing, failing, cancelling and waiting keeps what is promised."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.operators.reports import CreateReportOperator
+from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+from airflow_provider_amzbiz.sandbox.throttle import PLANS
+from tests.deferring import Store, context, events_of, rebuilt
+
+TASKS = 3
+# With options, a report whose id was lost cannot be found again.
+OPTIONS = {2: {"rows": "1"}}
+PLAN = "sandbox"
+USELESS = ("CANCELLED", "FATAL")
+# Seconds from the creation that a task waits for its report.
+TIMEOUT = 3600.0
+
+tasks = st.integers(0, TASKS - 1)
+
+
+class Lost(BaseException):
+    """The process is gone, and nothing of it runs any more."""
+
+
+@dataclass
+class Task:
+    """One task of a DAG, which may be run in several processes one after the other.
+
+    :ivar step: what a new process would run.
+    :ivar deferred: what it waits for, if it does.
+    :ivar handed_on: ids of reports that it returned.
+    :ivar lost: reports with options whose id may have been lost.
+    """
+
+    number: int
+    store: Store = field(default_factory=Store)
+    step: Any = None
+    deferred: TaskDeferred | None = None
+    handed_on: set[str] = field(default_factory=set)
+    lost: int = 0
+    ended: bool = True
+
+    @property
+    def start(self) -> str:
+        return f"2026-01-{self.number + 1:02}T00:00:00+00:00"
+
+    def operator(self) -> CreateReportOperator:
+        return CreateReportOperator(
+            task_id="create",
+            report_type="SANDBOX_ORDER_LINES",
+            data_start_time=self.start,
+            data_end_time=f"2026-02-{self.number + 1:02}T00:00:00+00:00",
+            report_options=OPTIONS.get(self.number),
+            wait_for_completion=True,
+            deferrable=True,
+            poke_interval=0.05,
+            timeout=TIMEOUT,
+        )
+
+    def begin(self) -> None:
+        """Have the next process begin from the start."""
+        self.deferred, self.ended = None, False
+        self.step = lambda operator: operator.execute(context(self.store))
+
+    def work(self, operator: CreateReportOperator | None = None) -> None:
+        """Run a process until it defers, ends or is lost."""
+        try:
+            report_id = self.step(operator or self.operator())
+        except TaskDeferred as deferred:
+            self.deferred = deferred
+        except AmazonBusinessError:
+            self.ended, self.deferred = True, None
+        else:
+            self.ended, self.deferred = True, None
+            self.handed_on.add(report_id)
+
+    def hear(self, seconds: float) -> bool:
+        """Let a triggerer run the trigger for a while; return whether an event came, and was heard of."""
+        assert self.deferred
+        trigger, method = rebuilt(self.deferred), self.deferred.method_name
+
+        async def wait():
+            return await asyncio.wait_for(events_of(trigger), seconds)
+
+        try:
+            (event,) = asyncio.run(wait())
+        except TimeoutError:
+            return False
+        self.deferred = None
+        self.step = lambda operator: getattr(operator, method)(context(self.store), event)
+        return True
+
+
+class Reports(RuleBasedStateMachine):
+    """Three tasks, one API, and everything that may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sandbox = Sandbox(plan=PLAN, queue_seconds=300, processing_seconds=300)
+        self.sandbox.start()
+        os.environ["AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT"] = json.dumps(self.sandbox.connection)
+        self.tasks = [Task(number) for number in range(TASKS)]
+        self.advanced = 0.0
+        self.real_time = time.time
+        time.time = lambda: self.real_time() + self.advanced  # type: ignore[assignment]
+
+    def teardown(self) -> None:
+        try:
+            self._every_wait_ends()
+        finally:
+            time.time = self.real_time
+            self.sandbox.stop()
+            del os.environ["AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT"]
+
+    @rule(number=tasks)
+    def run_or_clear(self, number):
+        """A first try, a retry after a lost process, or a cleared task."""
+        task = self.tasks[number]
+        if task.ended or task.deferred is None:
+            task.begin()
+            task.work()
+
+    @rule(number=tasks, where=st.sampled_from(["before the request", "after the request", "after the note"]))
+    def run_in_a_process_that_is_lost(self, number, where):
+        task = self.tasks[number]
+        if task.deferred is not None:
+            return
+        task.begin()
+        operator = task.operator()
+        send = operator.queueing_hook.send
+
+        def lost(request):
+            if where == "before the request":
+                raise Lost
+            report_id = send(request)
+            if where == "after the request":
+                task.lost += bool(OPTIONS.get(number))
+                raise Lost
+            task.store.set(
+                creation.Memory.KEY,
+                {"fingerprint": request.fingerprint, "sent_at": time.time(), "report_id": report_id},
+            )
+            raise Lost
+
+        operator.queueing_hook.send = lost
+        try:
+            task.work(operator)
+        except Lost:
+            pass
+
+    @rule(number=tasks)
+    def look(self, number):
+        """A triggerer runs for a moment, and is stopped where nothing has come."""
+        task = self.tasks[number]
+        if task.deferred is not None and task.hear(0.4):
+            task.work()
+
+    @rule(number=tasks)
+    def the_triggerer_is_lost_with_the_event(self, number):
+        task = self.tasks[number]
+        before, step = task.deferred, task.step
+        if before is not None:
+            task.hear(0.4)
+            task.deferred, task.step = before, step
+
+    @rule(number=tasks)
+    def a_person_ends_the_task(self, number):
+        task = self.tasks[number]
+        if task.deferred is not None:
+            asyncio.run(rebuilt(task.deferred).on_kill()) if hasattr(task.deferred.trigger, "on_kill") else None
+            task.ended, task.deferred = True, None
+
+    @rule(outcome=st.sampled_from(["DONE", "CANCELLED", "FATAL"]), queue_seconds=st.sampled_from([0, 300, 36000]))
+    def the_next_report_ends_as(self, outcome, queue_seconds):
+        self.sandbox.script(outcome=outcome, queue_seconds=queue_seconds)
+
+    @precondition(lambda self: self.sandbox.reports)
+    @rule()
+    def somebody_cancels_a_report(self):
+        report = list(self.sandbox.reports.values())[-1]
+        report.cancelled = report.status == "IN_QUEUE"
+
+    @rule(
+        operation=st.sampled_from(["createReport", "getReport", "getReports", "cancelReport"]),
+        fault=st.sampled_from(["lost", "drop", "empty", "expire_token", "status"]),
+    )
+    def the_api_fails(self, operation, fault):
+        if operation == "createReport" and fault in ("lost", "empty"):
+            for number in OPTIONS:
+                self.tasks[number].lost += 1
+        self.sandbox.inject(Fault(operation=operation, kind=fault))
+
+    @rule(seconds=st.sampled_from([10, 400, TIMEOUT + 60]))
+    def time_passes(self, seconds):
+        self._pass(seconds)
+
+    def _pass(self, seconds):
+        self.advanced += seconds
+        self.sandbox.clock.advance(seconds)
+
+    @invariant()
+    def at_most_one_live_report_for_each_task(self):
+        for task in self.tasks:
+            start = datetime.fromisoformat(task.start)
+            live = [
+                each.report_id
+                for each in self.sandbox.reports.values()
+                if each.data_start_time == start
+                and each.status not in USELESS
+                and each.report_id not in task.handed_on
+            ]
+            assert len(live) <= 1 + task.lost, live
+
+    @invariant()
+    def never_above_the_limit(self):
+        for operation, (rate, burst) in PLANS[PLAN].items():
+            tokens, last = float(burst), None
+            for call in self.sandbox.calls:
+                if call.operation != operation:
+                    continue
+                if last is not None:
+                    tokens = min(tokens + (call.at - last).total_seconds() * rate, burst)
+                tokens, last = tokens - 1, call.at
+                assert tokens > -0.5, operation
+        assert not [call for call in self.sandbox.calls if call.status == 429]
+
+    def _every_wait_ends(self) -> None:
+        self.sandbox.clear_faults()
+        for task in self.tasks:
+            until = time.monotonic() + 30
+            while not task.ended:
+                assert time.monotonic() < until, f"task {task.number} does not end"
+                if task.deferred is None:
+                    task.begin()
+                    task.work()
+                elif task.hear(2):
+                    task.work()
+                else:
+                    self._pass(TIMEOUT + 60)
+
+
+def test_what_is_promised_holds_whatever_happens(monkeypatch):
+    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.02, 0.05))
+    run_state_machine_as_test(
+        Reports,
+        settings=settings(
+            max_examples=int(os.environ.get("EXAMPLES", "15")),
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
