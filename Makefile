@@ -3,7 +3,7 @@ PYTHON ?= python3
 AIRFLOW_3 := 3.3.2
 AIRFLOW_2 := 2.11.2
 
-.PHONY: demo test test-airflow2 e2e lint docs format env constraints clean
+.PHONY: demo test test-airflow2 e2e bench lint docs format env constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -16,6 +16,11 @@ test-airflow2: .venv-airflow2/ready   ## the same tests on the oldest supported 
 
 e2e: .venv/ready            ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears
 	.venv/bin/python -m pytest e2e
+
+bench: .venv/ready          ## the figures of docs/benchmarks.rst; half an hour
+	.venv/bin/python -m bench.quota
+	.venv/bin/python -m bench.waits
+	.venv/bin/python -m bench.mapped
 
 lint: .venv/ready
 	.venv/bin/ruff check .

@@ -22,7 +22,9 @@ BATCH = """
 import asyncio, importlib, json, sys, time
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.triggers import running
 count, scale = int(sys.argv[1]), float(sys.argv[2])
+running.SETTLE /= scale
 
 class TaskInstance:
     dag_id, task_id, run_id, map_index, try_number = "bench", "batch", "run", -1, 1
@@ -62,7 +64,7 @@ print(json.dumps({"wall": time.monotonic() - start, "held": held, "stints": stin
 def main() -> None:
     """Run a batch and print what it took."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    scale = float(sys.argv[2]) if len(sys.argv) > 2 else 10.0
+    scale = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
     with Sandbox(time_scale=scale) as sandbox, S3Server() as s3, tempfile.TemporaryDirectory() as home:
         s3.make_bucket("bench")
         environment = {

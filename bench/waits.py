@@ -27,9 +27,11 @@ LONGEST = 600.0
 
 WAITING = """
 import asyncio, json, resource, sys, time
+from airflow_provider_amzbiz.triggers import running
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from bench.waits import memory, plain_wait
 design, scale, waits = sys.argv[1], float(sys.argv[2]), json.load(sys.stdin)
+running.SETTLE /= scale
 
 async def ours(report_id, report_type, created_time):
     trigger = ReportStatusTrigger(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 from typing import Any
 
-import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -160,10 +159,8 @@ class Reports(RuleBasedStateMachine):
             raise Lost
 
         operator.queueing_hook.send = lost
-        try:
+        with contextlib.suppress(Lost):
             task.work(operator)
-        except Lost:
-            pass
 
     @rule(number=tasks)
     def look(self, number):
@@ -184,7 +181,9 @@ class Reports(RuleBasedStateMachine):
     def a_person_ends_the_task(self, number):
         task = self.tasks[number]
         if task.deferred is not None:
-            asyncio.run(rebuilt(task.deferred).on_kill()) if hasattr(task.deferred.trigger, "on_kill") else None
+            trigger = rebuilt(task.deferred)
+            if hasattr(trigger, "on_kill"):
+                asyncio.run(trigger.on_kill())
             task.ended, task.deferred = True, None
 
     @rule(outcome=st.sampled_from(["DONE", "CANCELLED", "FATAL"]), queue_seconds=st.sampled_from([0, 300, 36000]))

@@ -40,6 +40,12 @@ class UnsupportedDocumentError(DocumentError):
     permanent = True
 
 
+class UndecodableDocumentError(DocumentError):
+    """The text has bytes that are no character of its charset."""
+
+    permanent = True
+
+
 class DocumentTooLargeError(DocumentError):
     """The decoded content is larger than allowed, or grows as only a bomb does."""
 

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
@@ -55,8 +56,23 @@ class Target:
     replace: bool
     sha256: bool
     content_type: str | None
+    encoding: str | None
     extra_args: Mapping[str, Any]
     log: Log
+
+    def text(self, content: Readable, content_type: str, declared: str | None = None) -> tuple[Readable, str]:
+        """Return a text as it is to be stored, and its content type; what is no text stays as it is.
+
+        :param declared: the document's own Content-Type.
+        """
+        if self.encoding is None or not _is_text(content_type):
+            return content, content_type
+        charset = declared_charset(declared) if self.encoding == DECLARED else self.encoding
+        if charset is None:
+            raise UnsupportedDocumentError(
+                f"encoding is {DECLARED!r}, but the document is {declared!r}, which declares no charset; name it"
+            )
+        return Utf8(content, charset), f"{content_type.split(';')[0].strip()}; charset=UTF-8"
 
     def write(
         self, content: Readable, key: str, content_type: str, raw_length: int | None
@@ -91,6 +107,7 @@ def copy_to_s3(
     replace: bool = True,
     sha256: bool = True,
     content_type: str | None = None,
+    encoding: str | None = None,
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
@@ -103,13 +120,17 @@ def copy_to_s3(
     :param key: entry name, or None where the document is no archive, to the object's key.
     :param unpack: ``auto`` undoes gzip and opens a ZIP, ``gzip`` undoes gzip only, ``none`` keeps the bytes.
     :param replace: whether other content under a key is replaced.
+    :param encoding: the charset of text, which is stored as UTF-8 then: a name, or ``declared`` for the one that
+        the document's Content-Type names. What is no text stays as it is.
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come by plain http from a loopback address.
     :param stopped: asked now and then whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
-    target = Target(s3, bucket, key, replace, sha256, content_type, extra_args or {}, log)
+    if encoding not in (None, DECLARED):
+        codec_of(encoding)
+    target = Target(s3, bucket, key, replace, sha256, content_type, encoding, extra_args or {}, log)
     for start in range(1, _STARTS + 1):
         stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
         try:
@@ -147,7 +168,11 @@ def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_
     announced = (stream.content_type or "").split(";")[0].strip().lower()
     meaningful = stream.content_type if announced and announced not in _MEANINGLESS else None
     kind = _sniffed(content.head) or meaningful or "binary/octet-stream"
-    return target.write(limited, target.key(None), kind, stream.length)[0]
+    if target.encoding and kind == "binary/octet-stream":
+        # Asked for by name, and nothing says that it is anything else.
+        kind = "text/plain"
+    text, kind = target.text(limited, kind, stream.content_type)
+    return target.write(text, target.key(None), kind, stream.length)[0]
 
 
 @contextmanager
@@ -170,8 +195,9 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
         for key, (name, content) in zip(keys, archive.files(), strict=True):
             head = Prefixed(content, _SNIFFED)
             kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
+            text, kind = target.text(head, kind)
             new = not target.replace or not _exists(target, key)
-            written, now = target.write(head, key, kind, None)
+            written, now = target.write(text, key, kind, None)
             stored.append(written)
             # What was there before is not this transfer's to take away.
             mine += [key] * (new and now)
@@ -198,6 +224,11 @@ def _delete(target: Target, key: str) -> None:
     except DocumentStorageError as error:
         # Not raised: it would hide why the object has to go.
         target.log.warning("%s stays, though other files of its archive are missing: %s", key, error)
+
+
+def _is_text(content_type: str) -> bool:
+    kind = content_type.split(";")[0].strip().lower()
+    return kind.startswith("text/") or kind in ("application/json", "application/xml")
 
 
 def _sniffed(head: bytes) -> str | None:

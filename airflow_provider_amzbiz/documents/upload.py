@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
 )
+from isal import isal_zlib
 
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
@@ -130,10 +130,14 @@ class _Digest:
         self._sha256 = hashlib.sha256() if sha256 else None
 
     def update(self, chunk: memoryview) -> None:
+        """Count a piece and add it to the CRC32."""
         self.count += len(chunk)
-        self._crc = zlib.crc32(chunk, self._crc)
+        self._crc = isal_zlib.crc32(chunk, self._crc)
+
+    def hash(self, block: bytearray) -> None:
+        """Add a whole block to the SHA-256, which takes as long as everything else: beside that, and in order."""
         if self._sha256:
-            self._sha256.update(chunk)
+            self._sha256.update(block)
 
     @property
     def crc32(self) -> str:
@@ -221,6 +225,7 @@ class _Upload:
         self._arguments = arguments
         self._condition = condition
         self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="amzbiz-part")
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="amzbiz-sha256")
         self._parts: list[Future[dict[str, Any]]] = []
         self._upload_id: str | None = None
 
@@ -233,8 +238,10 @@ class _Upload:
                 self.abort_multipart_upload()
         finally:
             self._pool.shutdown(cancel_futures=True)
+            self._hashing.shutdown(cancel_futures=True)
 
     def put_object(self, *, Body: _PartBuffer, **_: Any) -> None:  # noqa: N803
+        self._digest.hash(Body.content())
         with self._storage_errors():
             self._s3.put_object(
                 **self._target,
@@ -258,7 +265,8 @@ class _Upload:
                 # A part that failed ends the upload now, not after the rest of the document.
                 part.result()
         content = Body.content()
-        part = self._pool.submit(self._send, content, PartNumber)
+        hashed = self._hashing.submit(self._digest.hash, content)
+        part = self._pool.submit(self._send, content, PartNumber, hashed)
         part.add_done_callback(lambda _: Body.release(content))
         self._parts.append(part)
         Body.next_block()
@@ -289,7 +297,7 @@ class _Upload:
             # Not raised: it would hide why the upload has to be aborted.
             self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
 
-    def _send(self, body: bytearray, number: int) -> dict[str, Any]:
+    def _send(self, body: bytearray, number: int, hashed: Future[None]) -> dict[str, Any]:
         with self._storage_errors():
             sent = self._s3.upload_part(
                 **self._target,
@@ -298,6 +306,8 @@ class _Upload:
                 Body=body,  # type: ignore[arg-type]
                 ChecksumAlgorithm="CRC32",
             )
+        # The block is used again after this.
+        hashed.result()
         return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
 
     @contextlib.contextmanager

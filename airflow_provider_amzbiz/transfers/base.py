@@ -52,6 +52,7 @@ class DocumentToS3Operator(QueueingOperator):
         unpack: str = "auto",
         sha256: bool = True,
         content_type: str | None = None,
+        encoding: str | None = None,
         extra_args: Mapping[str, Any] | None = None,
         max_bytes: int = MAX_BYTES,
         **kwargs: Any,
@@ -61,6 +62,8 @@ class DocumentToS3Operator(QueueingOperator):
             raise InvalidInputError(f"unpack is {unpack!r}, but has to be one of {list(UNPACK)}")
         if max_bytes < 1:
             raise InvalidInputError(f"max_bytes is {max_bytes!r}, but has to be at least 1")
+        if encoding is not None:
+            _check_encoding(encoding)
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
         self.aws_conn_id = aws_conn_id
@@ -68,6 +71,7 @@ class DocumentToS3Operator(QueueingOperator):
         self.unpack = unpack
         self.sha256 = sha256
         self.content_type = content_type
+        self.encoding = encoding
         self.extra_args = extra_args
         self.max_bytes = max_bytes
 
@@ -129,6 +133,7 @@ class DocumentToS3Operator(QueueingOperator):
                 replace=self.replace,
                 sha256=self.sha256,
                 content_type=self.content_type,
+                encoding=self.encoding,
                 extra_args=self.extra_args,
                 max_bytes=self.max_bytes,
                 allow_http=self.hook.is_local,
@@ -151,6 +156,20 @@ class DocumentToS3Operator(QueueingOperator):
                 # Nobody queued for this one more call.
                 hook = self.hook
         return hook.get_report_document(document_id)
+
+
+def _check_encoding(encoding: Any) -> None:
+    from airflow_provider_amzbiz.documents.charset import DECLARED, codec_of
+    from airflow_provider_amzbiz.documents.errors import UnsupportedDocumentError
+
+    try:
+        known = isinstance(encoding, str) and (encoding == DECLARED or codec_of(encoding))
+    except UnsupportedDocumentError:
+        known = False
+    if not known:
+        raise InvalidInputError(
+            f"encoding is {encoding!r}, but has to be {DECLARED!r} or the name of a charset, such as 'Cp1252'"
+        )
 
 
 def fill(key: str, values: Mapping[str, str | None]) -> str:

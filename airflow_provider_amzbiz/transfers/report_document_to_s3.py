@@ -46,6 +46,9 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         as they came.
     :param sha256: whether to compute the SHA-256; it costs a third of the CPU of a large transfer.
     :param content_type: the objects' content type; by default it is found from the document. (templated)
+    :param encoding: the charset of a text, which is stored as UTF-8 then: a name, such as ``"Cp1252"`` or
+        ``"Windows-31J"``, or ``"declared"`` for the one that the document's Content-Type names. A byte that is no
+        character of it fails the task, without a retry. By default, and for PDF, bytes stay as they are.
     :param extra_args: more of S3's own parameters for the objects, such as ``{"StorageClass": "STANDARD_IA"}``.
         (templated)
     :param max_bytes: decoded bytes above which a document is refused.

@@ -517,3 +517,29 @@ def test_without_aws_credentials_no_retry_is_spent(sandbox, s3_server, key, monk
 def test_a_parameter_that_boto3_does_not_know_spends_no_retry(sandbox, s3, key):
     with pytest.raises(DocumentPermanentError, match="StorageKlass"):
         move(report_id=create(sandbox, gzip.compress(TEXT)), s3_key=key, extra_args={"StorageKlass": "X"})
+
+
+def test_text_is_made_utf_8_on_request(sandbox, s3, key):
+    text = "Müller\t1.200 €\n"
+    raw = {"content_type": "text/plain; charset=Cp1252"}
+    report_id = create(sandbox, gzip.compress(text.encode("cp1252")), **raw)
+
+    (result,) = move(report_id=report_id, s3_key=key, encoding="declared")
+
+    assert stored(s3, key) == text.encode()
+    assert result["content_type"] == "text/plain; charset=UTF-8"
+    assert result["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_byte_that_is_no_character_spends_no_retry(sandbox, s3, key):
+    report_id = create(sandbox, gzip.compress(b"abc\x81"))
+
+    with pytest.raises(DocumentPermanentError, match="no Cp1252 at byte 3 "):
+        move(report_id=report_id, s3_key=key, encoding="Cp1252")
+    assert_nothing_there(s3, key)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "hex", 8])
+def test_an_unknown_charset_shows_when_the_dag_is_read(encoding):
+    with pytest.raises(InvalidInputError, match="encoding is"):
+        ReportDocumentToS3Operator(task_id="move", report_id="1", s3_uri="s3://b/k", encoding=encoding)

@@ -1,0 +1,106 @@
+"""Every kind of document, through every fault, from every kind of host: exact bytes, or an error and nothing."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import zipfile
+from itertools import product
+
+import pytest
+
+from airflow_provider_amzbiz.documents.errors import DocumentError
+from tests.documents.scripted_server import EXPIRED_URL, Answer
+
+TEXT = random.Random(1).randbytes(1500).hex().encode()
+PDF = b"%PDF-1.7\n" + TEXT
+
+
+def zip_of(**files):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+PACKED = gzip.compress(TEXT)
+WHOLE = {"document": TEXT}
+# What comes, what the API says of it, and what has to lie in S3; None where that is an error.
+KINDS = {
+    "plain": (TEXT, None, WHOLE),
+    "gzip": (PACKED, "GZIP", WHOLE),
+    "gzip, not announced": (PACKED, None, WHOLE),
+    "plain, announced as gzip": (TEXT, "GZIP", WHOLE),
+    "gzip of three members": (b"".join(map(gzip.compress, (TEXT[:9], TEXT[9:2000], TEXT[2000:]))), "GZIP", WHOLE),
+    "gzip and zeros": (PACKED + bytes(100), "GZIP", WHOLE),
+    "gzip of nothing": (gzip.compress(b""), "GZIP", {"document": b""}),
+    "gzip of a zip of a PDF": (gzip.compress(zip_of(invoice=PDF)), "GZIP", {"files/invoice": PDF}),
+    "zip of two": (zip_of(a=TEXT, b=PDF), None, {"files/a": TEXT, "files/b": PDF}),
+    "cut gzip": (PACKED[:-3], "GZIP", None),
+    "gzip with a wrong checksum": (PACKED[:-8] + b"1234" + PACKED[-4:], "GZIP", None),
+    "gzip and something": (PACKED + b"something", "GZIP", None),
+    "gzip and half a gzip": (PACKED + PACKED[: len(PACKED) // 2], "GZIP", None),
+    "cut zip": (zip_of(a=TEXT, b=PDF)[:-30], None, None),
+}
+FAULTS = {
+    "none": [],
+    "a cut": [{"cut": 900}],
+    "cuts at the first byte and the next": [{"cut": 0}, {"cut": 1}],
+    "five cuts": [{"cut": 100}] * 5,
+    "an expired URL": [EXPIRED_URL],
+    "a cut and an expired URL": [{"cut": 900}, EXPIRED_URL],
+    "a cut and an error": [{"cut": 900}, Answer(status=503, body=b"slow down")],
+    "a cut and another version": [{"cut": 900, "headers": {"ETag": '"before"'}}],
+}
+HOSTS = {
+    "ranges": {},
+    "no ranges": {"ignore_range": True},
+    "chunks": {"chunked": True},
+    "weak ETags": {"headers": {"ETag": 'W/"one"'}},
+    "no length": {"headers": {"Content-Length": None}},
+}
+
+
+@pytest.fixture(scope="module")
+def s3(s3_server):
+    """One client for all cases: to make one takes longer than a case."""
+    return s3_server.client()
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server):
+    return s3_server.make_bucket("documents-matrix")
+
+
+@pytest.fixture(autouse=True)
+def _emptied(s3, bucket, stored):
+    yield
+    for key in stored():
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
+def answers(fault, server):
+    for each in FAULTS[fault]:
+        if isinstance(each, Answer):
+            yield each
+        else:
+            headers = {**HOSTS[server].get("headers", {}), **each.get("headers", {})}
+            yield Answer(**{**HOSTS[server], **each, "headers": headers})
+
+
+@pytest.mark.parametrize(("kind", "fault", "server"), [*product(KINDS, FAULTS, HOSTS)])
+def test_all_or_nothing(host, copy, stored, nothing_left, kind, fault, server):
+    host.content, host.compression_algorithm, expected = KINDS[kind]
+    host.answers.extend(answers(fault, server))
+    host.always = Answer(**HOSTS[server])
+
+    try:
+        copy()
+    except DocumentError:
+        nothing_left()
+        # Where the host plays by the rules, no good document is given up.
+        assert expected is None or server != "ranges"
+    else:
+        assert stored() == expected
