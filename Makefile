@@ -17,10 +17,11 @@ test-airflow2: .venv-airflow2/ready   ## the same tests on the oldest supported 
 e2e: .venv/ready            ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears
 	.venv/bin/python -m pytest e2e
 
-bench: .venv/ready          ## the figures of docs/benchmarks.rst; half an hour
+bench: .venv/bench-ready    ## the figures of docs/benchmarks.rst; an hour
 	.venv/bin/python -m bench.quota
 	.venv/bin/python -m bench.waits
 	.venv/bin/python -m bench.mapped
+	.venv/bin/python -m bench.transfer
 
 lint: .venv/ready
 	.venv/bin/ruff check .
@@ -42,6 +43,12 @@ env: .venv/ready
 	  'apache-airflow==$(AIRFLOW_3)' --constraint constraints/airflow-$(AIRFLOW_3)-python-3.11.txt
 	touch $@
 
+.venv/bench-ready: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
+	  --constraint constraints/airflow-$(AIRFLOW_3)-python-3.11.txt
+	command -v curl igzip > /dev/null || apt-get install --yes curl isal
+	touch $@
+
 .venv-airflow2/ready: pyproject.toml constraints/airflow-$(AIRFLOW_2)-python-3.11.txt
 	$(PYTHON) -m venv .venv-airflow2
 	.venv-airflow2/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
@@ -52,7 +59,7 @@ env: .venv/ready
 constraints:
 	for version in $(AIRFLOW_3) $(AIRFLOW_2); do \
 	  folder=$$(mktemp -d) && $(PYTHON) -m venv $$folder && \
-	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]' "apache-airflow==$$version" && \
+	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,bench]' "apache-airflow==$$version" && \
 	  $$folder/bin/python -m pip freeze --exclude airflow-provider-amzbiz \
 	    > constraints/airflow-$$version-python-3.11.txt && \
 	  rm -r $$folder || exit 1; \

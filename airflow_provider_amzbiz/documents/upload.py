@@ -36,6 +36,14 @@ _MOST_PARTS = 9000
 # How many times a gzip of text may grow, to choose the part size by.
 _GROWTH = 20
 _SENDERS = 3
+# Of the object's parameters, those that S3 wants again with each part and at the end.
+_REPEATED = (
+    "ExpectedBucketOwner",
+    "RequestPayer",
+    "SSECustomerAlgorithm",
+    "SSECustomerKey",
+    "SSECustomerKeyMD5",
+)
 
 
 @dataclass(frozen=True)
@@ -223,6 +231,7 @@ class _Upload:
         self._target: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._digest = digest
         self._arguments = arguments
+        self._repeated: dict[str, Any] = {name: arguments[name] for name in _REPEATED if name in arguments}
         self._condition = condition
         self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="amzbiz-part")
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="amzbiz-sha256")
@@ -241,11 +250,12 @@ class _Upload:
             self._hashing.shutdown(cancel_futures=True)
 
     def put_object(self, *, Body: _PartBuffer, **_: Any) -> None:  # noqa: N803
-        self._digest.hash(Body.content())
+        content = Body.content()
+        self._digest.hash(content)
         with self._storage_errors():
             self._s3.put_object(
                 **self._target,
-                Body=Body.content(),  # type: ignore[arg-type]  # the stubs miss what botocore takes
+                Body=bytes(content),
                 ChecksumCRC32=self._digest.crc32,
                 **self._arguments,
                 **self._condition,
@@ -281,6 +291,7 @@ class _Upload:
                 MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
                 ChecksumCRC32=self._digest.crc32,
                 ChecksumType="FULL_OBJECT",
+                **self._repeated,
                 **self._condition,
             )
         self._upload_id = None
@@ -303,12 +314,15 @@ class _Upload:
                 **self._target,
                 UploadId=self._upload_id or "",
                 PartNumber=number,
-                Body=body,  # type: ignore[arg-type]
+                Body=body,  # type: ignore[arg-type]  # the stubs miss what botocore takes
                 ChecksumAlgorithm="CRC32",
+                **self._repeated,
             )
         # The block is used again after this.
         hashed.result()
-        return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
+        # Servers that speak S3 and keep no checksums tell none, and want none.
+        kept = {"ChecksumCRC32": sent["ChecksumCRC32"]} if "ChecksumCRC32" in sent else {}
+        return {"PartNumber": number, "ETag": sent["ETag"], **kept}
 
     @contextlib.contextmanager
     def _storage_errors(self) -> Iterator[None]:
