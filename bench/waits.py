@@ -17,6 +17,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_server import airflow_settings
 
@@ -126,10 +127,37 @@ def measure(count: int, design: str) -> dict[str, float]:
             "refused": sum(call.status == 429 for call in sandbox.calls),
             "calls a report": calls / count,
             "median delay s": statistics.median(delays),
+            "best possible s": best_possible(count),
             "p95 delay s": delays[int(len(delays) * 0.95)],
             "CPU s a minute": result["cpu"] / (result["wall"] * TIME_SCALE) * 60,
             "peak MB": result["memory"] / 1e6,
         }
+
+
+def best_possible(count: int) -> float:
+    """Return the median delay of one who reads the listing without a pause, as fast as its limit lets him.
+
+    The listing is read from the newest to the oldest report that is waited for, in pages of 100.
+    """
+    randomness = random.Random(count)
+    ends = [30 + randomness.uniform(0, LONGEST) for _ in range(count)]
+    limit = USAGE_PLAN["getReports"]
+    seen: dict[int, float] = {}
+    now = filled = 0.0
+    permits = float(limit.burst)
+    page = 0
+    while len(seen) < count:
+        oldest = max(number for number in range(count) if number not in seen)
+        permits, filled = min(limit.burst, permits + (now - filled) * limit.rate), now
+        if permits < 1:
+            now += (1 - permits) / limit.rate + 1e-6
+            continue
+        permits -= 1
+        ended = [number for number in range(oldest + 1) if ends[number] <= now]
+        for number in ended[page * 100 : page * 100 + 100]:
+            seen.setdefault(number, now)
+        page = page + 1 if len(ended) > page * 100 + 100 else 0
+    return statistics.median(seen[number] - ends[number] for number in range(count))
 
 
 def main() -> None:

