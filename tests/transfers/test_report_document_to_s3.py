@@ -486,13 +486,16 @@ def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
     sandbox.inject(Fault(operation="document", kind="slow", bytes_per_second=8_000_000))
     task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
 
-    with ThreadPoolExecutor() as pool:
-        moving = pool.submit(task.execute, {})
-        while not sandbox.count("document"):
+    def kill():
+        deadline = time.monotonic() + 30
+        while not sandbox.count("document") and time.monotonic() < deadline:
             time.sleep(0.01)
         task.on_kill()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(kill)
         with pytest.raises(DocumentError, match="stopped"):
-            moving.result(timeout=30)
+            task.execute({})
 
     assert_nothing_there(s3, key)
 
