@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_server import AirflowServer
+from dev.s3_server import S3Server
 
 DAGS = Path(__file__).resolve().parent / "dags"
 
@@ -30,3 +31,12 @@ def sandbox(airflow, request):
     with Sandbox(time_scale=time_scale, queue_seconds=0, processing_seconds=0) as running:
         airflow.put_connection("amazon_business_default", running.connection)
         yield running
+
+
+@pytest.fixture
+def s3(airflow):
+    """A boto3 client of a real S3 server with the bucket ``e2e``, which is the connection ``aws_default``."""
+    with S3Server() as server:
+        server.make_bucket("e2e")
+        airflow.put_connection("aws_default", server.airflow_connection)
+        yield server.client()

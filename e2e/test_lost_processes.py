@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
 import time
 
 import pytest
@@ -76,6 +79,36 @@ def test_a_triggerer_killed_during_a_hundred_waits_loses_none(airflow, sandbox: 
     states = [task["state"] for task in airflow.tasks("waits", run) if task["task_id"] == "wait"]
     assert states == ["success"] * 100
     assert sandbox.count("cancelReport") == cancelled
+
+
+def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_upload(airflow, sandbox, s3):
+    report_id = sandbox.add_report(LINES, report_options={"bytes": str(1024**3)})
+    run = airflow.start("move", {"report_id": report_id})
+
+    def parts():
+        uploads = s3.list_multipart_uploads(Bucket="e2e").get("Uploads", [])
+        return [
+            s3.list_parts(Bucket="e2e", Key=each["Key"], UploadId=each["UploadId"]).get("Parts", [])
+            for each in uploads
+        ]
+
+    wait_until(lambda: any(len(each) > 20 for each in parts()), 120)
+    (task,) = airflow.tasks("move", run)
+    os.kill(task["pid"], signal.SIGKILL)
+    # What nobody could clean up.
+    assert len(parts()) == 1
+
+    assert airflow.wait_for_run("move", run) == "success"
+    (task,) = airflow.tasks("move", run)
+    assert task["try_number"] == 2
+    assert parts() == []
+    (result,) = airflow.xcom("move", run, "move")
+    (there,) = s3.list_objects_v2(Bucket="e2e")["Contents"]
+    assert (there["Key"], there["Size"]) == ("document.tsv", result["bytes"])
+    digest = hashlib.sha256()
+    for chunk in s3.get_object(Bucket="e2e", Key="document.tsv")["Body"].iter_chunks(1024**2):
+        digest.update(chunk)
+    assert digest.hexdigest() == result["sha256"]
 
 
 @pytest.mark.parametrize("sandbox", [10], indirect=True)

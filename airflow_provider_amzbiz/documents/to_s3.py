@@ -58,6 +58,7 @@ class Target:
     content_type: str | None
     encoding: str | None
     extra_args: Mapping[str, Any]
+    abort_earlier: bool
     log: Log
 
     def text(self, content: Readable, content_type: str, declared: str | None = None) -> tuple[Readable, str]:
@@ -89,6 +90,7 @@ class Target:
             replace=self.replace,
             sha256=self.sha256,
             extra_args=self.extra_args,
+            abort_earlier=self.abort_earlier,
             log=self.log,
         )
         seconds = time.monotonic() - started
@@ -111,6 +113,7 @@ def copy_to_s3(
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
+    abort_earlier: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     log: Log,
 ) -> list[StoredObject]:
@@ -125,12 +128,14 @@ def copy_to_s3(
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come by plain http from a loopback address.
+    :param abort_earlier: whether to abort open uploads to the very keys that this one needs parts for: on a retry,
+        they are what a killed process left.
     :param stopped: asked now and then whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
-    target = Target(s3, bucket, key, replace, sha256, content_type, encoding, extra_args or {}, log)
+    target = Target(s3, bucket, key, replace, sha256, content_type, encoding, extra_args or {}, abort_earlier, log)
     for start in range(1, _STARTS + 1):
         stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
         try:

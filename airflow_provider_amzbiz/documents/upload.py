@@ -6,6 +6,8 @@ import base64
 import contextlib
 import hashlib
 import io
+import logging
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -44,6 +46,11 @@ _REPEATED = (
     "SSECustomerKey",
     "SSECustomerKeyMD5",
 )
+# And of these, those that it takes when uploads are listed and aborted.
+_ON_LISTS = ("ExpectedBucketOwner", "RequestPayer")
+
+
+_SMART_OPEN_LOG = logging.getLogger(smart_open_s3.__name__)
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,12 @@ def store(
     replace: bool,
     sha256: bool,
     extra_args: Mapping[str, Any],
+    abort_earlier: bool,
     log: Log,
 ) -> tuple[StoredObject, bool]:
     """Write an object. What fits one part goes as one PutObject, everything else as a multipart upload.
 
+    :param abort_earlier: whether open uploads to this very key are what a killed process left, and are aborted.
     :return: the object, and whether it was written now; it may have been there, the same, and not to be replaced.
     :raises DocumentStorageError: S3 did not take it; there is no open upload then.
     :raises DocumentExistsError: there is other content under the key, and ``replace`` is False.
@@ -95,7 +104,7 @@ def store(
     first = _read_part(content, size_of_part, digest)
     arguments = {**extra_args, "ContentType": content_type}
     condition = {} if replace else {"IfNoneMatch": "*"}
-    upload = _Upload(s3, bucket, key, digest, arguments, condition, log)
+    upload = _Upload(s3, bucket, key, digest, arguments, condition, abort_earlier, log)
     whole = len(first) < size_of_part
     transport: dict[str, Any] = {
         "client": upload,
@@ -224,8 +233,10 @@ class _Upload:
         digest: _Digest,
         arguments: Mapping[str, Any],
         condition: Mapping[str, Any],
+        abort_earlier: bool,
         log: Log,
     ) -> None:
+        self._abort_earlier = abort_earlier
         self._log = log
         self._s3 = s3
         self._target: dict[str, Any] = {"Bucket": bucket, "Key": key}
@@ -239,9 +250,12 @@ class _Upload:
         self._upload_id: str | None = None
 
     def __enter__(self) -> _Upload:
+        self._thread = threading.get_ident()
+        _SMART_OPEN_LOG.addFilter(self._tells_a_user)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _SMART_OPEN_LOG.removeFilter(self._tells_a_user)
         try:
             if self._upload_id:
                 self.abort_multipart_upload()
@@ -262,6 +276,8 @@ class _Upload:
             )
 
     def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
+        if self._abort_earlier:
+            self._abort_abandoned()
         with self._storage_errors():
             created = self._s3.create_multipart_upload(
                 **self._target, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT", **self._arguments
@@ -307,6 +323,28 @@ class _Upload:
         except (BotoCoreError, ClientError) as error:
             # Not raised: it would hide why the upload has to be aborted.
             self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
+
+    def _tells_a_user(self, record: logging.LogRecord) -> bool:
+        # smart-open has a line for each part, of which there may be thousands.
+        return record.thread != self._thread or record.levelno > logging.INFO
+
+    def _abort_abandoned(self) -> None:
+        """Abort what a process left that was killed: a killed one cannot, and nobody sees what it left."""
+        bucket, key = self._target["Bucket"], self._target["Key"]
+        asked = {name: self._repeated[name] for name in _ON_LISTS if name in self._repeated}
+        try:
+            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key, **asked)
+            for upload in (each for page in pages for each in page.get("Uploads", []) if each["Key"] == key):
+                self._s3.abort_multipart_upload(**self._target, UploadId=upload["UploadId"], **asked)
+                self._log.info(
+                    "Aborted the upload to s3://%s/%s that an earlier try began at %s and did not end",
+                    bucket, key, upload["Initiated"],
+                )  # fmt: skip
+        except (BotoCoreError, ClientError) as error:
+            # The document can be stored without it.
+            self._log.warning(
+                "An upload that an earlier try left open to s3://%s/%s would stay: %s", bucket, key, error
+            )
 
     def _send(self, body: bytearray, number: int, hashed: Future[None]) -> dict[str, Any]:
         with self._storage_errors():

@@ -17,6 +17,8 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.operators.reports import QueueingOperator
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_amzbiz.client.models import ReportDocument
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
@@ -74,6 +76,12 @@ class DocumentToS3Operator(QueueingOperator):
         self.encoding = encoding
         self.extra_args = extra_args
         self.max_bytes = max_bytes
+
+    def note_try(self, context: Context) -> None:
+        """Take note of whether this is a first try; a killed one may have left an upload open."""
+        self.__tried_before = getattr(context.get("ti"), "try_number", 1) > 1
+
+    __tried_before = False
 
     def on_kill(self) -> None:
         """Give up what is being moved, which leaves nothing of it in S3.
@@ -137,6 +145,7 @@ class DocumentToS3Operator(QueueingOperator):
                 extra_args=self.extra_args,
                 max_bytes=self.max_bytes,
                 allow_http=self.hook.is_local,
+                abort_earlier=self.__tried_before,
                 stopped=lambda: self.__killed,
                 log=self.log,
             )

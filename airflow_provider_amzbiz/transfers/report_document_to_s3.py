@@ -87,6 +87,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Move the document."""
         self._check_given()
+        self.note_try(context)
         if self.queues_first(context):
             self.wait_for_turn("getReportDocument")
         return self._move(None)
@@ -95,6 +96,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         """Move the document, now that it is this task's turn."""
         if event.get("status") == "error":
             raise error_from_dict(event["error"])
+        self.note_try(context)
         self.accept_turn(event)
         return self._move(event)
 

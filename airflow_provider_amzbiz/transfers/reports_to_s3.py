@@ -178,6 +178,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
             Item(index, request.fingerprint, request.report_type, key=given.get("key"))
             for index, (given, request) in enumerate(zip(self.requests, requests, strict=True))
         ]
+        self.note_try(context)
         manifest = Manifest(self.s3_client(), self.s3_bucket, self._manifest_key(context))
         by_fingerprint = {request.fingerprint: request for request in requests}
         return _Batch(manifest, by_fingerprint, items)

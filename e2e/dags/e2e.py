@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import DAG, Param, get_current_context,
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
+from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 
 SETTINGS = {
     "schedule": None,
@@ -73,3 +74,6 @@ with DAG("mapped", params={"count": Param(1, type="integer")}, max_active_tasks=
         deferrable=True,
         retries=0,
     ).expand(report_options=options())
+
+with DAG("move", params={"report_id": Param("", type="string")}, **SETTINGS):
+    ReportDocumentToS3Operator(task_id="move", report_id="{{ params.report_id }}", s3_uri="s3://e2e/document.tsv")

@@ -90,13 +90,15 @@ class TestResult:
         assert head["Metadata"] == {"report": "123"}
         assert head["CacheControl"] == "no-store"
 
-    def test_log_says_what_was_stored(self, host, copy, bucket, caplog):
-        caplog.set_level(logging.INFO, logger="tests.documents")
-        host.content = TEXT
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_log_says_what_was_stored(self, host, copy, bucket, caplog, content):
+        caplog.set_level(logging.INFO)
+        host.content = content
         copy()
-        (line,) = [each.message for each in caplog.records if "Stored" in each.message]
+        (line,) = [each.message for each in caplog.records if each.name != "botocore.credentials"]
+        assert "Stored" in line
         assert f"s3://{bucket}/document" in line
-        assert str(len(TEXT)) in line
+        assert str(len(content)) in line
 
 
 class TestCalls:

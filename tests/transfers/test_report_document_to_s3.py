@@ -14,9 +14,11 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.exceptions import (
     DocumentError,
@@ -498,6 +500,42 @@ def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
             task.execute({})
 
     assert_nothing_there(s3, key)
+
+
+@pytest.mark.parametrize(("try_number", "left"), [(1, ["", ".other"]), (2, [".other"])])
+def test_a_retry_aborts_the_upload_that_a_killed_try_left(sandbox, s3, key, try_number, left):
+    keys = {}
+    for suffix in ("", ".other"):
+        upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key + suffix)
+        keys[upload["UploadId"]] = key + suffix
+        s3.upload_part(Bucket=BUCKET, Key=key + suffix, UploadId=upload["UploadId"], PartNumber=1, Body=b"half")
+    report_id = create(sandbox, gzip.compress(random.Random(4).randbytes(9 * 1024**2), 1))
+    operator = ReportDocumentToS3Operator(task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key=key)
+
+    operator.execute({"ti": SimpleNamespace(try_number=try_number)})
+
+    open_uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+    assert sorted(each["Key"] for each in open_uploads) == [key + suffix for suffix in left]
+    for each in open_uploads:
+        s3.abort_multipart_upload(Bucket=BUCKET, Key=each["Key"], UploadId=each["UploadId"])
+
+
+def test_a_retry_that_may_not_list_uploads_goes_on(sandbox, s3, key, caplog, capsys):
+    report_id = create(sandbox, gzip.compress(random.Random(4).randbytes(9 * 1024**2), 1))
+    operator = ReportDocumentToS3Operator(task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key=key)
+    client = operator.s3_client()
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "No."}}, "ListMultipartUploads")
+
+    def refuse(**_):
+        raise denied
+
+    client.meta.events.register("before-call.s3.ListMultipartUploads", refuse)
+    operator.s3_client = lambda: client
+
+    (result,) = operator.execute({"ti": SimpleNamespace(try_number=2)})
+
+    assert result["bytes"] == 9 * 1024**2
+    assert "AccessDenied" in caplog.text + capsys.readouterr().out
 
 
 def test_a_key_that_is_no_text_is_refused_before_any_call(sandbox, s3):
