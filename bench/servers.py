@@ -1,62 +1,146 @@
-"""The servers of the transfer benchmark: fast ones, so that the clients are what is measured."""
+"""The servers of the transfer benchmark: fast ones, so that the clients are what is measured.
+
+``python -m bench.servers CERTIFICATE source FILE`` or ``... sink SECONDS`` prints its port and serves until it is
+stopped; each is a process of its own, because it would share an interpreter otherwise.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 from dev.airflow_server import free_port
 
+_BLOCK = 1 << 20
+# What a connection may have on its way at once, as Linux has it by default: no more arrives in a round trip.
+_WINDOW = 2 << 20
 
-class FileServer:
-    """Serves one file by ``sendfile``, at every path."""
 
-    def __init__(self, path: Path) -> None:
-        size = path.stat().st_size
+class Server:
+    """One of this module's servers, by TLS.
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    :param certificate: a file with the certificate and its key.
+    :param role: ``source`` and a file, or ``sink`` and the seconds of a round trip to it.
+    """
 
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(size))
-                self.send_header("ETag", '"one"')
-                self.send_header("Content-Type", "text/plain")
-                self.end_headers()
-                self.wfile.flush()
-                with path.open("rb") as file:
-                    self.connection.sendfile(file)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/document"
+    def __init__(self, certificate: Path, *role: str) -> None:
+        self._command = [sys.executable, "-m", "bench.servers", str(certificate), *role]
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._process.stdout
+        self.url = f"https://127.0.0.1:{int(self._process.stdout.readline())}"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        _stop(self._process)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Source(_Handler):
+    """Sends one file, at every path."""
+
+    path_of_file: Path
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.path_of_file.stat().st_size))
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        with self.path_of_file.open("rb") as file:
+            while block := file.read(_BLOCK):
+                self.wfile.write(block)
+
+
+class _Sink(_Handler):
+    """Says what S3 says to uploads, and throws them away."""
+
+    seconds: float
+    _arrived = 0
+    _next_window = 0.0
+
+    def do_PUT(self) -> None:
+        self._discard()
+        self._answer({"ETag": '"one"'})
+
+    def do_POST(self) -> None:
+        self._discard()
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        bucket, _, key = urlsplit(self.path).path.lstrip("/").partition("/")
+        kind = "InitiateMultipartUploadResult" if "uploads" in query else "CompleteMultipartUploadResult"
+        self._answer(
+            {"Content-Type": "application/xml"},
+            f'<{kind} xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>{bucket}</Bucket><Key>{key}</Key>'
+            f'<UploadId>one</UploadId><ETag>"one"</ETag></{kind}>',
+        )
+
+    def _discard(self) -> None:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                self._read(size + 2)
+            while self.rfile.readline().strip():
+                pass
+        else:
+            self._read(int(self.headers.get("Content-Length", 0)))
+
+    def _read(self, count: int) -> None:
+        buffer = memoryview(bytearray(min(count, _BLOCK)))
+        while count:
+            read = self.rfile.readinto(buffer[:count])  # type: ignore[attr-defined]
+            if not read:
+                raise ConnectionError("The client is gone")
+            count -= read
+            self._arrived += read
+            if self.seconds and self._arrived >= _WINDOW:
+                time.sleep(max(0.0, self._next_window - time.monotonic()))
+                self._arrived, self._next_window = 0, time.monotonic() + self.seconds
+
+    def _answer(self, headers: dict[str, str], body: str = "") -> None:
+        time.sleep(self.seconds)
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+
+class _TlsServer(ThreadingHTTPServer):
+    def __init__(self, handler: type[_Handler], certificate: str) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    def finish_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)  # type: ignore[arg-type]
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients leave connections open when they end."""
 
 
 class Gateway:
-    """JuiceFS's S3 gateway on a folder: the fastest real one of those that were tried.
+    """JuiceFS's S3 gateway on a folder: the fastest real store of those that were tried.
 
     It keeps no checksums and knows no conditional writes, so that it serves for speed only.
     """
@@ -66,27 +150,23 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.access_key, self.secret_key = secrets.token_hex(10), secrets.token_hex(20)
-        self.port = free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        port = free_port()
+        self._address = f"127.0.0.1:{port}"
+        self.url = f"http://{self._address}"
 
     def __enter__(self) -> Self:
         juicefs = str(Path(sys.executable).parent / "juicefs")
         database = f"sqlite3://{self._folder / 'meta.db'}"
-        (self._folder / "blocks").mkdir()
+        blocks = self._folder / "blocks"
+        blocks.mkdir()
         subprocess.run(
             [
-                juicefs,
-                "format",
-                "--storage",
-                "file",
-                "--bucket",
-                f"{self._folder / 'blocks'}/",
-                database,
+                juicefs, "format", "--storage", "file", "--bucket", f"{blocks}/", "--trash-days", "0", database,
                 self.bucket,
             ],
             check=True,
             capture_output=True,
-        )
+        )  # fmt: skip
         environment = {
             **os.environ,
             "MINIO_ROOT_USER": self.access_key,
@@ -96,7 +176,7 @@ class Gateway:
         self._process = subprocess.Popen(
             [
                 juicefs, "gateway", "--no-banner", "--no-usage-report", "--log", str(self._folder / "gateway.log"),
-                "--cache-dir", str(self._folder / "cache"), database, f"127.0.0.1:{self.port}",
+                "--cache-dir", str(self._folder / "cache"), database, self._address,
             ],
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -104,10 +184,7 @@ class Gateway:
             start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    break
+        while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError("The gateway did not start")
             time.sleep(0.2)
@@ -116,67 +193,31 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait()
+        _stop(self._process)
+
+    def _answers(self) -> bool:
+        host, port = self._address.split(":")
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
 
 
-class DelayedServer:
-    """Passes connections on to a port of this machine; what comes back comes later.
-
-    :param delay: seconds.
-    """
-
-    def __init__(self, port: int, delay: float) -> None:
-        self._target = port
-        self._delay = delay
-        self.port = free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        # A process of its own: it would have to share the interpreter with the file server otherwise.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.servers", str(self.port), str(self._target), str(self._delay)],
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 30
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            if time.monotonic() > deadline:
-                raise RuntimeError("The delaying server did not start")
-            time.sleep(0.1)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait()
+def _stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        while data := await reader.read(1 << 20):
-            if delay:
-                loop.call_later(delay, writer.write, data)
-            else:
-                writer.write(data)
-                await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        loop.call_later(delay + 0.01, writer.close)
-
-
-async def _serve(port: int, target: int, delay: float) -> None:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", target, limit=1 << 21)
-        await asyncio.gather(_pass_on(reader, back, 0), _pass_on(there, writer, delay))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", port, limit=1 << 21)
-    await server.serve_forever()
+def main() -> None:
+    """Serve."""
+    certificate, role, argument = sys.argv[1:]
+    handler: type[_Handler] = _Source
+    if role == "sink":
+        handler, _Sink.seconds = _Sink, float(argument)
+    else:
+        _Source.path_of_file = Path(argument)
+    server = _TlsServer(handler, certificate)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    main()

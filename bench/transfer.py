@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from bench.servers import DelayedServer, FileServer, Gateway
+from bench.servers import Gateway, Server
 from bench.ways import WAYS
+from dev.certificate import write_certificate
 
 MIB = 1024**2
-RUNS = 3
+REAL_STORE = "1 GiB of text"
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,20 @@ class Document:
 
     :ivar megabytes: decoded, of each.
     :ivar count: how many, one after the other.
+    :ivar runs: of which the medians are shown.
     """
 
     megabytes: float
     count: int = 1
     text: bool = True
+    runs: int = 3
 
 
 DOCUMENTS = {
     "1 GiB of text": Document(1024),
-    "4 GiB of text": Document(4096),
+    "4 GiB of text": Document(4096, runs=1),
     "256 MiB that cannot be compressed": Document(256, text=False),
-    "200 of 50 KB": Document(0.05, count=200),
+    "200 of 50 KB": Document(0.05, count=200, runs=1),
 }
 
 
@@ -114,66 +116,71 @@ def median(figures: list[Figures]) -> Figures:
     )
 
 
-@contextlib.contextmanager
-def environment_of(url: str, gateway: Gateway, endpoint: str, document: Document) -> Iterator[dict[str, str]]:
-    """Yield the environment in which a way finds its document and its bucket."""
-    yield {
+def environment(url: str, s3: str, certificate: Path, document: Document, gateway: Gateway) -> dict[str, str]:
+    """Return the environment in which a way finds its document and its bucket."""
+    authority = dict.fromkeys(
+        ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(certificate)
+    )
+    return {
         **os.environ,
+        **authority,
         "AWS_ACCESS_KEY_ID": gateway.access_key,
         "AWS_SECRET_ACCESS_KEY": gateway.secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint,
-        "S3_ENDPOINT_URL": endpoint,
-        "BENCH_URL": url,
+        "AWS_ENDPOINT_URL": s3,
+        "S3_ENDPOINT_URL": s3,
+        "BENCH_URL": f"{url}/document",
         "BENCH_BUCKET": gateway.bucket,
         "BENCH_COUNT": str(document.count),
-        "BENCH_LARGE": str(int(document.megabytes > 1)),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
 
 
-def table(name: str, folder: Path, gateway: Gateway, delay: float) -> None:
+def table(title: str, document: Document, settings: dict[str, str]) -> None:
     """Print a line for each way."""
-    document = DOCUMENTS[name]
-    path = folder / f"{list(DOCUMENTS).index(name)}.gz"
-    if not path.exists():
-        make(document, path)
-    latency = f", {delay * 1000:.0f} ms to S3" if delay else ""
-    print(f"\n{name} ({path.stat().st_size / 1e6:.0f} MB gzipped){latency}", flush=True)
-    with FileServer(path) as source, DelayedServer(gateway.port, delay) as s3:
-        endpoint = s3.endpoint if delay else gateway.endpoint
-        with environment_of(source.url, gateway, endpoint, document) as environment:
-            found: dict[str, Figures] = {}
-            # In turns, so that what changes on the machine meanwhile hits all alike.
-            runs: dict[str, list[Figures]] = {}
-            for _ in range(RUNS if document.megabytes <= 1024 else 1):
-                for way, command in WAYS.items():
-                    if document.megabytes > 1024 and "content" in way:
-                        continue
-                    runs.setdefault(way, []).append(measure(command, environment))
-            found = {way: median(figures) for way, figures in runs.items()}
-            base = found[next(iter(WAYS))]
-            for way, each in found.items():
-                print(
-                    f"  {way:44} wall {each.wall:6.2f} s ({each.wall / base.wall:.2f})  "
-                    f"CPU {each.cpu:6.2f} s ({each.cpu / base.cpu:.2f})  peak {each.peak / MIB:6.0f} MiB",
-                    flush=True,
-                )
+    runs: dict[str, list[Figures]] = {}
+    # In turns, so that what changes on the machine meanwhile hits all alike.
+    for _ in range(document.runs):
+        for way, command in WAYS.items():
+            if document.megabytes > 1024 and "content" in way:
+                # It would need three times the memory of the document.
+                continue
+            runs.setdefault(way, []).append(measure(command, settings))
+    found = {way: median(figures) for way, figures in runs.items()}
+    base = found[next(iter(WAYS))]
+    print(f"\n{title}")
+    for way, each in found.items():
+        print(
+            f"  {way:44} wall {each.wall:6.2f} s ({each.wall / base.wall:.2f})  "
+            f"CPU {each.cpu:6.2f} s ({each.cpu / base.cpu:.2f})  peak {each.peak / MIB:6.0f} MiB",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Print the tables."""
-    names = sys.argv[1:] or list(DOCUMENTS)
+    # So that a stop from outside stops the servers, too.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     idle = measure(
         [sys.executable, "-c", "import boto3, requests, smart_open; boto3.client('s3')"], dict(os.environ)
     )
-    print(json.dumps({"an idle Python with the libraries, MiB": round(idle.peak / MIB)}))
-    with tempfile.TemporaryDirectory() as folder, Gateway(Path(folder)) as gateway:
-        for name in names:
-            for delay in (0.0, 0.02):
-                if delay and DOCUMENTS[name].megabytes > 1024:
-                    continue
-                table(name, Path(folder), gateway, delay)
+    print(f"An idle Python with the libraries: {idle.peak / MIB:.0f} MiB")
+    with tempfile.TemporaryDirectory() as name, Gateway(Path(name)) as gateway:
+        certificate, path = Path(name) / "certificate.pem", Path(name) / "document.gz"
+        write_certificate(certificate)
+        for title in sys.argv[1:] or DOCUMENTS:
+            document = DOCUMENTS[title]
+            make(document, path)
+            with (
+                Server(certificate, "source", str(path)) as source,
+                Server(certificate, "sink", "0") as sink,
+                Server(certificate, "sink", "0.02") as slow,
+            ):
+                stores = {"": sink.url, ", S3 answers 20 ms later": slow.url}
+                if title == REAL_STORE:
+                    stores[", a real store (JuiceFS)"] = gateway.url
+                for how, s3 in stores.items():
+                    table(title + how, document, environment(source.url, s3, certificate, document, gateway))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from airflow_provider_amzbiz.documents.upload import _SENDERS
+
 _START = """
-import gzip, logging, os, shutil
+import gzip, json, logging, os, shutil
 url, bucket, count = os.environ["BENCH_URL"], os.environ["BENCH_BUCKET"], int(os.environ["BENCH_COUNT"])
 """
 
@@ -17,7 +19,7 @@ from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 class Document:
     compression_algorithm = "GZIP"
 Document.url = url
-settings = {"s3": boto3.client("s3"), "bucket": bucket, "allow_http": True, "log": logging.getLogger()}
+settings = {"s3": boto3.client("s3"), "bucket": bucket, "log": logging.getLogger()}
 for number in range(count):
     copy_to_s3(Document, key=lambda _: f"ours/{number}", sha256=SHA256, **settings)
 """
@@ -48,9 +50,13 @@ _UPLOAD_FILEOBJ = (
     + """
 import boto3, requests
 s3 = boto3.client("s3")
+class Stream:
+    # Without seek, which boto3 would call and a stream of HTTP cannot do.
+    def __init__(self, file):
+        self.read = file.read
 for number in range(count):
     with requests.get(url, stream=True) as answer:
-        s3.upload_fileobj(gzip.GzipFile(fileobj=answer.raw), bucket, f"fileobj/{number}")
+        s3.upload_fileobj(Stream(gzip.GzipFile(fileobj=answer.raw)), bucket, f"fileobj/{number}")
 """
 )
 _HTTP_TO_S3 = (
@@ -58,7 +64,7 @@ _HTTP_TO_S3 = (
     + """
 from urllib.parse import urlsplit
 parts = urlsplit(url)
-os.environ["AIRFLOW_CONN_BENCH_HTTP"] = f"http://{parts.netloc}"
+os.environ["AIRFLOW_CONN_BENCH_HTTP"] = json.dumps({"conn_type": "http", "host": f"https://{parts.netloc}"})
 os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = "aws://"
 from airflow.providers.amazon.aws.transfers.http_to_s3 import HttpToS3Operator
 for number in range(count):
@@ -70,7 +76,8 @@ for number in range(count):
 )
 _PIPE = (
     'for number in $(seq "$BENCH_COUNT"); do '
-    'curl --silent --fail "$BENCH_URL" | igzip -dc | s5cmd pipe -c 4 -p 16 "s3://$BENCH_BUCKET/pipe/$number"; done'
+    'curl --silent --fail "$BENCH_URL" | igzip -dc | '
+    f's5cmd pipe -c {_SENDERS} -p 16 "s3://$BENCH_BUCKET/pipe/$number"; done'
 )
 
 
