@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, Param, task
 
@@ -35,16 +34,12 @@ with DAG(
         created_since="{{ dag_run.start_date - macros.timedelta(hours=params.hours) }}",
     )
 
-    @task
-    def ids(reports: list[dict[str, Any]]) -> list[str]:
-        return [report["report_id"] for report in reports]
-
     # One that has begun meanwhile is left to its end; that is no error.
     cancel = CancelReportOperator.partial(
         task_id="cancel",
         # The API allows 10 calls at once and then one in ten seconds, which a task waits for on its worker.
         max_active_tis_per_dag=1,
-    ).expand(report_id=ids(queued.output))
+    ).expand(report_id=queued.output.map(lambda report: report["report_id"]))
     # [END cancel]
 
     # [START clean_up]

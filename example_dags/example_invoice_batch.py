@@ -30,7 +30,7 @@ def requests() -> list[dict[str, Any]]:
 
 # [START audit]
 @task
-def audit(summary: dict[str, Any], requests: list[dict[str, Any]], database: str) -> None:
+def audit(summary: dict[str, Any], database: str) -> None:
     """Write a row for each object, and for each invoice without one; running it again replaces them."""
     import duckdb
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -39,7 +39,7 @@ def audit(summary: dict[str, Any], requests: list[dict[str, Any]], database: str
     manifest = json.loads(S3Hook("aws_default").read_key(key, bucket))
     rows = []
     for item in manifest["items"]:
-        invoice_id = requests[item["index"]]["report_options"]["invoiceId"]
+        invoice_id = item["report_options"]["invoiceId"]
         for stored in item["objects"] or [{}]:
             described = [stored.get(name) for name in ("uri", "bytes", "sha256", "crc32")]
             rows.append([invoice_id, item["report_id"], item["status"], item["error"], *described])
@@ -71,10 +71,9 @@ with DAG(
     doc_md=__doc__,
 ):
     # [START batch]
-    asked = requests()
     batch = ReportsToS3Operator(
         task_id="batch",
-        requests=asked,
+        requests=requests(),
         s3_bucket="{{ params.bucket }}",
         s3_key="archive/{invoiceId}/{name}",
         # Up to a tenth may fail: they are in the table, with the reason.
@@ -84,5 +83,5 @@ with DAG(
         timeout=timedelta(hours=12),
         deferrable=True,
     )
-    audit(batch.output, asked, "{{ params.database }}")
+    audit(batch.output, "{{ params.database }}")
     # [END batch]
