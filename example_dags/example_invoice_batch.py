@@ -7,6 +7,7 @@ here (``pip install duckdb``); any database will do.
 from __future__ import annotations
 
 import json
+import tempfile
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -61,11 +62,12 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
+    # DuckDB has one writer at a time.
     max_active_runs=1,
     params={
         "invoice_ids": Param(["1111-2222-3333", "1111-2222-4444", "1111-2222-5555"], type="array"),
         "bucket": Param("amazon-business", type="string"),
-        "database": Param("warehouse.duckdb", type="string"),
+        "database": Param(f"{tempfile.gettempdir()}/invoices.duckdb", type="string"),
     },
     tags=["amazon-business"],
     doc_md=__doc__,

@@ -61,7 +61,7 @@ with DAG(
     params={
         "report_type": Param("SANDBOX_ORDER_LINES", type="string"),
         "bucket": Param("amazon-business", type="string"),
-        "database": Param("warehouse.duckdb", type="string"),
+        "database": Param(f"{tempfile.gettempdir()}/orders.duckdb", type="string"),
     },
     tags=["amazon-business"],
     doc_md=__doc__,

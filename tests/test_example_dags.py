@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -12,10 +13,14 @@ import zlib
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import airflow
 import duckdb
 import pytest
+from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Sandbox
@@ -24,6 +29,7 @@ from tests.conftest import connect
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
 EXAMPLES = Path(__file__).parent.parent / "example_dags"
+SQL = EXAMPLES.parent / "docs" / "sql"
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
 
 
@@ -135,12 +141,14 @@ ODD_LINES = (
 NO_DATE = ODD_LINES[0].replace("2026-03-01", "no date")
 
 
+COLUMNS = [
+    "order_date", "order_id", "line", "asin", "title", "category", "quantity", "unit_price", "currency",
+    "purchase_order", "cost_center", "seller", "tax_rate", "tax", "total", "status",
+]  # fmt: skip
+
+
 def order_lines(*lines):
-    header = (
-        "order_date|order_id|line|asin|title|category|quantity|unit_price|currency|purchase_order|cost_center|"
-        "seller|tax_rate|tax|total|status"
-    )
-    return "".join(line.replace("|", "\t") + "\n" for line in (header, *lines)).encode()
+    return "".join(line.replace("|", "\t") + "\n" for line in ("|".join(COLUMNS), *lines)).encode()
 
 
 class TestReportToWarehouse:
@@ -215,6 +223,44 @@ class TestReportToWarehouse:
             ("load", -1): "skipped",
         }
         assert query("SELECT count(*) FROM order_lines") == [(400,)]
+
+
+class TestWarehouseSql:
+    """What the documentation shows for warehouses that do not run here, as far as that can be checked."""
+
+    @pytest.fixture
+    def statements(self):
+        def statements(warehouse):
+            with DAG("load", start_date=TestReportToWarehouse.DAY, schedule=None, template_searchpath=str(SQL)):
+                load = SQLExecuteQueryOperator(task_id="load", sql=f"load_{warehouse}.sql", split_statements=True)
+            load.resolve_template_files()
+            stored = [{"uri": "s3://my-bucket/warehouse/day.tsv"}]
+            ti = SimpleNamespace(xcom_pull=lambda task_ids: {"move": stored}[task_ids])
+            load.render_template_fields({"ti": ti, "data_interval_start": TestReportToWarehouse.DAY})
+            return DbApiHook.split_sql_string(load.sql)
+
+        return statements
+
+    @pytest.mark.parametrize(
+        ("warehouse", "verbs", "source"),
+        [
+            (
+                "redshift",
+                ["CREATE", "COPY", "UPDATE", "DELETE", "INSERT"],
+                "FROM 's3://my-bucket/warehouse/day.tsv'",
+            ),
+            ("snowflake", ["DELETE", "COPY"], "FILES = ('warehouse/day.tsv')"),
+        ],
+    )
+    def test_the_statements(self, statements, warehouse, verbs, source):
+        rendered = statements(warehouse)
+
+        assert [statement.split()[0] for statement in rendered] == verbs
+        (copy,) = [statement for statement in rendered if statement.startswith("COPY")]
+        assert source in copy
+        columns = re.search(r"\((.*?)\)", copy, re.DOTALL)[1].replace("\n", " ").replace(" ", "").split(",")
+        assert [each for each in columns if each != "report_day"] == COLUMNS
+        assert any("report_day = '2026-03-02'" in statement for statement in rendered)
 
 
 class TestInvoiceBatch:
