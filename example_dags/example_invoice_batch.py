@@ -11,7 +11,7 @@ import tempfile
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, Param, get_current_context, task
 
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
@@ -20,9 +20,12 @@ from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 @task
 def requests() -> list[dict[str, Any]]:
     """One request for each invoice; yours may come from a query."""
+    invoice_ids = get_current_context()["params"]["invoice_ids"]
+    if not invoice_ids:
+        raise AirflowSkipException("There is no invoice to ask for")
     return [
         {"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": each, "documentType": "Invoice"}}
-        for each in get_current_context()["params"]["invoice_ids"]
+        for each in invoice_ids
     ]
 
 

@@ -37,14 +37,16 @@ def load(objects: list[dict[str, Any]], day: str, database: str) -> int:
     with tempfile.NamedTemporaryFile(suffix=".tsv") as file, duckdb.connect(database) as warehouse:
         S3Hook("aws_default").get_conn().download_fileobj(bucket, key, file)
         file.flush()
-        # Quotes and backslashes are plain characters in this report: a title may say 24" monitor.
-        lines = warehouse.read_csv(file.name, sep="\t", header=True, quotechar="", escapechar="", dtype=COLUMNS)
-        lines.create_view("lines")
         declared = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         warehouse.execute(f"CREATE TABLE IF NOT EXISTS order_lines (report_day DATE, {declared})")
         warehouse.begin()
         warehouse.execute("DELETE FROM order_lines WHERE report_day = ?", [day])
-        warehouse.execute("INSERT INTO order_lines BY NAME SELECT ?::DATE AS report_day, * FROM lines", [day])
+        # Quotes and backslashes are plain characters in this report: a title may say 24" monitor.
+        warehouse.execute(
+            "INSERT INTO order_lines BY NAME SELECT ?::DATE AS report_day, * "
+            "FROM read_csv(?, delim='\t', header=true, quote='', escape='', columns=?)",
+            [day, file.name, COLUMNS],
+        )
         warehouse.commit()
         return warehouse.execute("SELECT count(*) FROM order_lines WHERE report_day = ?", [day]).fetchone()[0]
 

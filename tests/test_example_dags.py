@@ -175,6 +175,7 @@ class TestReportToWarehouse:
             for line in lines
         ]
         assert query("SELECT DISTINCT report_day::VARCHAR FROM order_lines") == [("2026-03-01",)]
+        assert query("SELECT name FROM (SHOW TABLES)") == [("order_lines",)]
 
     def test_a_day_that_is_run_again_leaves_the_table_the_same(self, sandbox, run_day, query):
         run_day()
@@ -298,6 +299,12 @@ class TestInvoiceBatch:
         assert (invoice_id, status) == ("FATAL-1", "FATAL")
         assert "FATAL" in error
         assert query("SELECT count(*) FROM invoice_audit WHERE uri IS NOT NULL") == [(10,)]
+
+    def test_an_empty_list_is_skipped(self, sandbox, run_batch):
+        run = run_batch()
+
+        assert set(states(run).values()) == {"skipped"}
+        assert sandbox.calls == []
 
     def test_the_same_invoices_again_leave_the_table_as_long(self, sandbox, run_batch, query):
         run_batch("1", "MULTI-2")
