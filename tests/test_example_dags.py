@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 import subprocess
 import sys
+import uuid
+import zlib
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import airflow
+import duckdb
 import pytest
+from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.sandbox import Sandbox
+from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.conftest import connect
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
 EXAMPLES = Path(__file__).parent.parent / "example_dags"
+SQL = EXAMPLES.parent / "docs" / "sql"
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
 
 
@@ -30,8 +48,15 @@ def run_dag(airflow_db):
         from airflow.models.dagbag import DagBag
     bag = DagBag(str(EXAMPLES))
 
-    def run(dag_id, **conf):
-        return bag.dags[dag_id].test(run_conf=conf)
+    def run(dag_id, at=None, **conf):
+        # Without a time it is now; a time that was run before is run again.
+        when = {"logical_date" if AIRFLOW_3 else "execution_date": at} if at else {}
+        dag = bag.dags[dag_id]
+        for task in dag.tasks:
+            if isinstance(task, ReportsToS3Operator):
+                # The sandbox is as fast as the test wants to be.
+                task.poke_interval = 0.5
+        return dag.test(run_conf=conf, **when)
 
     return run
 
@@ -77,3 +102,288 @@ def test_an_invoice_without_data_fails_alone(sandbox, s3, run_dag):
     assert states["invoice_to_s3.move", 0] == "success"
     assert states["invoice_to_s3.wait", 1] == "failed"
     assert states["invoice_to_s3.move", 1] == "upstream_failed"
+
+
+@pytest.fixture
+def bucket(s3_server):
+    """A bucket that nobody else writes to."""
+    return s3_server.make_bucket(f"examples-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def query(tmp_path):
+    """Ask the warehouse."""
+
+    def query(statement):
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as warehouse:
+            return warehouse.execute(statement).fetchall()
+
+    return query
+
+
+def keys(s3, bucket, prefix=""):
+    return sorted(each["Key"] for each in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", ()))
+
+
+def body(s3, bucket, key):
+    return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def states(run):
+    return {(task.task_id, task.map_index): task.state for task in run.get_task_instances()}
+
+
+# What would be lost or misread if a quote, a backslash or a missing value had a meaning.
+ODD_LINES = (
+    '2026-03-01|112-1|1|B0|24" monitor \\ "black"|Office|2|10.00|USD|PO-1||Größe GmbH|0.0825|1.65|20.00|Shipped',
+    "2026-03-01|112-2|1|B1|'pens, 50|Office|1|3.50|USD|PO-2|CC-1|東京|0|0.00|3.50|Shipped",
+)
+NO_DATE = ODD_LINES[0].replace("2026-03-01", "no date")
+
+
+COLUMNS = [
+    "order_date", "order_id", "line", "asin", "title", "category", "quantity", "unit_price", "currency",
+    "purchase_order", "cost_center", "seller", "tax_rate", "tax", "total", "status",
+]  # fmt: skip
+
+
+def order_lines(*lines):
+    return "".join(line.replace("|", "\t") + "\n" for line in ("|".join(COLUMNS), *lines)).encode()
+
+
+class TestReportToWarehouse:
+    DAY = datetime(2026, 3, 2, tzinfo=timezone.utc)
+
+    @pytest.fixture
+    def run_day(self, s3, run_dag, bucket, tmp_path):
+        def run_day(at=self.DAY):
+            conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
+            return run_dag("example_report_to_warehouse", at=at, **conf)
+
+        return run_day
+
+    def test_the_table_has_the_lines_of_the_document(self, sandbox, s3, run_day, bucket, query):
+        run = run_day()
+
+        assert run.state == "success"
+        document = body(s3, bucket, "warehouse/SANDBOX_ORDER_LINES/2026-03-01.tsv").decode()
+        lines = [line.split("\t") for line in document.splitlines()[1:]]
+        assert len(lines) == 400
+        assert [[str(value) for value in row[1:]] for row in query("FROM order_lines")] == [
+            # Numbers of one kind are written in one way.
+            [*line[:12], f"{float(line[12]):.6f}", *line[13:]]
+            for line in lines
+        ]
+        assert query("SELECT DISTINCT report_day::VARCHAR FROM order_lines") == [("2026-03-01",)]
+        assert query("SELECT name FROM (SHOW TABLES)") == [("order_lines",)]
+
+    def test_a_day_that_is_run_again_leaves_the_table_the_same(self, sandbox, run_day, query):
+        run_day()
+        run_day(self.DAY + timedelta(days=1))
+        before = query("FROM order_lines ORDER BY ALL")
+
+        run = run_day()
+
+        assert run.state == "success"
+        assert len(sandbox.reports) == 3
+        assert query("SELECT count(*) FROM order_lines GROUP BY report_day") == [(400,), (400,)]
+        assert query("FROM order_lines ORDER BY ALL") == before
+
+    def test_lines_that_came_late_replace_the_day(self, sandbox, run_day, query):
+        run_day()
+        sandbox.script(document=order_lines(*ODD_LINES))
+
+        run = run_day()
+
+        assert run.state == "success"
+        assert query("SELECT title, cost_center, seller, total::VARCHAR FROM order_lines") == [
+            ('24" monitor \\ "black"', None, "Größe GmbH", "20.00"),
+            ("'pens, 50", "CC-1", "東京", "3.50"),
+        ]
+
+    def test_lines_that_do_not_fit_leave_the_table_the_same(self, sandbox, run_day, query):
+        run_day()
+        before = query("FROM order_lines ORDER BY ALL")
+        sandbox.script(document=order_lines(*ODD_LINES, NO_DATE))
+
+        run = run_day()
+
+        assert run.state == "failed"
+        assert query("FROM order_lines ORDER BY ALL") == before
+
+    def test_a_day_without_orders_is_skipped(self, sandbox, run_day, query):
+        run_day()
+        sandbox.script(outcome="CANCELLED")
+
+        run = run_day(self.DAY + timedelta(days=1))
+
+        assert states(run) == {
+            ("create", -1): "success",
+            ("wait", -1): "skipped",
+            ("move", -1): "skipped",
+            ("load", -1): "skipped",
+        }
+        assert query("SELECT count(*) FROM order_lines") == [(400,)]
+
+
+class TestWarehouseSql:
+    """What the documentation shows for warehouses that do not run here, as far as that can be checked."""
+
+    @pytest.fixture
+    def statements(self):
+        def statements(warehouse):
+            with DAG("load", start_date=TestReportToWarehouse.DAY, schedule=None, template_searchpath=str(SQL)):
+                load = SQLExecuteQueryOperator(task_id="load", sql=f"load_{warehouse}.sql", split_statements=True)
+            load.resolve_template_files()
+            stored = [{"uri": "s3://my-bucket/warehouse/day.tsv"}]
+            ti = SimpleNamespace(xcom_pull=lambda task_ids: {"move": stored}[task_ids])
+            load.render_template_fields({"ti": ti, "data_interval_start": TestReportToWarehouse.DAY})
+            return DbApiHook.split_sql_string(load.sql)
+
+        return statements
+
+    @pytest.mark.parametrize(
+        ("warehouse", "verbs", "source"),
+        [
+            (
+                "redshift",
+                ["CREATE", "COPY", "UPDATE", "DELETE", "INSERT"],
+                "FROM 's3://my-bucket/warehouse/day.tsv'",
+            ),
+            ("snowflake", ["DELETE", "COPY"], "FILES = ('warehouse/day.tsv')"),
+        ],
+    )
+    def test_the_statements(self, statements, warehouse, verbs, source):
+        rendered = statements(warehouse)
+
+        assert [statement.split()[0] for statement in rendered] == verbs
+        (copy,) = [statement for statement in rendered if statement.startswith("COPY")]
+        assert source in copy
+        columns = re.search(r"\((.*?)\)", copy, re.DOTALL)[1].replace("\n", " ").replace(" ", "").split(",")
+        assert [each for each in columns if each != "report_day"] == COLUMNS
+        assert any("report_day = '2026-03-02'" in statement for statement in rendered)
+
+
+class TestInvoiceBatch:
+    @pytest.fixture
+    def run_batch(self, s3, run_dag, bucket, tmp_path):
+        def run_batch(*invoice_ids):
+            conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
+            return run_dag("example_invoice_batch", invoice_ids=list(invoice_ids), **conf)
+
+        return run_batch
+
+    def test_each_invoice_has_its_row(self, sandbox, s3, run_batch, bucket, query):
+        run = run_batch("1", "MULTI-2", "NO-DATA-3")
+
+        assert run.state == "success"
+        rows = query("SELECT invoice_id, status, error, uri, bytes, sha256, crc32, report_id FROM invoice_audit")
+        stored = {row[3].removeprefix(f"s3://{bucket}/"): row for row in rows if row[3]}
+        assert sorted(stored) == keys(s3, bucket, "archive/1/") + keys(s3, bucket, "archive/MULTI-2/")
+        assert len(stored) == 4
+        for key, (_, status, error, _, size, sha256, crc32, report_id) in stored.items():
+            content = body(s3, bucket, key)
+            assert (status, error) == ("DONE", None)
+            assert (size, sha256) == (len(content), hashlib.sha256(content).hexdigest())
+            assert base64.b64decode(crc32) == zlib.crc32(content).to_bytes(4, "big")
+            assert sandbox.reports[report_id].report_options["invoiceId"] in key
+        assert [row[:4] for row in rows if not row[3]] == [("NO-DATA-3", "CANCELLED", None, None)]
+
+    def test_what_failed_is_in_the_table_with_its_reason(self, sandbox, run_batch, query):
+        run = run_batch("FATAL-1", *map(str, range(10)))
+
+        assert run.state == "success"
+        ((invoice_id, status, error),) = query(
+            "SELECT invoice_id, status, error FROM invoice_audit WHERE error IS NOT NULL"
+        )
+        assert (invoice_id, status) == ("FATAL-1", "FATAL")
+        assert "FATAL" in error
+        assert query("SELECT count(*) FROM invoice_audit WHERE uri IS NOT NULL") == [(10,)]
+
+    def test_an_empty_list_is_skipped(self, sandbox, run_batch):
+        run = run_batch()
+
+        assert set(states(run).values()) == {"skipped"}
+        assert sandbox.calls == []
+
+    def test_the_same_invoices_again_leave_the_table_as_long(self, sandbox, run_batch, query):
+        run_batch("1", "MULTI-2")
+        run_batch("3")
+        before = query("SELECT invoice_id, uri, sha256 FROM invoice_audit ORDER BY ALL")
+
+        run = run_batch("1", "MULTI-2")
+
+        assert run.state == "success"
+        assert query("SELECT invoice_id, uri, sha256 FROM invoice_audit ORDER BY ALL") == before
+        assert len(before) == 5
+
+
+class TestAccounts:
+    @pytest.fixture
+    def accounts(self, monkeypatch):
+        """The API of North America and that of Europe."""
+        quick = partial(Sandbox, throttle=False, queue_seconds=0, processing_seconds=0)
+        with quick() as na, quick() as eu:
+            connect(monkeypatch, na, "amazon_business_na")
+            connect(monkeypatch, eu, "amazon_business_eu")
+            yield na, eu
+
+    @pytest.fixture
+    def run_day(self, accounts, s3, run_dag, bucket):
+        return partial(run_dag, "example_accounts", at=datetime(2026, 3, 2, tzinfo=timezone.utc), bucket=bucket)
+
+    def test_each_account_is_asked_for_its_own_marketplaces(self, accounts, s3, run_day, bucket):
+        run = run_day()
+
+        assert run.state == "success"
+        asked = [sorted(each.marketplace_ids for each in account.reports.values()) for account in accounts]
+        assert asked == [[["A2EUQ1WTGCTBG2"], ["ATVPDKIKX0DER"]], [["A1PA6795UKMFR9"]]]
+        assert keys(s3, bucket) == [
+            "accounts/amazon_business_eu/A1PA6795UKMFR9/2026-03-01.tsv",
+            "accounts/amazon_business_na/A2EUQ1WTGCTBG2/2026-03-01.tsv",
+            "accounts/amazon_business_na/ATVPDKIKX0DER/2026-03-01.tsv",
+        ]
+
+    def test_an_account_that_fails_does_not_stop_the_others(self, accounts, s3, run_day, bucket):
+        _, eu = accounts
+        eu.revoke()
+
+        run = run_day()
+
+        assert run.state == "failed"
+        assert len(keys(s3, bucket, "accounts/amazon_business_na/")) == 2
+        assert keys(s3, bucket, "accounts/amazon_business_eu/") == []
+
+
+class TestCancel:
+    def test_what_is_queued_is_cancelled_and_nothing_else(self, sandbox, run_dag):
+        now = datetime.now(timezone.utc)
+        plant = partial(sandbox.add_report, "GET_AB_INVOICE_PDF")
+        queued = [plant(status="IN_QUEUE") for _ in range(3)]
+        others = {
+            plant(status="IN_PROGRESS"): "IN_PROGRESS",
+            plant(status="DONE"): "DONE",
+            plant(status="IN_QUEUE", created=now - timedelta(days=2)): "IN_QUEUE",
+            sandbox.add_report("SANDBOX_ORDER_LINES", status="IN_QUEUE"): "IN_QUEUE",
+        }
+
+        run = run_dag("example_cancel")
+
+        assert run.state == "success"
+        hook = AmazonBusinessHook()
+        assert {hook.get_report(each).processing_status for each in queued} == {"CANCELLED"}
+        assert {each: hook.get_report(each).processing_status for each in others} == others
+        assert states(run)["clean_up", -1] == "skipped"
+
+    def test_a_batch_leaves_nothing_behind(self, sandbox, s3, run_dag, bucket, tmp_path):
+        s3.put_object(Bucket=bucket, Key="archive/of-somebody-else.pdf", Body=b"%PDF")
+        conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
+        batch = run_dag("example_invoice_batch", invoice_ids=["1", "MULTI-2", "NO-DATA-3"], **conf)
+        manifest = f"archive/_manifests/example_invoice_batch/{batch.run_id}/batch.json"
+        assert len(keys(s3, bucket)) == 6
+
+        run = run_dag("example_cancel", manifest=f"s3://{bucket}/{manifest}")
+
+        assert run.state == "success"
+        assert states(run)["cancel", -1] == "skipped"
+        assert keys(s3, bucket) == ["archive/of-somebody-else.pdf"]

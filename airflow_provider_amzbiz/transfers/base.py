@@ -29,6 +29,7 @@ MAX_BYTES = 50 * 1024**3
 # just become DONE.
 _DOCUMENT_GRACE = (5.0, 15.0)
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
+_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
 class DocumentToS3Operator(QueueingOperator):
@@ -189,6 +190,11 @@ def fill(key: str, values: Mapping[str, str | None]) -> str:
 def placeholders(key: str) -> list[str]:
     """Return the names of a key's placeholders."""
     return _PLACEHOLDER.findall(key)
+
+
+def without_templates(text: str) -> str:
+    """Return a text without the parts of it that are rendered, so that what is left can be checked at parsing."""
+    return _JINJA.sub("", text)
 
 
 def check_placeholders(key: str, known: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ class Item:
     """One request of a batch.
 
     :ivar fingerprint: of the request.
+    :ivar report_options: of the request, for whoever reads the manifest.
     :ivar sent_at: Unix time at which it was sent; without ``report_id``, it is open whether a report came of it.
     :ivar status: processing status as last seen.
     :ivar uri: and ``bytes``, ``sha256``: of the object, where the document is one.
@@ -39,6 +40,7 @@ class Item:
     index: int
     fingerprint: str
     report_type: str
+    report_options: dict[str, str] = field(default_factory=dict)
     key: str | None = None
     report_id: str | None = None
     sent_at: float | None = None

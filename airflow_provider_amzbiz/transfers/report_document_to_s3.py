@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.outcomes import settle
-from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator, check_placeholders
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator, check_placeholders, without_templates
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -83,6 +83,12 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         self.s3_uri = s3_uri
         # Whether something is given is known before templates are rendered; a mistake shows at parsing.
         self._check_given()
+        # So is what is no template, and a wrong key would show only after the wait for the report.
+        for given in (self.s3_key, s3_uri):
+            if isinstance(given, str):
+                self._check_key(without_templates(given))
+        if isinstance(s3_uri, str) and without_templates(s3_uri) == s3_uri:
+            self._target()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Move the document."""
@@ -113,8 +119,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     def _copy(self) -> list[dict[str, Any]]:
         bucket, key = self._target()
-        ids = ("report_id",) if self.report_id else ()
-        check_placeholders(key, {"report_document_id", "name", *ids})
+        self._check_key(key)
         s3 = self.s3_client()
         document_id = self.report_document_id or self._document_of_report()
         return self.land(
@@ -137,6 +142,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 "Either s3_bucket and s3_key or s3_uri has to be given, but they are "
                 f"{self.s3_bucket!r}, {self.s3_key!r} and {self.s3_uri!r}"
             )
+
+    def _check_key(self, key: str) -> None:
+        ids = ("report_id",) if self.report_id else ()
+        check_placeholders(key, {"report_document_id", "name", *ids})
 
     def _target(self) -> tuple[str, str]:
         for name in ("s3_bucket", "s3_key", "s3_uri"):

@@ -175,7 +175,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
             )
         requests = self._checked_requests()
         items = [
-            Item(index, request.fingerprint, request.report_type, key=given.get("key"))
+            Item(index, request.fingerprint, request.report_type, dict(request.options), key=given.get("key"))
             for index, (given, request) in enumerate(zip(self.requests, requests, strict=True))
         ]
         self.note_try(context)

@@ -414,6 +414,31 @@ def test_what_a_template_rendered_is_checked_before_any_call(sandbox, s3, argume
     assert sandbox.calls == []
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ({"s3_bucket": "b", "s3_key": "{{ ds }}/{reprot_id}"}, r"placeholder \{reprot_id\}"),
+        ({"s3_uri": "s3://{{ params.bucket }}/{reprot_id}"}, r"placeholder \{reprot_id\}"),
+        ({"s3_uri": "https://a/b"}, "s3_uri is 'https://a/b'"),
+    ],
+)
+def test_a_target_that_is_wrong_whatever_is_rendered_shows_at_parsing(target, said):
+    with pytest.raises(InvalidInputError, match=said):
+        ReportDocumentToS3Operator(task_id="move", report_id="{{ params.report }}", **target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"s3_bucket": "b", "s3_key": "{{ds}}/{% if params.x %}{{x}}{% endif %}{#{y}#}/{report_id}"},
+        {"s3_uri": "{{ var.value.reports }}"},
+        {"s3_uri": "s3://{{bucket}}/{report_id}/{name}"},
+    ],
+)
+def test_a_target_that_templates_may_make_right_waits_for_them(target):
+    ReportDocumentToS3Operator(task_id="move", report_id="{{ params.report }}", **target)
+
+
 def test_an_s3_uri(sandbox, s3, key):
     report_id = create(sandbox, gzip.compress(TEXT))
 

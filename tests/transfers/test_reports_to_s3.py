@@ -85,6 +85,7 @@ def test_every_document_lands_under_its_key(sandbox, s3, prefix, deferrable):
         "bytes": sum(item["bytes"] for item in manifest(s3, prefix)),
     }
     for item in manifest(s3, prefix):
+        assert item["uri"].endswith(f"/{item['report_options']['invoiceId']}.pdf")
         assert s3.head_object(Bucket="tests", Key=item["uri"].split("/", 3)[3])["ContentLength"] == item["bytes"]
         assert len(item["sha256"]) == 64
         assert item["status"] == "DONE"

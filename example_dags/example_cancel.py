@@ -1,0 +1,62 @@
+"""Call something off: cancel what the API has not begun, and delete what a batch has written.
+
+For a backfill of the wrong days, or with the wrong options. Needs the connection ``amazon_business_default``, and
+``aws_default`` for the clean-up.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, Param, task
+
+from airflow_provider_amzbiz.operators.reports import CancelReportOperator, GetReportsOperator
+
+with DAG(
+    dag_id="example_cancel",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    params={
+        "report_type": Param("GET_AB_INVOICE_PDF", type="string"),
+        "hours": Param(24, type="integer", minimum=1, description="Reports created within so many hours"),
+        "manifest": Param("", type="string", description="s3://... of a batch; empty: no clean-up"),
+    },
+    tags=["amazon-business"],
+    doc_md=__doc__,
+):
+    # [START cancel]
+    queued = GetReportsOperator(
+        task_id="queued",
+        report_types="{{ params.report_type }}",
+        processing_statuses=["IN_QUEUE"],
+        created_since="{{ dag_run.start_date - macros.timedelta(hours=params.hours) }}",
+    )
+
+    # One that has begun meanwhile is left to its end; that is no error.
+    cancel = CancelReportOperator.partial(
+        task_id="cancel",
+        # The API allows 10 calls at once and then one in ten seconds, which a task waits for on its worker.
+        max_active_tis_per_dag=1,
+    ).expand(report_id=queued.output.map(lambda report: report["report_id"]))
+    # [END cancel]
+
+    # [START clean_up]
+    @task(trigger_rule="none_failed")
+    def clean_up(manifest: str) -> int:
+        """Delete the objects that a batch has written, and its manifest last; return how many they were."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        if not manifest:
+            raise AirflowSkipException("There is no manifest to clean up after")
+        s3 = S3Hook("aws_default")
+        bucket, key = S3Hook.parse_s3_url(manifest)
+        items = json.loads(s3.read_key(key, bucket))["items"]
+        keys = [S3Hook.parse_s3_url(each["uri"])[1] for item in items for each in item["objects"] or ()]
+        s3.delete_objects(bucket, keys)
+        s3.delete_objects(bucket, [key])
+        return len(keys)
+
+    cancel >> clean_up("{{ params.manifest }}")
+    # [END clean_up]
