@@ -97,7 +97,7 @@ def test_a_key_of_ones_own_goes_with_every_part(host, copy, s3, bucket, content)
 
 
 def test_a_small_document_in_motos_own_process(host, copy):
-    """As tests of DAGs use it; in a process, moto takes no parts but those of botocore's own making."""
+    """As tests of DAGs use it; within a process it takes bytes only, so no parts."""
     host.content = SMALL
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
