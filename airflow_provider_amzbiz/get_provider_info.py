@@ -61,6 +61,14 @@ def get_provider_info() -> dict[str, Any]:
     def modules(name: str) -> list[dict[str, Any]]:
         return [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.{name}"]}]
 
+    asset_uris = [
+        {
+            "schemes": ["amazon-business"],
+            "handler": f"{package}.assets.reports.sanitize_uri",
+            "to_openlineage_converter": f"{package}.assets.reports.convert_asset_to_openlineage",
+        }
+    ]
+
     return {
         "package-name": "airflow-provider-amzbiz",
         "name": "Amazon Business",
@@ -89,6 +97,10 @@ def get_provider_info() -> dict[str, Any]:
             }
             for each in ("report_document_to_s3", "reports_to_s3")
         ],
+        "extra-links": [f"{package}.links.{each}" for each in ("S3ConsoleLink", "ReportStatusesLink")],
+        "asset-uris": asset_uris,
+        # What Airflow 2 reads.
+        "dataset-uris": asset_uris,
         "connection-types": [
             {
                 "connection-type": "amazon_business",

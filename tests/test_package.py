@@ -23,7 +23,7 @@ def python(code):
 
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
-HEAVY = ("boto3", "botocore", "smart_open", "requests", "isal", "fastapi")
+HEAVY = ("boto3", "botocore", "smart_open", "requests", "isal", "fastapi", "openlineage")
 
 
 @pytest.mark.parametrize("module", ["operators.reports", "sensors.reports", "transfers.report_document_to_s3"])

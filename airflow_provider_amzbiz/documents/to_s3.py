@@ -55,6 +55,7 @@ class Target:
     key: Callable[[str | None], str]
     replace: bool
     sha256: bool
+    rows: bool
     content_type: str | None
     encoding: str | None
     extra_args: Mapping[str, Any]
@@ -79,16 +80,18 @@ class Target:
         self, content: Readable, key: str, content_type: str, raw_length: int | None
     ) -> tuple[StoredObject, bool]:
         """Write one object, and say how it went; return whether it was written now, too."""
+        kind = self.content_type or content_type
         started = time.monotonic()
         stored, written = store(
             content,
             s3=self.s3,
             bucket=self.bucket,
             key=key,
-            content_type=self.content_type or content_type,
+            content_type=kind,
             size_of_part=part_size(raw_length),
             replace=self.replace,
             sha256=self.sha256,
+            rows=self.rows and _has_lines(kind),
             extra_args=self.extra_args,
             abort_earlier=self.abort_earlier,
             log=self.log,
@@ -108,6 +111,7 @@ def copy_to_s3(
     unpack: str = "auto",
     replace: bool = True,
     sha256: bool = True,
+    rows: bool = False,
     content_type: str | None = None,
     encoding: str | None = None,
     extra_args: Mapping[str, Any] | None = None,
@@ -123,6 +127,7 @@ def copy_to_s3(
     :param key: entry name, or None where the document is no archive, to the object's key.
     :param unpack: ``auto`` undoes gzip and opens a ZIP, ``gzip`` undoes gzip only, ``none`` keeps the bytes.
     :param replace: whether other content under a key is replaced.
+    :param rows: whether to count the lines of text.
     :param encoding: the charset of text, which is stored as UTF-8 then: a name, or ``declared`` for the one that
         the document's Content-Type names. What is no text stays as it is.
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
@@ -135,7 +140,8 @@ def copy_to_s3(
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
-    target = Target(s3, bucket, key, replace, sha256, content_type, encoding, extra_args or {}, abort_earlier, log)
+    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier)
+    target = Target(s3, bucket, key, *options, log)
     for start in range(1, _STARTS + 1):
         stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
         try:
@@ -234,6 +240,12 @@ def _delete(target: Target, key: str) -> None:
 def _is_text(content_type: str) -> bool:
     kind = content_type.split(";")[0].strip().lower()
     return kind.startswith("text/") or kind in ("application/json", "application/xml")
+
+
+def _has_lines(content_type: str) -> bool:
+    kind = content_type.lower()
+    # Of others, a byte would not tell the end of a line.
+    return kind.startswith("text/") and "utf-16" not in kind and "utf-32" not in kind
 
 
 def _sniffed(head: bytes) -> str | None:

@@ -60,6 +60,7 @@ class StoredObject:
     :ivar bytes: size of the decoded content.
     :ivar sha256: hex, or None where it was not asked for.
     :ivar crc32: base64, as S3 keeps it for the whole object.
+    :ivar rows: lines of text, None where they were not asked for; not part of the dict.
     """
 
     uri: str
@@ -67,10 +68,11 @@ class StoredObject:
     sha256: str | None
     crc32: str
     content_type: str
+    rows: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe dict."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "rows"}
 
 
 def part_size(raw_length: int | None) -> int:
@@ -88,6 +90,7 @@ def store(
     size_of_part: int,
     replace: bool,
     sha256: bool,
+    rows: bool,
     extra_args: Mapping[str, Any],
     abort_earlier: bool,
     log: Log,
@@ -99,7 +102,7 @@ def store(
     :raises DocumentStorageError: S3 did not take it; there is no open upload then.
     :raises DocumentExistsError: there is other content under the key, and ``replace`` is False.
     """
-    digest = _Digest(sha256)
+    digest = _Digest(sha256, rows)
     parts = _PartBuffer(size_of_part)
     first = _read_part(content, size_of_part, digest)
     arguments = {**extra_args, "ContentType": content_type}
@@ -130,7 +133,8 @@ def store(
     except _ObjectExists:
         _check_same(s3, bucket, key, digest)
         written = False
-    stored = StoredObject(f"s3://{bucket}/{key}", digest.count, digest.sha256, digest.crc32, content_type)
+    uri = f"s3://{bucket}/{key}"
+    stored = StoredObject(uri, digest.count, digest.sha256, digest.crc32, content_type, digest.rows)
     return stored, written
 
 
@@ -139,10 +143,12 @@ class _ObjectExists(Exception):  # noqa: N818
 
 
 class _Digest:
-    """Size and checksums of what has been read."""
+    """Size, checksums and lines of what has been read."""
 
-    def __init__(self, sha256: bool) -> None:
+    def __init__(self, sha256: bool, rows: bool = False) -> None:
         self.count = 0
+        self._newlines = 0 if rows else None
+        self._last: bytes | bytearray = b""
         self._crc = 0
         self._sha256 = hashlib.sha256() if sha256 else None
 
@@ -155,10 +161,20 @@ class _Digest:
         """Add a whole block to the SHA-256, which takes as long as everything else: beside that, and in order."""
         if self._sha256:
             self._sha256.update(block)
+        if self._newlines is not None and block:
+            self._newlines += block.count(b"\n")
+            self._last = block[-1:]
 
     @property
     def crc32(self) -> str:
         return _base64(self._crc)
+
+    @property
+    def rows(self) -> int | None:
+        if self._newlines is None:
+            return None
+        # A last line may have no end.
+        return self._newlines + (self._last not in (b"", b"\n"))
 
     @property
     def sha256(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
@@ -21,12 +21,13 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, CANCEL_SECONDS, ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.running import run_here
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_amzbiz.client.request import ReportRequest
 
@@ -41,6 +42,7 @@ class AmazonBusinessOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("amazon_business_conn_id",)
+    operator_extra_links: Collection[BaseOperatorLink] = (ReportStatusesLink(),)
     ui_color = "#f9d58a"
 
     def __init__(

@@ -24,6 +24,7 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
@@ -59,6 +60,7 @@ class ReportStatusSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("report_id", "amazon_business_conn_id")
+    operator_extra_links = (ReportStatusesLink(),)
     ui_color = "#f9e7b8"
 
     def __init__(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
@@ -14,13 +15,16 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     translated_errors,
 )
+from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
 from airflow_provider_amzbiz.operators.reports import QueueingOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_amzbiz.client.models import ReportDocument
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+    from airflow_provider_amzbiz.lineage import Moved, Transfer
 
 UNPACK = ("auto", "gzip", "none")
 # Decoded bytes above which a document is refused.
@@ -44,6 +48,10 @@ class DocumentToS3Operator(QueueingOperator):
         *QueueingOperator.template_fields,
     )
     template_fields_renderers = {"extra_args": "json"}
+    operator_extra_links: Collection[BaseOperatorLink] = (S3ConsoleLink(), ReportStatusesLink())
+    ui_color = "#f4b183"
+    # Where the AWS console shows what was written, once that is known.
+    console_url: str | None = None
 
     def __init__(
         self,
@@ -77,6 +85,8 @@ class DocumentToS3Operator(QueueingOperator):
         self.encoding = encoding
         self.extra_args = extra_args
         self.max_bytes = max_bytes
+        # By the URI of what this process has stored.
+        self.__rows: dict[str, int | None] = {}
 
     def note_try(self, context: Context) -> None:
         """Take note of whether this is a first try; a killed one may have left an upload open."""
@@ -130,6 +140,7 @@ class DocumentToS3Operator(QueueingOperator):
         :param names: what the key's placeholders stand for; ``name`` comes from the document.
         """
         from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
+        from airflow_provider_amzbiz.lineage import is_read
 
         self.__mover = threading.current_thread()
         with translated_errors():
@@ -141,6 +152,8 @@ class DocumentToS3Operator(QueueingOperator):
                 unpack=self.unpack,
                 replace=self.replace,
                 sha256=self.sha256,
+                # Bytes that were kept as they came may be text by name only.
+                rows=self.unpack == "auto" and is_read(),
                 content_type=self.content_type,
                 encoding=self.encoding,
                 extra_args=self.extra_args,
@@ -151,7 +164,25 @@ class DocumentToS3Operator(QueueingOperator):
                 log=self.log,
             )
         self.__mover = None
+        self.__rows.update({each.uri: each.rows for each in stored})
         return [each.to_dict() for each in stored]
+
+    def tell(self, context: Context, documents: Sequence[Moved], **summary: Any) -> None:
+        """Tell lineage, and the events of the task's outlets, what was moved."""
+        from airflow_provider_amzbiz.lineage import Transfer
+
+        host = urlsplit(self.hook.client.account.endpoint).netloc
+        self.__transfer = Transfer(host, documents, summary, self.__rows)
+        self.__transfer.to_hook_lineage(self.hook)
+        self.__transfer.to_outlets(self.outlets, context)
+
+    __transfer: Transfer | None = None
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the reports and the objects in S3; Airflow's OpenLineage provider asks for them."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        return self.__transfer.to_openlineage() if self.__transfer else OperatorLineage()
 
     def document(self, hook: AmazonBusinessHook, document_id: str) -> ReportDocument:
         """Get a fresh URL. A document of a report that has just become DONE may not be known at once."""
@@ -195,6 +226,12 @@ def placeholders(key: str) -> list[str]:
 def without_templates(text: str) -> str:
     """Return a text without the parts of it that are rendered, so that what is left can be checked at parsing."""
     return _JINJA.sub("", text)
+
+
+def place_of(key: str) -> str:
+    """Return a key as it is, or, where it has placeholders, the folder that it begins with."""
+    fixed, brace, _ = key.partition("{")
+    return fixed[: fixed.rfind("/") + 1] if brace else fixed
 
 
 def check_placeholders(key: str, known: Iterable[str]) -> None:

@@ -12,8 +12,15 @@ from airflow_provider_amzbiz.exceptions import (
     ThrottledError,
     error_from_dict,
 )
+from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.outcomes import settle
-from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator, check_placeholders, without_templates
+from airflow_provider_amzbiz.transfers.base import (
+    DocumentToS3Operator,
+    check_placeholders,
+    fill,
+    place_of,
+    without_templates,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,7 +37,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     The return value in XCom is a list with one dict per object: ``uri``, ``bytes`` and ``sha256`` (hex, or None)
     of the content as it lies in S3, ``crc32`` (the base64 text that S3 keeps for the whole object) and
-    ``content_type``.
+    ``content_type``. The events of assets in ``outlets`` carry the report's ids and the checksum too.
 
     :param report_document_id: the document. Give this or ``report_id``. (templated)
     :param report_id: the report whose document it is; costs one getReport. (templated)
@@ -96,7 +103,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         self.note_try(context)
         if self.queues_first(context):
             self.wait_for_turn("getReportDocument")
-        return self._move(None)
+        return self._move(context, None)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
         """Move the document, now that it is this task's turn."""
@@ -104,11 +111,11 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             raise error_from_dict(event["error"])
         self.note_try(context)
         self.accept_turn(event)
-        return self._move(event)
+        return self._move(context, event)
 
-    def _move(self, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    def _move(self, context: Context, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         try:
-            return self._copy()
+            return self._copy(context)
         except ThrottledError as error:
             if self.deferrable and not self.__started:
                 self.wait_for_turn("getReportDocument", refused=error, event=event)
@@ -117,18 +124,19 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
     # Whether the document's URL was given once.
     __started = False
 
-    def _copy(self) -> list[dict[str, Any]]:
+    def _copy(self, context: Context) -> list[dict[str, Any]]:
+        from airflow_provider_amzbiz.lineage import Moved
+
         bucket, key = self._target()
         self._check_key(key)
         s3 = self.s3_client()
-        document_id = self.report_document_id or self._document_of_report()
-        return self.land(
-            lambda: self._fetch(document_id),
-            s3=s3,
-            bucket=bucket,
-            key=key,
-            names={"report_id": self.report_id, "report_document_id": document_id},
-        )
+        report = self._ended_report() if self.report_id else {}
+        document_id: str = self.report_document_id or report["report_document_id"]
+        names = {"report_id": self.report_id, "report_document_id": document_id}
+        objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
+        S3ConsoleLink.show(self, context, s3, bucket, place_of(fill(key, {**names, "name": "{name}"})))
+        self.tell(context, [Moved(report.get("report_type"), self.report_id, document_id, objects)])
+        return objects
 
     def _check_given(self) -> None:
         if bool(self.report_document_id) == bool(self.report_id):
@@ -159,15 +167,14 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             raise InvalidInputError(f"s3_uri is {self.s3_uri!r}, but has to be like s3://bucket/key")
         return match[1], match[2]
 
-    def _document_of_report(self) -> str:
+    def _ended_report(self) -> dict[str, Any]:
         report = self.hook.get_report(self.report_id or "")
         if not report.is_terminal:
             raise ReportNotReadyError(
                 f"Report {report.report_id} is {report.processing_status}, so it has no document yet; wait for it "
                 "with ReportStatusSensor"
             )
-        document_id: str = settle(report, on_cancelled="fail", hook=self.hook)["report_document_id"]
-        return document_id
+        return settle(report, on_cancelled="fail", hook=self.hook)
 
     def _fetch(self, document_id: str) -> ReportDocument:
         # Once a download has begun, its task does not leave the worker.

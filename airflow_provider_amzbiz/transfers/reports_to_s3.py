@@ -25,9 +25,16 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.reports import positive_seconds
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
-from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator, check_placeholders, fill, placeholders
+from airflow_provider_amzbiz.transfers.base import (
+    DocumentToS3Operator,
+    check_placeholders,
+    fill,
+    place_of,
+    placeholders,
+)
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 from airflow_provider_amzbiz.triggers.running import run_here
@@ -65,7 +72,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
     tried again. Two processes cannot both go on; the one that is late stops.
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``failed``, ``skipped``
-    (numbers of requests) and ``bytes`` (landed, decoded).
+    (numbers of requests) and ``bytes`` (landed, decoded). The events of assets in ``outlets`` carry the same.
 
     A person who ends the deferred task (Airflow 3.3 and newer) has the newest reports cancelled that are IN_QUEUE,
     as many as the limit of cancelReport allows at once.
@@ -135,7 +142,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
             landed = sum(item.objects is not None for item in manifest.items)
             self.log.info("Going on from %s: %s of %s have landed", manifest.uri, landed, len(manifest.items))
         manifest.save()
-        return self._go_on(batch)
+        return self._go_on(context, batch)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Do what there is to do now, and defer again."""
@@ -144,10 +151,12 @@ class ReportsToS3Operator(DocumentToS3Operator):
             raise AmazonBusinessError(f"The manifest {batch.manifest.uri} is gone; clear the task to begin anew")
         batch.manifest.match(batch.items)
         self._work(batch, event)
-        return self._go_on(batch)
+        return self._go_on(context, batch)
 
-    def _go_on(self, batch: _Batch) -> dict[str, Any]:
+    def _go_on(self, context: Context, batch: _Batch) -> dict[str, Any]:
         manifest = batch.manifest
+        # Before the wait: a batch may take hours.
+        S3ConsoleLink.show(self, context, manifest.s3, manifest.bucket, place_of(self.s3_key or ""))
         while not all(item.settled for item in manifest.items):
             self._say(manifest)
             if time.time() >= manifest.deadline:
@@ -164,7 +173,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
                     timeout=timedelta(seconds=manifest.deadline - time.time() + BACKSTOP),
                 )
             self._work(batch, run_here(trigger))
-        return self._summary(manifest)
+        return self._finish(context, manifest)
 
     def _batch(self, context: Context) -> _Batch:
         from airflow_provider_amzbiz.transfers.manifest import Item, Manifest
@@ -407,18 +416,13 @@ class ReportsToS3Operator(DocumentToS3Operator):
             self._least_seconds(manifest) / 60,
         )
 
-    def _summary(self, manifest: Manifest) -> dict[str, Any]:
+    def _finish(self, context: Context, manifest: Manifest) -> dict[str, Any]:
+        from airflow_provider_amzbiz.lineage import Moved
+
         self._say(manifest)
         items = manifest.items
         failed = [item for item in items if item.error is not None]
-        allowed = int(self.max_failed * len(items)) if isinstance(self.max_failed, float) else self.max_failed
-        if len(failed) > allowed:
-            kind = AmazonBusinessPermanentError if all(each.permanent for each in failed) else AmazonBusinessError
-            raise kind(
-                f"{len(failed)} of {len(items)} requests failed, and max_failed is {self.max_failed!r}; see "
-                f"{manifest.uri}. The first, requests[{failed[0].index}]: {failed[0].error}"
-            )
-        return {
+        summary = {
             "manifest": manifest.uri,
             "requested": len(items),
             "landed": sum(item.objects is not None for item in items),
@@ -426,6 +430,20 @@ class ReportsToS3Operator(DocumentToS3Operator):
             "skipped": sum(item.skipped for item in items),
             "bytes": sum(each["bytes"] for item in items for each in item.objects or ()),
         }
+        moved = [
+            Moved(item.report_type, item.report_id, item.report_document_id or "", item.objects)
+            for item in items
+            if item.objects is not None
+        ]
+        self.tell(context, moved, **summary)
+        allowed = int(self.max_failed * len(items)) if isinstance(self.max_failed, float) else self.max_failed
+        if len(failed) > allowed:
+            kind = AmazonBusinessPermanentError if all(each.permanent for each in failed) else AmazonBusinessError
+            raise kind(
+                f"{len(failed)} of {len(items)} requests failed, and max_failed is {self.max_failed!r}; see "
+                f"{manifest.uri}. The first, requests[{failed[0].index}]: {failed[0].error}"
+            )
+        return summary
 
 
 @dataclass

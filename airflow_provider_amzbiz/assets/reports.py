@@ -1,0 +1,65 @@
+"""Reports as assets of Airflow, by URIs of the scheme ``amazon-business``.
+
+===========================================================  ================================================
+``amazon-business://<API host>/reports/<type>/<report id>``  one report; ``-`` where its type is not known
+``amazon-business://<API host>/reports/<type>``              all reports of a type
+``amazon-business://<API host>/documents/<document id>``     a document of which no more than its id is known
+===========================================================  ================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.common.compat.sdk import Asset
+
+SCHEME = "amazon-business"
+
+
+def report_uri(host: str, report_type: str | None, report_id: str | None = None) -> str:
+    """Return the URI of a report, or, without an id, of all reports of a type."""
+    names = [report_type or "-", report_id] if report_id else [report_type or "-"]
+    return _uri(host, "reports", *names)
+
+
+def document_uri(host: str, report_document_id: str) -> str:
+    """Return the URI of a document whose report is not known."""
+    return _uri(host, "documents", report_document_id)
+
+
+def dataset_name(uri: str) -> tuple[str, str]:
+    """Return the namespace and the name that OpenLineage knows a URI of this scheme by."""
+    parts = urlsplit(uri)
+    return f"{SCHEME}://{parts.netloc}", parts.path.lstrip("/")
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check an asset's URI, and return it in the form that equal ones share.
+
+    :raises ValueError: it names no host, or neither a report, nor a type, nor a document.
+    """
+    kind, *names = uri.path.strip("/").split("/")
+    most = {"reports": 2, "documents": 1}.get(kind, 0)
+    if not uri.netloc or not 1 <= len(names) <= most or not all(names):
+        raise ValueError(
+            f"The URI is {uri.geturl()!r}, but has to be like {SCHEME}://<API host>/reports/<type>, "
+            f"{SCHEME}://<API host>/reports/<type>/<report id> or {SCHEME}://<API host>/documents/<document id>"
+        )
+    return uri._replace(netloc=uri.netloc.lower())
+
+
+def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001
+    """Return the OpenLineage dataset of an asset; Airflow's OpenLineage provider calls this."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+    namespace, name = dataset_name(asset.uri)
+    return Dataset(namespace=namespace, name=name)
+
+
+def _uri(host: str, *names: str) -> str:
+    return f"{SCHEME}://{host.lower()}/{'/'.join(quote(name, safe='') for name in names)}"

@@ -1,0 +1,194 @@
+"""What a transfer tells of itself: to OpenLineage, to readers of hook lineage, and with asset events."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, NoOpCollector
+
+from airflow_provider_amzbiz.assets.reports import dataset_name, document_uri, report_uri
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+
+# Reports and objects that are named one by one. What is more is told as a whole: a batch of thousands would be an
+# event of megabytes, and thousands of datasets.
+MOST = 20
+# Characters of a URI that Airflow takes for an asset.
+_LONGEST_URI = 1500
+_SAFE = "/:@!$&'()*+,;=~ "
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A document that a transfer has moved.
+
+    :ivar report_type: and ``report_id``: None where only the document's id was given.
+    :ivar objects: what was stored, as the transfers return it.
+    """
+
+    report_type: str | None
+    report_id: str | None
+    report_document_id: str
+    objects: Sequence[Mapping[str, Any]]
+
+    def uri(self, host: str) -> str:
+        """Return the URI of the report as an asset."""
+        if self.report_id is None:
+            return document_uri(host, self.report_document_id)
+        return report_uri(host, self.report_type, self.report_id)
+
+    @property
+    def ids(self) -> dict[str, str | None]:
+        """What tells the report."""
+        names = ("report_type", "report_id", "report_document_id")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object in S3, or the folder of many."""
+
+    bucket: str
+    key: str
+    bytes: int
+    files: int
+    rows: int | None
+
+    @property
+    def uri(self) -> str:
+        """Its URI as an asset: in ASCII, and with nothing in it that would be taken for a query or a fragment."""
+        return f"s3://{self.bucket}/{quote(self.key, safe=_SAFE)}"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What one task has moved.
+
+    :ivar host: of the API.
+    :ivar summary: of a batch, as it returns it.
+    :ivar rows: lines of text by the URI of the object, where they were counted.
+    """
+
+    host: str
+    documents: Sequence[Moved]
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[str]:
+        """URIs of the reports, or of their types where they are many."""
+        if len(self.documents) <= MOST:
+            return [each.uri(self.host) for each in self.documents]
+        return [
+            report_uri(self.host, each) for each in sorted({each.report_type or "" for each in self.documents})
+        ]
+
+    @property
+    def targets(self) -> list[Target]:
+        """The objects, or their folder where they are many."""
+        named = [
+            Target(*_split(each["uri"]), each["bytes"], 1, self.rows.get(each["uri"])) for each in self._objects()
+        ]
+        return named if len(named) <= MOST else [self._whole()]
+
+    def to_openlineage(self) -> OperatorLineage[Any, Any]:
+        """Return what OpenLineage is to know."""
+        from airflow.providers.common.compat.openlineage.facet import (
+            InputDataset,
+            OutputDataset,
+            OutputStatisticsOutputDatasetFacet,
+        )
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        inputs = [InputDataset(*dataset_name(uri)) for uri in self.sources]
+        outputs = []
+        for each in self.targets:
+            statistics = OutputStatisticsOutputDatasetFacet(
+                rowCount=each.rows, size=each.bytes, fileCount=each.files
+            )
+            namespace, name = f"s3://{each.bucket}", each.key or "/"
+            outputs.append(OutputDataset(namespace, name, outputFacets={"outputStatistics": statistics}))
+        return OperatorLineage(inputs=inputs, outputs=outputs)
+
+    def to_hook_lineage(self, hook: AmazonBusinessHook) -> None:
+        """Tell the collector of hook lineage, which does nothing where nobody reads it."""
+        collector = _collector()
+        for uri in self.sources:
+            collector.add_input_asset(context=hook, uri=uri)
+        for target in self.targets:
+            if len(target.uri) <= _LONGEST_URI:
+                collector.add_output_asset(context=hook, uri=target.uri)
+
+    def to_outlets(self, outlets: Iterable[Any], context: Context) -> None:
+        """Fill in the events of the assets, and of the assets behind the aliases, that the user gave the task."""
+        for outlet in outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(self._event())
+            elif isinstance(outlet, AssetAlias):
+                for target, extra in zip(self.targets, self._events(), strict=True):
+                    if len(target.uri) <= _LONGEST_URI:
+                        context["outlet_events"][outlet].add(Asset(uri=target.uri), extra=extra)
+
+    def _event(self) -> dict[str, Any]:
+        records = self._records()
+        if len(records) == 1 and not self.summary:
+            return records[0]
+        total = self._total() if records else self.summary
+        return {**total, "objects": records[:MOST]}
+
+    def _events(self) -> list[dict[str, Any]]:
+        """One for each target. They are flat, because Airflow 2 wants to hash the values."""
+        records = self._records()
+        return records if len(records) <= MOST else [self._total()]
+
+    def _records(self) -> list[dict[str, Any]]:
+        told = ("uri", "bytes", "sha256")
+        return [
+            {**document.ids, **{name: each[name] for name in told}}
+            for document in self.documents
+            for each in document.objects
+        ]
+
+    def _total(self) -> dict[str, Any]:
+        whole = self._whole()
+        ids = {} if self.summary else self.documents[0].ids
+        return {
+            **self.summary,
+            **ids,
+            "uri": f"s3://{whole.bucket}/{whole.key}",
+            "bytes": whole.bytes,
+            "object_count": whole.files,
+        }
+
+    def _whole(self) -> Target:
+        """Return the folder that all objects are in."""
+        places = [_split(each["uri"]) for each in self._objects()]
+        bucket = places[0][0]
+        folder = os.path.commonprefix([key for _, key in places]).rpartition("/")[0]  # noqa: RUF071
+        return Target(bucket, folder, sum(each["bytes"] for each in self._objects()), len(places), None)
+
+    def _objects(self) -> list[Mapping[str, Any]]:
+        return [each for document in self.documents for each in document.objects]
+
+
+def is_read() -> bool:
+    """Whether anybody reads lineage, so that it is worth more than what is known anyway."""
+    return not isinstance(_collector(), NoOpCollector)
+
+
+def _collector() -> Any:
+    return get_hook_lineage_collector()  # type: ignore[no-untyped-call]
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key

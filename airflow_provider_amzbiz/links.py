@@ -1,0 +1,69 @@
+"""Links that Airflow shows with a task: to what it wrote, in the AWS console, and to the API's reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+# By AWS partition. Others have no console that everybody reaches.
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+_ENDPOINTS = (".amazonaws.com", ".amazonaws.com.cn")
+# As Airflow 3 calls it itself.
+_LINK_OF_AIRFLOW_2 = "_link_S3ConsoleLink"
+
+
+class S3ConsoleLink(BaseOperatorLink):
+    """The object or the folder in S3's console; there is none for a server that only speaks S3."""
+
+    name = "S3 console"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return the URL, or nothing where :meth:`show` was not reached."""
+        if hasattr(operator, "console_url"):
+            # Airflow 3 asks the operator that has run, and keeps the answer.
+            return operator.console_url or ""
+        return XCom.get_value(ti_key=ti_key, key=_LINK_OF_AIRFLOW_2) or ""
+
+    @classmethod
+    def show(cls, operator: Any, context: Context, s3: Any, bucket: str, key: str) -> None:
+        """Have the link ready for when Airflow asks.
+
+        :param s3: boto3 client; tells where the bucket is.
+        :param key: of the object, or of a folder, which ends in a slash or is empty.
+        """
+        operator.console_url = console_url(s3, bucket, key)
+        ti: Any = context.get("ti")
+        if operator.console_url and operator.do_xcom_push and ti and not hasattr(cls, "xcom_key"):
+            # Airflow 2 asks in the webserver, where there is no more than the XComs.
+            ti.xcom_push(key=_LINK_OF_AIRFLOW_2, value=operator.console_url)
+
+
+class ReportStatusesLink(BaseOperatorLink):
+    """Amazon's own reference of the API, which tells what the statuses mean."""
+
+    name = "Report statuses"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return the page's URL."""
+        return "https://developer-docs.amazon.com/amazon-business/docs/document-api-v1-reference-1"
+
+
+def console_url(s3: Any, bucket: str, key: str) -> str | None:
+    """Return where the AWS console shows an object or a folder, None where no console does."""
+    console = _CONSOLES.get(s3.meta.partition)
+    host = urlsplit(s3.meta.endpoint_url).hostname or ""
+    if console is None or not host.endswith(_ENDPOINTS):
+        return None
+    region = {} if s3.meta.region_name in (None, "aws-global") else {"region": s3.meta.region_name}
+    page = "buckets" if key.endswith("/") or not key else "object"
+    query = urlencode({**region, "prefix": key}, quote_via=quote)
+    return f"https://{console}/s3/{page}/{bucket}?{query}"
