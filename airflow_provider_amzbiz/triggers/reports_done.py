@@ -46,6 +46,9 @@ _LONGEST_PAUSE = 900.0
 _STORE_PAUSE = 10.0
 # Seconds that Airflow's triggerer may take to hand an event on to its database.
 _HANDED_ON = 3.0
+# Seconds in which a scheduler makes the run of an event. An event that comes meanwhile is not given to that run, and
+# starts none itself: it waits for the next event (seen on Airflow 3.3.2).
+_RUN_MADE = 20.0
 
 
 @dataclass
@@ -103,7 +106,8 @@ class ReportsDoneTrigger(BaseEventTrigger):
     """Yields one event for each report that becomes DONE, whoever made it; for an ``AssetWatcher`` (Airflow 3).
 
     The event's payload is :meth:`.Report.to_dict`. In a DAG run it is found at
-    ``triggering_asset_events[asset][n].extra["payload"]``; one run may be given several events.
+    ``triggering_asset_events[asset][n].extra["payload"]``; one run may be given several events. The last one of
+    several that are found at once comes 20 seconds after the others, because Airflow would start no run for it.
 
     What has been announced is kept in Airflow's asset state store (3.3 and newer), so that a restarted triggerer
     goes on where it was: it misses no report, and announces one again only if it died within the seconds after the
@@ -179,7 +183,10 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 await asyncio.sleep(min(grown, max(_LONGEST_PAUSE, self.poll_interval)))
                 continue
             failures = 0
-            for report in found:
+            for number, report in enumerate(found, 1):
+                if 1 < number == len(found):
+                    # The last one starts a run that is given all that the first one's run was not.
+                    await asyncio.sleep(_RUN_MADE)
                 log.info("Report %s of type %s is DONE", report.report_id, report.report_type)
                 yield TriggerEvent(report.to_dict())  # type: ignore[no-untyped-call]
             if found:

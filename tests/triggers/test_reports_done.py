@@ -45,6 +45,7 @@ def _quick(monkeypatch):
         (reports_done, "_PAGE_PAUSE"),
         (reports_done, "_STORE_PAUSE"),
         (reports_done, "_HANDED_ON"),
+        (reports_done, "_RUN_MADE"),
     ):
         monkeypatch.setattr(module, name, 0.02)
 
