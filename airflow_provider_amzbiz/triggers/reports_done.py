@@ -46,8 +46,8 @@ _LONGEST_PAUSE = 900.0
 _STORE_PAUSE = 10.0
 # Seconds that Airflow's triggerer may take to hand an event on to its database.
 _HANDED_ON = 3.0
-# Seconds in which a scheduler makes the run of an event. An event that comes meanwhile is not given to that run, and
-# starts none itself: it waits for the next event (seen on Airflow 3.3.2).
+# Seconds in which a scheduler makes the run of an event. An event that comes meanwhile is not given to that run,
+# and starts none itself: it waits for the next event (seen on Airflow 3.3.2).
 _RUN_MADE = 20.0
 
 
@@ -110,8 +110,8 @@ class ReportsDoneTrigger(BaseEventTrigger):
     several that are found at once comes 20 seconds after the others, because Airflow would start no run for it.
 
     What has been announced is kept in Airflow's asset state store (3.3 and newer), so that a restarted triggerer
-    goes on where it was: it misses no report, and announces one again only if it died within the seconds after the
-    event in which Airflow may not have stored it yet. Without the store (Airflow 3.0 to 3.2), ``since`` decides
+    goes on where it was: it misses no report, and announces one again only if it died within the half minute after
+    the event in which Airflow may not have stored it yet. Without the store (Airflow 3.0 to 3.2), ``since`` decides
     what a restart does.
 
     Each look is one call of getReports for a page of 100 and, for reports that take long, some of getReport. A

@@ -114,6 +114,17 @@ async def test_each_report_is_announced_once_when_it_is_done(sandbox):
     assert watching.events[0]["processing_status"] == "DONE"
 
 
+async def test_the_last_of_several_comes_when_the_run_of_the_first_is_made(sandbox, monkeypatch):
+    monkeypatch.setattr(reports_done, "_RUN_MADE", 1.5)
+    wanted = [sandbox.add_report(LINES, created=ago(minutes=minutes)) for minutes in (30, 20, 10)]
+    async with Watching(watch(since=ago(hours=1))) as watching:
+        await watching.until(lambda: watching.ids == wanted[:2])
+        before = asyncio.get_running_loop().time()
+        await watching.until(lambda: watching.ids == wanted)
+
+    assert asyncio.get_running_loop().time() - before > 1
+
+
 async def test_reports_that_finish_in_another_order_than_they_were_created_are_all_announced(sandbox):
     # The first three were created long before the mark, by the time that they are done.
     slow = [sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(hours=hours)) for hours in (40, 30, 20)]
