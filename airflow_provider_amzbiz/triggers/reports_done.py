@@ -110,9 +110,9 @@ class ReportsDoneTrigger(BaseEventTrigger):
     several that are found at once comes 20 seconds after the others, because Airflow would start no run for it.
 
     What has been announced is kept in Airflow's asset state store (3.3 and newer), so that a restarted triggerer
-    goes on where it was: it misses no report, and announces one again only if it died within the half minute after
-    the event in which Airflow may not have stored it yet. Without the store (Airflow 3.0 to 3.2), ``since`` decides
-    what a restart does.
+    goes on where it was: it misses no report, and announces one again only if it died within half a minute of the
+    event, before the record was written. Without the store (Airflow 3.0 to 3.2), ``since`` decides what a restart
+    does.
 
     Each look is one call of getReports for a page of 100 and, for reports that take long, some of getReport. A
     fault of the API, a secret that is refused and a connection that cannot be read are logged; the watch goes on.
