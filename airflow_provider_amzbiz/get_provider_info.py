@@ -86,7 +86,9 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": [f"{package}.triggers.{each}" for each in ("reports", "permits", "batch")],
+                "python-modules": [
+                    f"{package}.triggers.{each}" for each in ("reports", "permits", "batch", "reports_done")
+                ],
             }
         ],
         "transfers": [

@@ -109,11 +109,7 @@ class AirflowServer:
     def start(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Unpause a DAG and return the id of its run: the one its schedule makes, or else a triggered one."""
         deadline = time.monotonic() + START_SECONDS
-        while self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).status_code == 404:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{dag_id} was not loaded: {self.get('/importErrors')}")
-            time.sleep(0.5)
-        dag = self._request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        dag = self.unpause(dag_id)
         if dag["timetable_summary"] in (None, "None"):
             now = datetime.now(timezone.utc).isoformat()
             self._request("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})})
@@ -123,6 +119,16 @@ class AirflowServer:
             time.sleep(0.5)
         run_id: str = runs[0]["dag_run_id"]
         return run_id
+
+    def unpause(self, dag_id: str) -> dict[str, Any]:
+        """Unpause a DAG, which is waited for, and return what Airflow says about it."""
+        deadline = time.monotonic() + START_SECONDS
+        while self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).status_code == 404:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id} was not loaded: {self.get('/importErrors')}")
+            time.sleep(0.5)
+        dag: dict[str, Any] = self._request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        return dag
 
     def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
         """Store a connection, instead of the one of that id."""

@@ -387,3 +387,15 @@ class TestCancel:
         assert run.state == "success"
         assert states(run)["cancel", -1] == "skipped"
         assert keys(s3, bucket) == ["archive/of-somebody-else.pdf"]
+
+
+@pytest.mark.usefixtures("_bucket")
+def test_a_backfill_asks_for_each_day_once(sandbox, s3, run_dag):
+    run = run_dag("example_backfill", start="2026-03-28T00:00:00+01:00", end="2026-03-31T00:00:00+02:00")
+
+    assert run.state == "success"
+    windows = sorted((report.data_start_time, report.data_end_time) for report in sandbox.reports.values())
+    # The clocks change on the second day.
+    assert [(end - start).total_seconds() / 3600 for start, end in windows] == [24, 23, 24]
+    stored = s3.list_objects_v2(Bucket="amazon-business", Prefix="backfill/SANDBOX_ORDER_LINES/")["Contents"]
+    assert [each["Key"][-14:] for each in stored] == [f"2026-03-{day}.tsv" for day in (28, 29, 30)]

@@ -1,0 +1,63 @@
+"""How long to wait before a retry, by what went wrong: a ``retry_policy`` for Airflow 3.3 and newer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import airflow
+
+try:
+    from airflow.providers.common.compat.sdk import ExceptionRetryPolicy, RetryRule
+except (ImportError, AttributeError) as error:
+    raise ImportError(
+        f"airflow_provider_amzbiz.retry_policy needs Airflow 3.3 or newer, but this is {airflow.__version__}; set "
+        "retries and retry_delay instead"
+    ) from error
+
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    AnswerLostError,
+    DocumentError,
+    ReportNotReadyError,
+    ThrottledError,
+)
+
+_CREATE = USAGE_PLAN["createReport"]
+
+
+def amazon_business_retry_policy() -> ExceptionRetryPolicy:
+    """Return a retry policy that fits this API; the number of retries stays the task's own ``retries``.
+
+    A task that fails with a permanent error (see :mod:`airflow_provider_amzbiz.exceptions`) is not retried, with
+    any policy, and errors that are not this provider's keep the task's ``retry_delay``.
+    """
+    return ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=ThrottledError,
+                retry_delay=timedelta(seconds=_CREATE.burst / _CREATE.rate),
+                reason="The account's limit is used up; by then its bucket is full again",
+            ),
+            RetryRule(
+                exception=AnswerLostError,
+                retry_delay=timedelta(minutes=2),
+                reason="A report may have been created; by then the listing shows it",
+            ),
+            RetryRule(
+                exception=ReportNotReadyError,
+                retry_delay=timedelta(minutes=5),
+                reason="The report has not ended yet",
+            ),
+            RetryRule(
+                exception=DocumentError,
+                retry_delay=timedelta(seconds=10),
+                reason="The transfer broke off; nothing of it is in S3",
+            ),
+            RetryRule(
+                exception=AmazonBusinessError,
+                retry_delay=timedelta(minutes=5),
+                reason="The API is out of order, and the call itself was repeated for some minutes",
+            ),
+        ]
+    )

@@ -1,0 +1,139 @@
+"""Which windows of time to ask reports for: of a run, and of a range that is filled in later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, time, timedelta
+from datetime import timezone as fixed_timezone
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.exceptions import InvalidInputError, translated_errors
+
+_LEAST = timedelta(minutes=1)
+_CALENDAR = ("day", "month")
+
+
+def report_windows(
+    start: datetime | str,
+    end: datetime | str,
+    *,
+    every: timedelta | str = "day",
+    timezone: str = "UTC",
+    holdback: timedelta = timedelta(0),
+    now: datetime | None = None,
+) -> list[dict[str, str]]:
+    """Split a range of time into windows for reports, oldest first.
+
+    The windows follow each other without a gap: the end of one is the start of the next. Each is a dict with
+    ``data_start_time`` and ``data_end_time``, ISO 8601 texts with the offset of the time zone, as
+    ``.expand_kwargs`` of :class:`.CreateReportOperator` and the requests of :class:`.ReportsToS3Operator` take
+    them.
+
+    :param start: begin of the range, an aware datetime or an ISO 8601 text with an offset.
+    :param end: end of the range, the same way, not before ``start``.
+    :param every: ``"day"`` or ``"month"`` cuts at midnight, or at that of the first of a month, in ``timezone``,
+        so that a day has 23 or 25 hours where clocks change; a timedelta of a minute or more cuts in equal steps
+        from ``start``. The first and the last window may be shorter.
+    :param timezone: name of the time zone, such as ``"Europe/Berlin"``.
+    :param holdback: how long data may come late: a window is left out until it ended so long ago. A later run gets
+        it whole.
+    :param now: the present time, aware; by default it is taken from the clock.
+    :raises InvalidInputError: a parameter is not allowed.
+    """
+    with translated_errors():
+        first, last = parameters.time("start", start), parameters.time("end", end)
+        present = datetime.now(fixed_timezone.utc) if now is None else parameters.time("now", now)
+    if last < first:
+        raise InvalidInputError(f"start {start!s} is after end {end!s}")
+    if not isinstance(holdback, timedelta) or holdback < timedelta(0):
+        raise InvalidInputError(f"holdback is {holdback!r}, but has to be a timedelta of 0 or more")
+    zone = _zone(timezone)
+    edges = _edges(first, last, every, zone)
+    windows = []
+    before = first.astimezone(fixed_timezone.utc)
+    for edge in edges:
+        if edge > present - holdback:
+            break
+        windows.append(
+            {
+                "data_start_time": before.astimezone(zone).isoformat(),
+                "data_end_time": edge.astimezone(zone).isoformat(),
+            }
+        )
+        before = edge
+    return windows
+
+
+def data_interval_of(
+    context: Mapping[str, Any], *, fallback: timedelta | None = None
+) -> tuple[datetime, datetime]:
+    """Return start and end of the data interval of a task's run.
+
+    On Airflow 3 a run that an asset or a person has started has none (its ``logical_date`` may be None), and the
+    interval of a plain cron schedule is empty; ``CronDataIntervalTimetable`` gives each run the time before it.
+
+    :param context: the task's context.
+    :param fallback: length of the interval of a run that has none; it ends when the run was due.
+    :raises InvalidInputError: the run has no interval, and no fallback is given.
+    """
+    if fallback is not None and (not isinstance(fallback, timedelta) or fallback <= timedelta(0)):
+        raise InvalidInputError(f"fallback is {fallback!r}, but has to be a timedelta above 0, or None")
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if start is not None and end is not None and start < end:
+        return start, end
+    run: Any = context["dag_run"]
+    if fallback is None:
+        raise InvalidInputError(
+            f"Run {run.run_id!r} has no data interval (logical_date is {context.get('logical_date')!s}): schedule "
+            "the DAG with CronDataIntervalTimetable, or set fallback"
+        )
+    due: datetime = getattr(run, "run_after", None) or context["logical_date"]
+    return due - fallback, due
+
+
+def _edges(start: datetime, end: datetime, every: timedelta | str, zone: ZoneInfo) -> Iterator[datetime]:
+    """Return the ends of the windows, in UTC, where no hour is missing or comes twice."""
+    if isinstance(every, timedelta):
+        if every < _LEAST:
+            raise InvalidInputError(f"every is {every!r}, but has to be at least {_LEAST!r}")
+        return _until(end, start, _steps(start.astimezone(fixed_timezone.utc), every))
+    if every not in _CALENDAR:
+        raise InvalidInputError(f"every is {every!r}, but has to be a timedelta or one of {list(_CALENDAR)}")
+    return _until(end, start, _midnights(start.astimezone(zone), zone, by_month=every == "month"))
+
+
+def _until(end: datetime, start: datetime, edges: Iterator[datetime]) -> Iterator[datetime]:
+    before, last = start, end.astimezone(fixed_timezone.utc)
+    for edge in edges:
+        if edge >= last:
+            break
+        # A zone that moved over the date line has left out a day.
+        if edge > before:
+            yield edge
+            before = edge
+    if last > start:
+        yield last
+
+
+def _steps(start: datetime, step: timedelta) -> Iterator[datetime]:
+    while True:
+        start += step
+        yield start
+
+
+def _midnights(start: datetime, zone: ZoneInfo, *, by_month: bool) -> Iterator[datetime]:
+    day = start.date()
+    while True:
+        day = (day.replace(day=1) + timedelta(days=32)).replace(day=1) if by_month else day + timedelta(days=1)
+        yield datetime.combine(day, time(), tzinfo=zone).astimezone(fixed_timezone.utc)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+        raise InvalidInputError(
+            f"timezone is {name!r}, but has to be the name of a time zone, such as 'Europe/Berlin'"
+        ) from error

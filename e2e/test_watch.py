@@ -1,0 +1,64 @@
+"""An asset watcher on a real Airflow: each report is announced once, also across a kill of the triggerer."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+pytestmark = pytest.mark.timeout(600)
+
+LINES = "SANDBOX_ORDER_LINES"
+
+
+def announced(airflow):
+    """Return the report ids that the runs of the DAG were given, in all."""
+    runs = [
+        each for each in airflow.get("/dags/watched/dagRuns?limit=100")["dag_runs"] if each["state"] == "success"
+    ]
+    return [found for run in runs for found in _ids(airflow.xcom("watched", run["dag_run_id"], "announced"))]
+
+
+def _ids(value):
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def wait_until_announced(airflow, expected, seconds=120):
+    deadline = time.monotonic() + seconds
+    while sorted(found := announced(airflow)) != sorted(expected):
+        assert time.monotonic() < deadline, f"announced {found}, expected {expected}"
+        time.sleep(1)
+
+
+def wait_for_looks(sandbox, count=2, seconds=120):
+    seen, deadline = sandbox.count("getReports"), time.monotonic() + seconds
+    while sandbox.count("getReports") < seen + count:
+        assert time.monotonic() < deadline, "nobody looks for reports"
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("sandbox", [10], indirect=True)
+def test_a_dag_runs_for_each_report_across_a_kill_of_the_triggerer(airflow, sandbox):
+    sandbox.add_report(LINES)
+    airflow.unpause("watched")
+    wait_for_looks(sandbox)
+
+    first = [sandbox.add_report(LINES) for _ in range(3)]
+    slow = sandbox.add_report(LINES, status="IN_PROGRESS")
+    sandbox.add_report("GET_AB_INVOICE_PDF")
+    wait_until_announced(airflow, first)
+    # The triggerer records what Airflow has.
+    wait_for_looks(sandbox)
+    time.sleep(1)
+
+    airflow.kill("triggerer")
+    second = [sandbox.add_report(LINES) for _ in range(2)]
+    sandbox.reports[slow].outcome = "DONE"
+    airflow.run_part("triggerer")
+
+    everything = [*first, slow, *second]
+    wait_until_announced(airflow, everything)
+    wait_for_looks(sandbox, 3)
+    time.sleep(5)
+    wait_until_announced(airflow, everything, seconds=0)

@@ -1,0 +1,58 @@
+"""A range of days to S3 in one task, within the quota: one report for each day, 30 days by default.
+
+The days begin at midnight of the time zone. A day that ended less than two days ago is left for a later run,
+because its data may still change. Needs the connections ``amazon_business_default`` and ``aws_default`` and the
+bucket.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
+
+from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.windows import report_windows
+
+# [START backfill]
+with DAG(
+    dag_id="example_backfill",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    params={
+        "report_type": Param("SANDBOX_ORDER_LINES", type="string"),
+        "start": Param("2026-01-01T00:00:00+01:00", type="string", format="date-time"),
+        "end": Param("2026-01-31T00:00:00+01:00", type="string", format="date-time"),
+        "timezone": Param("Europe/Berlin", type="string"),
+        "bucket": Param("amazon-business", type="string"),
+    },
+    tags=["amazon-business"],
+    doc_md=__doc__,
+):
+
+    @task
+    def requests() -> list[dict[str, Any]]:
+        params = get_current_context()["params"]
+        windows = report_windows(
+            params["start"], params["end"], timezone=params["timezone"], holdback=timedelta(days=2)
+        )
+        return [
+            {
+                **window,
+                "report_type": params["report_type"],
+                "marketplace_ids": ["ATVPDKIKX0DER"],
+                "key": f"backfill/{params['report_type']}/{window['data_start_time'][:10]}.tsv",
+            }
+            for window in windows
+        ]
+
+    ReportsToS3Operator(
+        task_id="days_to_s3",
+        requests=requests(),
+        s3_bucket="{{ params.bucket }}",
+        s3_key="backfill/{report_type}/{index}.tsv",
+        deferrable=True,
+    )
+# [END backfill]
