@@ -166,7 +166,8 @@ def test_the_tour_of_make_ui(tour, page, tmp_path):
     assert all("s3://amazon-business/invoices/" in line for line in arrived)
 
     page.set_viewport_size({"width": 1400, "height": 700})
-    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    # The run, the list of invoices, and three tasks for each of them.
+    expect(page.get_by_text("Success", exact=True)).to_have_count(11)
     page.get_by_role("button", name="Show Graph").click()
     page.get_by_role("button", name="Expand all task groups").click()
     expect(page.get_by_text("ReportStatusSensor").first).to_be_visible()
