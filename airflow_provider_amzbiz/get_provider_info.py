@@ -9,46 +9,49 @@ _INTEGRATION = "Amazon Business"
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "refresh_token": {
         "label": "Refresh token",
-        "description": "LWA refresh token of the Amazon Business account that gave its consent (Atzr|...).",
+        "description": "Login with Amazon refresh token of the account that gave its consent; begins with Atzr|.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "region": {
         "label": "Region",
-        "description": "Picks the API host: na (North America), eu (Europe), fe (Japan, Australia).",
+        "description": "Picks the host: na (US, Canada, Mexico), eu (Europe, India), fe (Japan, Australia).",
         "schema": {"type": ["string", "null"], "enum": ["na", "eu", "fe"], "default": "na"},
     },
     "marketplace_ids": {
         "label": "Marketplaces",
-        "description": "Comma-separated marketplace ids that operators use where they name none.",
+        "description": "For operators that name none: comma-separated ids, such as ATVPDKIKX0DER (US).",
         "schema": {"type": ["string", "null"]},
     },
     "token_url": {
         "label": "Token URL",
-        "description": "Overrides the Login with Amazon token endpoint.",
+        "description": "Only to override https://api.amazon.com/auth/o2/token, which gives the access tokens.",
         "schema": {"type": ["string", "null"]},
     },
     "client_secret_created_on": {
         "label": "Secret created on",
-        "description": "ISO date; a client secret lives 180 days, and task logs warn from day 150.",
+        "description": "Date of the Client secret, which lives 180 days: logs warn from day 150 on.",
         "schema": {"type": ["string", "null"], "format": "date"},
     },
     "application_name": {
         "label": "Application",
-        "description": "Goes into the User-Agent of every call.",
+        "description": "Your application's name, for the User-Agent of every call.",
         "schema": {"type": ["string", "null"]},
     },
     "rate_limits": {
         "label": "Rate limits",
-        "description": 'JSON: operation to [requests per second, burst], such as {"createReport": [0.1, 15]}.',
+        "description": 'Where yours differ: {"createReport": [0.1, 15]} is 0.1 requests a second, 15 at once.',
         "schema": {"type": ["string", "null"]},
     },
 }
 
 FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["port", "schema"],
+    # Port is not hidden: where none is stored, the test button of Airflow 3.3.1 and 3.3.2 sends 0, and the test is
+    # refused because that is not what is stored.
+    "hidden-fields": ["schema"],
     "relabeling": {"login": "Client ID", "password": "Client secret", "host": "Endpoint"},
     "placeholders": {
         "login": "amzn1.application-oa2-client....",
+        "port": "0, which the test button of Airflow 3.3.2 asks for",
         "host": "only to override the region's host, such as https://sandbox.na.business-api.amazon.com",
     },
 }

@@ -150,6 +150,14 @@ class AirflowServer:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
         return self.get(path)["value"]
 
+    def log_tail(self, task: Mapping[str, Any], lines: int = 15) -> list[str]:
+        """Return the end of the log of a task instance's latest try."""
+        path = (
+            f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+            f"/logs/{task['try_number']}?map_index={task['map_index']}"
+        )
+        return [text for line in self.get(path)["content"] for text in _readable(line)][-lines:]
+
     def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
         """Wait for the end of a run and return its state."""
         deadline = time.monotonic() + seconds
@@ -251,6 +259,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _readable(line: str | Mapping[str, Any]) -> list[str]:
+    """Return a line of a log, as Airflow's API gives it, with the exceptions that it tells of."""
+    if isinstance(line, str):
+        return [line]
+    causes = [f"{each['exc_type']}: {each['exc_value']}" for each in line.get("error_detail") or ()]
+    return [*line["event"].splitlines(), *causes]
 
 
 def _group_alive(process: subprocess.Popen[bytes]) -> bool:

@@ -2,7 +2,7 @@
 
 ``python -m dev.demo`` starts everything on free ports in a temporary folder, runs the DAGs, shows what landed
 in S3, and stops and removes everything again, on Ctrl-C too. Its exit status is 0 when every task succeeded and
-every object is what the task said it wrote.
+every object is what the task said it wrote; its last line says so in words.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,35 @@ class Demo:
         return bool(self.objects) and set(self.states.values()) == {"success"}
 
 
+@dataclass
+class Stage:
+    """Where the example DAGs can run: Airflow with the connections they need, the API, and the bucket."""
+
+    airflow: AirflowServer
+    sandbox: Sandbox
+    s3: S3Server
+
+
+@contextmanager
+def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
+    """Start everything, and stop it again.
+
+    :param folder: where Airflow's home and logs lie afterwards; the caller removes it.
+    :param logging_level: of Airflow's logs.
+    """
+    settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
+    with (
+        Sandbox(time_scale=TIME_SCALE) as sandbox,
+        S3Server() as s3,
+        AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow,
+    ):
+        s3.make_bucket(BUCKET)
+        # With a port, so that the test button of Airflow's UI works; see get_provider_info.
+        airflow.add_connection("amazon_business_default", {**sandbox.connection, "port": 0})
+        airflow.add_connection("aws_default", s3.airflow_connection)
+        yield Stage(airflow, sandbox, s3)
+
+
 def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
     """Run both example DAGs and check what they wrote.
 
@@ -51,26 +82,24 @@ def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
     """
     demo = Demo()
     clock = _Clock()
-    with Sandbox(time_scale=TIME_SCALE) as sandbox, S3Server() as s3:
-        s3.make_bucket(BUCKET)
-        clock.say(f"Sandbox of the Amazon Business API at {sandbox.url}, S3 server at {s3.endpoint_url}")
-        demo.secrets += [sandbox.client_secret, sandbox.refresh_token, s3.secret_key]
-        settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
-        with AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow:
-            clock.say(f"Airflow is up at {airflow.url}")
-            airflow.add_connection("amazon_business_default", sandbox.connection)
-            airflow.add_connection("aws_default", s3.airflow_connection)
-            for dag_id in ("example_report_to_s3", "example_invoices_to_s3"):
-                run_id = airflow.start(dag_id)
-                clock.say(f"{dag_id}: started")
-                demo.states |= _follow(airflow, dag_id, run_id, clock)
-                demo.objects += _written(airflow, dag_id, run_id)
-            clock.say("Stopping")
-        demo.secrets += [call.headers["x-amz-access-token"] for call in sandbox.calls if _has_token(call)]
-        client = s3.client()
+    clock.say("Starting Airflow, the sandbox of the Amazon Business API and an S3 server")
+    with stage(folder, logging_level=logging_level) as on:
+        clock.say(
+            f"Airflow is up at {on.airflow.url}, the sandbox at {on.sandbox.url}, S3 at {on.s3.endpoint_url}"
+        )
+        for dag_id in ("example_report_to_s3", "example_invoices_to_s3"):
+            run_id = on.airflow.start(dag_id)
+            clock.say(f"{dag_id}: started")
+            demo.states |= _follow(on.airflow, dag_id, run_id, clock)
+            demo.objects += _written(on.airflow, dag_id, run_id)
+        client = on.s3.client()
         for each in demo.objects:
             _show(client, each)
-    clock.say(f"{len(demo.objects)} objects in S3, everything stopped")
+        demo.secrets += [on.sandbox.client_secret, on.sandbox.refresh_token, on.s3.secret_key]
+        demo.secrets += [call.headers["x-amz-access-token"] for call in on.sandbox.calls if _has_token(call)]
+        print()
+        clock.say("Stopping")
+    clock.say("Everything is stopped")
     return demo
 
 
@@ -99,6 +128,8 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
                 seen[name] = state
                 took = f" ({task['duration']:.1f} s)" if state in _ENDED and task["duration"] else ""
                 clock.say(f"{dag_id}: {name} is {state}{took}")
+                if state == "failed":
+                    print("\n".join(f"          {line}" for line in airflow.log_tail(task)), flush=True)
         if run_state in ("success", "failed"):
             return {f"{dag_id}.{name}": state for name, state in seen.items()}
         time.sleep(0.5)
@@ -139,17 +170,19 @@ def _show(client: Any, stored: dict[str, Any]) -> None:
 def main() -> int:
     """Run the demo in a folder that is gone afterwards; return its exit status."""
     # So that stopping it from outside cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="amzbiz-demo-") as folder:
         try:
             demo = run(Path(folder))
         except KeyboardInterrupt:
             print("\nStopped; everything is cleaned up", flush=True)
             return 130
-    for name, state in demo.states.items():
-        if state != "success":
-            print(f"{name} ended {state}")
-    return 0 if demo.succeeded else 1
+    if demo.succeeded:
+        print(f"The demo succeeded: so did all tasks, and {len(demo.objects)} objects came to S3 as they said")
+        return 0
+    others = ", ".join(f"{name} is {state}" for name, state in demo.states.items() if state != "success")
+    print(f"The demo failed: {others or 'nothing was written to S3'}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import airflow
 import jsonschema
 import pytest
 
+from airflow_provider_amzbiz.client.account import REGION_ENDPOINTS
 from airflow_provider_amzbiz.get_provider_info import get_provider_info
 
 PACKAGE = "airflow_provider_amzbiz"
@@ -84,8 +85,46 @@ def test_the_form_hides_and_relabels_the_same_before_airflow_3_2():
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
     behaviour = AmazonBusinessHook.get_ui_field_behaviour()
-    assert behaviour["hidden_fields"] == ["port", "schema"]
-    assert behaviour["relabeling"]["login"] == "Client ID"
+    schema = json.loads((Path(airflow.__path__[0]) / "customized_form_field_behaviours.schema.json").read_text())
+    jsonschema.validate(behaviour, schema)
+    assert behaviour["hidden_fields"] == ["schema"]
+    assert behaviour["relabeling"] == {"login": "Client ID", "password": "Client secret", "host": "Endpoint"}
+
+
+def test_the_form_has_every_field_of_a_connection():
+    (connection,) = get_provider_info()["connection-types"]
+    fields = connection["conn-fields"]
+
+    schema_file = Path(airflow.__path__[0]) / "provider.yaml.schema.json"
+    if schema_file.exists():  # since Airflow 3.2
+        schema = json.loads(schema_file.read_text())
+        whole = {**schema["properties"]["connection-types"], "definitions": schema.get("definitions", {})}
+        jsonschema.validate([connection], whole)
+    assert set(fields) == {
+        "refresh_token",
+        "region",
+        "marketplace_ids",
+        "token_url",
+        "client_secret_created_on",
+        "application_name",
+        "rate_limits",
+    }
+    assert all(field["label"] and field["description"] for field in fields.values())
+    assert fields["refresh_token"]["schema"]["format"] == "password"
+    assert fields["region"]["schema"]["enum"] == sorted(REGION_ENDPOINTS, key=["na", "eu", "fe"].index)
+
+
+def test_the_form_that_airflow_shows():
+    from airflow.providers_manager import ProvidersManager
+
+    shown = ProvidersManager().connection_form_widgets
+    mine = {name: widget for name, widget in shown.items() if name.startswith("extra__amazon_business__")}
+
+    assert len(mine) == 7
+    assert [name for name, widget in mine.items() if widget.is_sensitive] == [
+        "extra__amazon_business__refresh_token"
+    ]
+    assert ProvidersManager().field_behaviours["amazon_business"]["relabeling"]["host"] == "Endpoint"
 
 
 def test_the_wheel_is_typed():

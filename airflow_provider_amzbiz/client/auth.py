@@ -80,6 +80,8 @@ def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
     """Get a new token and its lifetime in seconds (LWA, refresh request)."""
     import requests
 
+    from airflow_provider_amzbiz.client.failures import reason
+
     form = {
         "grant_type": "refresh_token",
         "refresh_token": account.refresh_token,
@@ -90,7 +92,7 @@ def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
     try:
         answer = session.post(account.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
-        failure = type(error).__name__
+        failure = reason(error)
     if answer is None:
         # Not raised where the error of requests is being handled, because that holds the secrets. For a token it
         # makes no difference how far the request came.

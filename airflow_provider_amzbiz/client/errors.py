@@ -136,8 +136,8 @@ def error_from_answer(
     if status == 401 or rejected_token(status, body):
         return AuthenticationError(text, **context)
     if status == 403:
-        hint = "; the application may lack the role Business Purchase Reconciliation"
-        return AccessDeniedError(text + hint, **context)
+        role = "; the application may lack the role Business Purchase Reconciliation"
+        return AccessDeniedError(text if operation == "token" else text + role, **context)
     if status == 404:
         return NotFoundError(text, **context)
     if 400 <= status < 500:

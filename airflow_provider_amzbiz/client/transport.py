@@ -6,7 +6,6 @@ import json
 import logging
 import platform
 import random
-import ssl
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import Any
 
 import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from airflow_provider_amzbiz import __version__
@@ -33,6 +32,7 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_answer,
     rejected_token,
 )
+from airflow_provider_amzbiz.client.failures import never_connected, reason
 from airflow_provider_amzbiz.client.observer import Observer
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
@@ -200,7 +200,7 @@ class Transport:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            kind, why = UnreachableError if _never_connected(error) else UnavailableError, type(error).__name__
+            kind, why = UnreachableError if never_connected(error) else UnavailableError, reason(error)
         # Not raised where the error of requests is being handled, because that holds the token.
         raise kind(f"{operation} got no answer from {self._account.endpoint} ({why})", operation=operation)
 
@@ -277,15 +277,6 @@ def user_agent(application_name: str | None) -> str:
 
 def _had_no_effect(error: TransientError) -> bool:
     return isinstance(error, (ThrottledError, UnreachableError)) or error.operation == "token"
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    if isinstance(reason, SSLError):
-        # Of a handshake only; another one may come when the request has been read.
-        return bool(reason.args) and isinstance(reason.args[0], ssl.SSLCertVerificationError)
-    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timezone
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_amzbiz.client.account import LWA_TOKEN_URL, REGION_ENDPOINTS, Account
-from airflow_provider_amzbiz.client.errors import InvalidParameterError, NotFoundError, RequestRejectedError
+from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ConnectionNotFoundError,
@@ -26,14 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.reports import ReportsClient
     from airflow_provider_amzbiz.client.request import ReportRequest
 
-# A well-formed id that no report has: asking for it is the cheapest call there is (2 a second are allowed).
-_NO_REPORT = "0"
-
 # Seconds that the test of a connection may wait for a permit.
 _TEST_SECONDS = 5.0
-# Days after which Amazon ends an LWA client secret, and from which on it is time to rotate it.
-_SECRET_DAYS = 180
-_SECRET_WARNING_DAYS = 150
 
 
 class AmazonBusinessHook(BaseHook):
@@ -211,51 +207,43 @@ class AmazonBusinessHook(BaseHook):
             return self.client.get_report_document(report_document_id)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection with one cheap call: the token exchange, then getReport of no report."""
+        """Try the connection: the token exchange, then one cheap call.
+
+        :return: whether it works, and in words: the token, the host, the role, and how old the client secret is.
+        """
         # Somebody waits for the answer in front of a form.
         hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=_TEST_SECONDS)
         try:
-            with translated_errors():
-                client = hook.client
-                client.token()
-                try:
-                    client.get_report(_NO_REPORT)
-                except (NotFoundError, RequestRejectedError) as error:
-                    # "No such report" is the answer to somebody who may ask, in the API's own words; without the
-                    # role it is a 403, and another server's 404 has no such words.
-                    if error.code is None:
-                        raise
+            return check(hook.client, hook._secret_age)
         except AmazonBusinessError as error:
             return False, str(error)
-        return True, (
-            f"Login with Amazon gave an access token, and {client.account.endpoint} answers getReport to it"
-        )
+
+    @cached_property
+    def _extra(self) -> dict[str, Any]:
+        return _read_extra(self.connection)
 
     @property
     def _default_marketplace_ids(self) -> str | None:
-        return self.connection.extra_dejson.get("marketplace_ids")
+        return self._extra.get("marketplace_ids")
+
+    @property
+    def _secret_age(self) -> int | None:
+        with _named(self.connection):
+            created_on = _text(self._extra, "client_secret_created_on")
+            return None if created_on is None else age_of_secret(created_on)
 
     def _warn_of_old_secret(self) -> None:
         """Warn in time that the client secret ends.
 
         :raises InvalidParameterError: ``client_secret_created_on`` is not an ISO date.
         """
-        created_on = _text(self.connection.extra_dejson, "client_secret_created_on")
-        if created_on is None:
-            return
-        try:
-            age = (datetime.now(timezone.utc).date() - date.fromisoformat(created_on)).days
-        except ValueError:
-            raise InvalidParameterError(
-                f"Connection {self.amazon_business_conn_id!r}: client_secret_created_on is {created_on!r}, but "
-                "has to be an ISO date such as 2026-10-31"
-            ) from None
-        if age >= _SECRET_WARNING_DAYS:
+        age = self._secret_age
+        if age is not None and age >= SECRET_WARNING_DAYS:
             self.log.warning(
                 "The client secret of connection %r is %s days old; Amazon ends it after %s. Rotate it in time",
                 self.amazon_business_conn_id,
                 age,
-                _SECRET_DAYS,
+                SECRET_DAYS,
             )
 
     # Airflow 2.11 to 3.1 ask the hook for its form; 3.2 and newer read get_provider_info.
@@ -265,17 +253,19 @@ class AmazonBusinessHook(BaseHook):
         """Return the extra fields of the connection form, for Airflow before 3.2."""
         from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
         from wtforms import PasswordField, StringField
+        from wtforms.validators import Optional, any_of
 
         from airflow_provider_amzbiz.get_provider_info import CONNECTION_FIELDS
 
-        return {
-            name: (
-                PasswordField(spec["label"], widget=BS3PasswordFieldWidget(), description=spec["description"])
-                if spec["schema"].get("format") == "password"
-                else StringField(spec["label"], widget=BS3TextFieldWidget(), description=spec["description"])
-            )
-            for name, spec in CONNECTION_FIELDS.items()
-        }
+        def field(spec: dict[str, Any]) -> Any:
+            about, schema = {"label": spec["label"], "description": spec["description"]}, spec["schema"]
+            if schema.get("format") == "password":
+                return PasswordField(widget=BS3PasswordFieldWidget(), **about)
+            # One form holds the fields of all connection types there, and those of the others stay empty.
+            validators = [Optional(), any_of(schema["enum"])] if "enum" in schema else [Optional()]
+            return StringField(widget=BS3TextFieldWidget(), validators=validators, **about)
+
+        return {name: field(spec) for name, spec in CONNECTION_FIELDS.items()}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -290,13 +280,13 @@ def account_from_connection(connection: Connection) -> Account:
 
     :raises InvalidParameterError: a field is missing or not allowed; the message names it.
     """
-    try:
-        extra = json.loads(connection.extra or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
-    try:
+    extra = _read_extra(connection)
+    with _named(connection):
+        if not connection.conn_type and not connection.login:
+            raise InvalidParameterError(
+                "it has no type and no login; a URI has to begin with amazon-business://, because no scheme can "
+                "have an underscore"
+            )
         region = (_text(extra, "region") or "na").lower()
         if region not in REGION_ENDPOINTS:
             raise InvalidParameterError(f"region is {region!r}, but has to be one of {sorted(REGION_ENDPOINTS)}")
@@ -309,6 +299,29 @@ def account_from_connection(connection: Connection) -> Account:
             application_name=_text(extra, "application_name"),
             rate_limits=_rate_limits(extra.get("rate_limits")),
         )
+
+
+def _read_extra(connection: Connection) -> dict[str, Any]:
+    """Return the extras, and have Airflow mask the refresh token in logs.
+
+    :raises InvalidParameterError: they are no JSON object.
+    """
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
+    if isinstance(token := extra.get("refresh_token"), str):
+        mask_secret(token)
+    return extra
+
+
+@contextmanager
+def _named(connection: Connection) -> Iterator[None]:
+    """Put the connection's id before what is wrong with it."""
+    try:
+        yield
     except InvalidParameterError as error:
         raise InvalidParameterError(f"Connection {connection.conn_id!r}: {error}") from None
 

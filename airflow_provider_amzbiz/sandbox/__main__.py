@@ -65,7 +65,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     try:
         made = Sandbox(**given)
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         print(f"The sandbox cannot start: {error}", file=sys.stderr)
         return 1
     with made as sandbox:

@@ -116,6 +116,14 @@ def test_a_port_that_is_taken(shared_api):
     assert "Traceback" not in finished.stderr
 
 
+def test_a_port_that_cannot_be():
+    finished = run("--port", "99999")
+    assert finished.returncode == 1
+    assert "The sandbox cannot start: " in finished.stderr
+    assert "0-65535" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
 def test_without_the_extra_it_says_which(missing):
     code = f"""

@@ -1,0 +1,48 @@
+"""Why a request got no answer: in words that name neither its URL nor its headers, which may hold secrets."""
+
+from __future__ import annotations
+
+import ssl
+
+import requests
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
+
+
+def never_connected(error: requests.RequestException) -> bool:
+    """Tell whether the request cannot have reached the server."""
+    cause = _cause(error)
+    if isinstance(cause, SSLError):
+        # Of a handshake only; another one may come when the request has been read.
+        return _untrusted(cause)
+    return isinstance(cause, (NewConnectionError, ConnectTimeoutError))
+
+
+def reason(error: requests.RequestException) -> str:
+    """Return what a person has to know to look in the right place, such as ``DNS does not know the host``."""
+    cause = _cause(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy does not let it through"
+    if isinstance(cause, NameResolutionError):
+        return "DNS does not know the host"
+    if isinstance(cause, SSLError):
+        return "its certificate is not trusted" if _untrusted(cause) else "TLS failed"
+    if isinstance(error, requests.Timeout):
+        return "nothing came in time"
+    if isinstance(cause, NewConnectionError) and isinstance(cause.__cause__, OSError) and cause.__cause__.strerror:
+        return cause.__cause__.strerror.lower()
+    return type(error).__name__
+
+
+def _cause(error: requests.RequestException) -> object:
+    cause = error.args[0] if error.args else None
+    return cause.reason if isinstance(cause, MaxRetryError) else cause
+
+
+def _untrusted(error: SSLError) -> bool:
+    return bool(error.args) and isinstance(error.args[0], ssl.SSLCertVerificationError)

@@ -1,0 +1,110 @@
+"""What the test of a connection says: which part works, which does not, and what to look at."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING
+
+from airflow_provider_amzbiz.client.errors import (
+    AccessDeniedError,
+    ApiError,
+    AuthenticationError,
+    InvalidParameterError,
+    NotFoundError,
+    RequestRejectedError,
+    ThrottledError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.client.reports import ReportsClient
+
+# Days after which Amazon ends an LWA client secret, and from which on it is time to rotate it.
+SECRET_DAYS = 180
+SECRET_WARNING_DAYS = 150
+
+# A well-formed id that no report has: asking for it is the cheapest call there is (2 a second are allowed).
+_NO_REPORT = "0"
+
+
+def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
+    """Get a token and make one cheap call with it.
+
+    :param secret_age: days since the client secret was made, if that is known.
+    :return: whether both worked, and what did and did not, in words.
+    """
+    try:
+        client.token()
+    except ApiError as error:
+        return False, f"No access token: {error}{_token_hint(error, secret_age)}"
+    endpoint = client.account.endpoint
+    try:
+        client.get_report(_NO_REPORT)
+    except ApiError as error:
+        # "No such report" is the answer to somebody who may ask, in the API's own words: without the role it is
+        # a 403, and another server's 404 has no such words.
+        if not (isinstance(error, (NotFoundError, RequestRejectedError)) and error.code):
+            return False, (
+                "Login with Amazon gave an access token, so Client ID, Client secret and Refresh token are right; "
+                f"but {_refusal(endpoint, error)}"
+            )
+    return True, (
+        f"Login with Amazon gave an access token, {endpoint} accepts it, and the application has the role that "
+        f"getReport needs. {_age(secret_age)}"
+    )
+
+
+def age_of_secret(created_on: str) -> int:
+    """Return the days since an ISO date.
+
+    :raises InvalidParameterError: it is no ISO date, or lies in the future.
+    """
+    try:
+        days = (datetime.now(timezone.utc).date() - date.fromisoformat(created_on)).days
+    except ValueError:
+        raise InvalidParameterError(
+            f"client_secret_created_on is {created_on!r}, but has to be an ISO date such as 2026-10-31"
+        ) from None
+    # East of Greenwich, the day of a secret made just now may still be to come here.
+    if days < -1:
+        raise InvalidParameterError(f"client_secret_created_on is {created_on!r}, which is still to come")
+    return max(days, 0)
+
+
+def _token_hint(error: ApiError, secret_age: int | None) -> str:
+    no_lwa = isinstance(error, (AccessDeniedError, NotFoundError, RequestRejectedError, UnreachableError))
+    if no_lwa or (error.code is None and error.status is not None and error.status < 400):
+        return "; check Token URL"
+    if error.code == "invalid_client" and secret_age is not None:
+        return f". By its date, the Client secret is {secret_age} days old"
+    return ""
+
+
+def _refusal(endpoint: str, error: ApiError) -> str:
+    if isinstance(error, UnreachableError):
+        return f"{error}; check Region and Endpoint"
+    if isinstance(error, ThrottledError):
+        return f"the account's limit is used up, so that the rest is not known; try again in a minute: {error}"
+    if error.status is not None and error.status < 500 and error.code is None:
+        return f"{endpoint} does not answer as the Amazon Business API does; check Endpoint: {error}"
+    if isinstance(error, AccessDeniedError):
+        return (
+            f"{endpoint} lets it do nothing: {error}; or the Refresh token is of another region than this host. "
+            "A role that is added later needs a new consent, and so a new Refresh token"
+        )
+    if isinstance(error, AuthenticationError):
+        return f"{endpoint} does not accept it: {error}; Token URL and Endpoint have to belong together"
+    return f"{endpoint} has a fault; try again: {error}"
+
+
+def _age(days: int | None) -> str:
+    if days is None:
+        return f'Set "Secret created on" to read here what is left of the {SECRET_DAYS} days of a Client secret'
+    left = SECRET_DAYS - days
+    if left <= 0:
+        return (
+            f'By its "Secret created on", the Client secret is {days} days old, but Amazon ends one after '
+            f"{SECRET_DAYS}; set the date of the newest"
+        )
+    text = f"The Client secret is {days} days old; {left} of its {SECRET_DAYS} days are left"
+    return f"{text}: rotate it in time" if days >= SECRET_WARNING_DAYS else text

@@ -1,0 +1,72 @@
+"""Airflow's UI on this machine, with everything the example DAGs need, until Ctrl-C.
+
+``python -m dev.ui`` starts what the demo starts, says what to click, prints each object that arrives in S3, and
+stops and removes everything again.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from dev.demo import BUCKET, Stage, stage
+
+_LOOK_SECONDS = 2.0
+
+
+def serve(on: Stage) -> None:
+    """Say what to click, then print what arrives in S3, for ever."""
+    print(_guide(on), flush=True)
+    client = on.s3.client()
+    seen: dict[str, Any] = {}
+    while True:
+        for stored in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+            key, written = stored["Key"], stored["LastModified"]
+            if seen.get(key) != written:
+                seen[key] = written
+                print(f"Arrived in S3: s3://{BUCKET}/{key} ({stored['Size']} bytes)", flush=True)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _guide(on: Stage) -> str:
+    fields = on.sandbox.connection
+    return f"""
+Airflow is at {on.airflow.url} (no password is asked for)
+
+1. Dags > example_invoices_to_s3 > Trigger: three invoices become three PDFs in S3.
+   Each one is asked for, waited for and moved by tasks of its own; "wait" is deferred meanwhile.
+2. Dags > example_report_to_s3: switch it on, and it loads the report of yesterday.
+3. Admin > Connections > amazon_business_default: press Test, then edit it, spoil the secret and test again.
+   To fill in a form of your own:
+     Connection Type  Amazon Business
+     Client ID        {fields["login"]}
+     Client secret    {fields["password"]}
+     Endpoint         {fields["host"]}
+     Port             0
+     Refresh token    {fields["extra"]["refresh_token"]}
+     Token URL        {fields["extra"]["token_url"]}
+
+All of it is made up, and gone when you press Ctrl-C.
+"""
+
+
+def main() -> int:
+    """Serve in a folder that is gone afterwards; return the exit status."""
+    # So that stopping it from outside cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="amzbiz-ui-") as folder:
+        try:
+            print("Starting Airflow, the sandbox of the Amazon Business API and an S3 server", flush=True)
+            with stage(Path(folder)) as on:
+                serve(on)
+        except KeyboardInterrupt:
+            print("\nStopped; everything is cleaned up", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""What a person sees in the browser: the connection form and its test, and the tour of ``make ui``.
+
+With ``SCREENSHOTS=docs/_static`` in the environment, the pictures of the documentation are taken on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import expect, sync_playwright
+
+pytestmark = pytest.mark.timeout(900)
+
+ROOT = Path(__file__).resolve().parent.parent
+# Milliseconds that a page may take on a busy machine.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium: nothing is downloaded."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1200, "height": 1350}, color_scheme="light")
+    context.set_default_timeout(PATIENCE)
+    yield context.new_page()
+    context.close()
+
+
+def picture(of, name):
+    """Take a picture of a page or a part of it, where pictures are asked for."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        of.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
+
+
+def add_connection(page, conn_id, connection):
+    """Fill in the form as a person does, and save it."""
+    page.get_by_role("button", name="Add Connection").click()
+    form = page.get_by_role("dialog")
+    form.locator("[name=connection_id]").fill(conn_id)
+    form.get_by_role("combobox").click()
+    page.keyboard.type("Amazon Bus")
+    page.get_by_role("option", name="Amazon Business", exact=True).click()
+    form.get_by_label("Endpoint").fill(connection["host"])
+    form.get_by_label("Client ID").fill(connection["login"])
+    form.get_by_label("Client secret").fill(connection["password"])
+    # See get_provider_info: Airflow 3.3.2 could not test it otherwise.
+    form.locator("[name=port]").fill("0")
+    picture(form, "connection-form")
+    form.get_by_role("button", name="Extra Fields", exact=True).click()
+    form.locator("#element_refresh_token").fill(connection["extra"]["refresh_token"])
+    form.locator("#element_token_url").fill(connection["extra"]["token_url"])
+    choose(page, form, "region", "eu")
+    form.locator("#element_client_secret_created_on").fill("2026-10-31")
+    picture(form, "connection-form-extra")
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_be_hidden()
+
+
+def choose(page, form, field, value):
+    form.locator(f"#element_{field}").click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def press_test(page, conn_id):
+    page.get_by_role("row", name=conn_id).get_by_role("button", name="Test Connection").click()
+
+
+def edit(page, conn_id):
+    page.get_by_role("row", name=conn_id).get_by_role("button", name="Edit Connection").click()
+    form = page.get_by_role("dialog")
+    expect(form.locator("[name=password]")).to_be_visible()
+    return form
+
+
+def test_a_connection_typed_in_and_tested(airflow, sandbox, page):
+    connection = sandbox.connection
+    secrets = [connection["password"], connection["extra"]["refresh_token"]]
+    answers = []
+    page.goto(f"{airflow.url}/connections")
+
+    add_connection(page, "amazon_business_eu", connection)
+    press_test(page, "amazon_business_eu")
+
+    expect(page.get_by_text("Test Connection Successful")).to_be_visible()
+    expect(page.get_by_text(f"{sandbox.url} accepts it")).to_be_visible()
+    assert [call.operation for call in sandbox.calls] == ["token", "getReport"]
+    page.set_viewport_size({"width": 1200, "height": 620})
+    picture(page, "connection-test")
+    page.set_viewport_size({"width": 1200, "height": 1350})
+
+    # From here on it is known; what was typed in before it was saved was no more than typed in.
+    page.on("response", lambda answer: answers.append(answer) if "/connections" in answer.url else None)
+    page.reload()
+    form = edit(page, "amazon_business_eu")
+    expect(form.locator("[name=password]")).to_have_value("***")
+    expect(form.get_by_label("Endpoint")).to_have_value(connection["host"])
+    form.get_by_role("button", name="Extra Fields", exact=True).click()
+    expect(form.locator("#element_refresh_token")).to_have_value("***")
+    assert answers
+    for text in [page.content(), *(answer.text() for answer in answers)]:
+        for secret in secrets:
+            assert secret not in text
+
+    form.get_by_role("button", name="Standard Fields", exact=True).click()
+    form.locator("[name=password]").fill("not-the-secret")
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_be_hidden()
+    press_test(page, "amazon_business_eu")
+
+    expect(page.get_by_text("Test Connection Failed")).to_be_visible()
+    expect(page.get_by_text("check Client ID and Client secret")).to_be_visible()
+
+
+@pytest.fixture
+def tour(tmp_path):
+    """``make ui``: its process, and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dev.ui"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for line in process.stdout:
+            if found := re.match(r"Airflow is at (\S+)", line):
+                yield process, found[1]
+                break
+        else:
+            raise AssertionError("it did not start")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def test_the_tour_of_make_ui(tour, page, tmp_path):
+    process, url = tour
+    page.goto(f"{url}/dags/example_invoices_to_s3")
+    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
+    expect(page).to_have_url(re.compile("/runs/manual__"))
+
+    arrived = []
+    while len(arrived) < 3:
+        line = process.stdout.readline()
+        assert line, "it ended"
+        if line.startswith("Arrived in S3"):
+            arrived.append(line)
+    assert all("s3://amazon-business/invoices/" in line for line in arrived)
+
+    page.set_viewport_size({"width": 1400, "height": 700})
+    # The run, the list of invoices, and three tasks for each of them.
+    expect(page.get_by_text("Success", exact=True)).to_have_count(11)
+    page.get_by_role("button", name="Show Graph").click()
+    page.get_by_role("button", name="Expand all task groups").click()
+    expect(page.get_by_text("ReportStatusSensor").first).to_be_visible()
+    page.get_by_role("button", name="Fit View").click()
+    picture(page, "example-run")
+
+    page.goto(f"{url}/connections")
+    press_test(page, "amazon_business_default")
+    expect(page.get_by_text("Test Connection Successful")).to_be_visible()
+
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert list(tmp_path.glob("amzbiz-*")) == []
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=5)
