@@ -69,7 +69,8 @@ def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
     ):
         s3.make_bucket(BUCKET)
         # With a port, so that the test button of Airflow's UI works; see get_provider_info.
-        airflow.add_connection("amazon_business_default", {**sandbox.connection, "port": 0})
+        for conn_id in ("amazon_business_default", "amazon_business_na", "amazon_business_eu"):
+            airflow.add_connection(conn_id, {**sandbox.connection, "port": 0})
         airflow.add_connection("aws_default", s3.airflow_connection)
         yield Stage(airflow, sandbox, s3)
 
