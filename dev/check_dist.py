@@ -19,7 +19,7 @@ PACKAGE = "airflow_provider_amzbiz"
 
 # Runs in the empty environment.
 IMPORT_EVERYTHING = """
-import importlib, inspect
+import importlib, inspect, sys
 from airflow_provider_amzbiz.get_provider_info import get_provider_info
 
 info = get_provider_info()
@@ -39,6 +39,8 @@ for path in listed:
     classes.add(path)
 print(f"imported {len(classes)} classes of {len(modules)} modules")
 
+# Airflow 3 brings a web server of its own, Airflow 2 does not.
+sys.modules["uvicorn"] = None
 try:
     from airflow_provider_amzbiz.sandbox import Sandbox
 except ImportError as error:

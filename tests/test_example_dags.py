@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import airflow
@@ -24,7 +25,8 @@ def _bucket(s3):
 @pytest.fixture
 def run_dag(airflow_db):
     """Run an example to its end, its triggers too, without a scheduler."""
-    if AIRFLOW_3:
+    # Its home since Airflow 3.2.
+    if find_spec("airflow.dag_processing.dagbag"):
         from airflow.dag_processing.dagbag import DagBag
     else:
         from airflow.models.dagbag import DagBag

@@ -52,13 +52,14 @@ def test_a_dag_file_that_imports_us_loads_nothing_heavy(module):
 
 
 DEPRECATIONS = """
-import importlib, sys, warnings
-if sys.argv[1] == "3":
+import importlib, importlib.util, sys, warnings
+# Its home since Airflow 3.2.
+if importlib.util.find_spec("airflow.dag_processing.dagbag"):
     from airflow.dag_processing.dagbag import DagBag
 else:
     from airflow.models.dagbag import DagBag
 
-ours = (sys.argv[2], sys.argv[3])
+ours = (sys.argv[1], sys.argv[2])
 found = []
 
 def keep(message, category, filename, lineno, file=None, line=None):
@@ -67,9 +68,9 @@ def keep(message, category, filename, lineno, file=None, line=None):
 
 warnings.showwarning = keep
 warnings.simplefilter("always")
-for name in sys.argv[4:]:
+for name in sys.argv[3:]:
     importlib.import_module(name)
-bag = DagBag(sys.argv[3])
+bag = DagBag(sys.argv[2])
 assert not bag.import_errors, bag.import_errors
 assert bag.dags
 print(found)
@@ -78,9 +79,8 @@ print(found)
 
 def test_neither_modules_nor_examples_use_what_airflow_has_deprecated(airflow_db):
     package = str(Path(__file__).parent.parent / PACKAGE)
-    major = "3" if AIRFLOW_3 else "2"
     done = subprocess.run(
-        [sys.executable, "-c", DEPRECATIONS, major, package, str(EXAMPLES), *MODULES],
+        [sys.executable, "-c", DEPRECATIONS, package, str(EXAMPLES), *MODULES],
         capture_output=True,
         text=True,
         check=False,
