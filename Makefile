@@ -1,9 +1,18 @@
 # Every target builds what it needs, in folders of this repository.
 PYTHON ?= python3
-AIRFLOW_3 := 3.3.2
-AIRFLOW_2 := 2.11.2
+# The Airflow of a target: 3.3, 3.1 or 2.11. Each has an environment of its own; that of the newest is .venv.
+AIRFLOW ?= 3.3
+RELEASE_3.3 := 3.3.2
+RELEASE_3.1 := 3.1.8
+RELEASE_2.11 := 2.11.2
 
-.PHONY: demo ui test test-airflow2 e2e bench lint docs format env constraints clean
+ifndef RELEASE_$(AIRFLOW)
+$(error AIRFLOW is "$(AIRFLOW)"; it has to be 3.3, 3.1 or 2.11)
+endif
+ENV := $(if $(filter 3.3,$(AIRFLOW)),.venv,.venv-airflow$(AIRFLOW))
+CONSTRAINTS = constraints/airflow-$(1)-python-3.11.txt
+
+.PHONY: demo ui test e2e bench lint docs format env dist constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -11,16 +20,14 @@ demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox a
 ui: .venv/ready             ## Airflow's UI on localhost with all that the example DAGs need, until Ctrl-C
 	.venv/bin/python -m dev.ui
 
-test: .venv/ready           ## all tests on the newest Airflow
-	.venv/bin/python -m pytest
-
-test-airflow2: .venv-airflow2/ready   ## the same tests on the oldest supported Airflow
-	.venv-airflow2/bin/python -m pytest
+test: $(ENV)/ready          ## all tests on the newest Airflow, or on another: make test AIRFLOW=2.11
+	$(ENV)/bin/python -m pytest
 
 e2e: .venv/e2e-ready        ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears, a browser
 	.venv/bin/python -m pytest e2e
 
 bench: .venv/bench-ready    ## the figures of docs/benchmarks.rst; an hour
+	.venv/bin/python -m bench.parsing
 	.venv/bin/python -m bench.quota
 	.venv/bin/python -m bench.waits
 	.venv/bin/python -m bench.mapped
@@ -38,42 +45,54 @@ format: .venv/ready
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-env: .venv/ready
+env: $(ENV)/ready
 
-.venv/ready: pyproject.toml constraints/airflow-$(AIRFLOW_3)-python-3.11.txt
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
-	  'apache-airflow==$(AIRFLOW_3)' --constraint constraints/airflow-$(AIRFLOW_3)-python-3.11.txt
-	touch $@
+dist: .venv/release-ready   ## sdist and wheel in dist/, checked, and the wheel tried in an empty environment
+	rm -rf dist
+	.venv/bin/python -m build --no-isolation
+	.venv/bin/python -m dev.check_dist $(call CONSTRAINTS,$(RELEASE_3.3)) $(RELEASE_3.3)
+
+define make-env
+$(PYTHON) -m venv $(@D)
+$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+  'apache-airflow==$(1)' --constraint $(call CONSTRAINTS,$(1))
+touch $@
+endef
+
+.venv/ready: pyproject.toml $(call CONSTRAINTS,$(RELEASE_3.3))
+	$(call make-env,$(RELEASE_3.3))
+
+.SECONDEXPANSION:
+.venv-airflow%/ready: pyproject.toml $$(call CONSTRAINTS,$$(RELEASE_$$*))
+	$(call make-env,$(RELEASE_$*))
 
 # The browser is Debian's, so that none is downloaded.
 .venv/e2e-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[e2e]' \
-	  --constraint constraints/airflow-$(AIRFLOW_3)-python-3.11.txt
+	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
 	command -v chromium > /dev/null || apt-get install --yes --no-install-recommends chromium fonts-dejavu
 	touch $@
 
 .venv/bench-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
-	  --constraint constraints/airflow-$(AIRFLOW_3)-python-3.11.txt
+	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
 	command -v curl igzip > /dev/null || apt-get install --yes curl isal
 	touch $@
 
-.venv-airflow2/ready: pyproject.toml constraints/airflow-$(AIRFLOW_2)-python-3.11.txt
-	$(PYTHON) -m venv .venv-airflow2
-	.venv-airflow2/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
-	  'apache-airflow==$(AIRFLOW_2)' --constraint constraints/airflow-$(AIRFLOW_2)-python-3.11.txt
+.venv/release-ready: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[release]' \
+	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
 	touch $@
 
 # Resolve anew, without the old constraints; run the tests on the result before it is committed.
 constraints:
-	for version in $(AIRFLOW_3) $(AIRFLOW_2); do \
+	for version in $(RELEASE_3.3) $(RELEASE_3.1) $(RELEASE_2.11); do \
 	  folder=$$(mktemp -d) && $(PYTHON) -m venv $$folder && \
-	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,bench,e2e]' "apache-airflow==$$version" && \
+	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,bench,e2e,release]' "apache-airflow==$$version" && \
 	  $$folder/bin/python -m pip freeze --exclude airflow-provider-amzbiz \
-	    > constraints/airflow-$$version-python-3.11.txt && \
+	    > $(call CONSTRAINTS,$$version) && \
 	  rm -r $$folder || exit 1; \
 	done
 
 clean:
-	rm -rf .venv .venv-airflow2 build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-airflow* build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

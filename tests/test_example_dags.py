@@ -12,6 +12,7 @@ import uuid
 import zlib
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +43,8 @@ def _bucket(s3):
 @pytest.fixture
 def run_dag(airflow_db):
     """Run an example to its end, its triggers too, without a scheduler."""
-    if AIRFLOW_3:
+    # Its home since Airflow 3.2.
+    if find_spec("airflow.dag_processing.dagbag"):
         from airflow.dag_processing.dagbag import DagBag
     else:
         from airflow.models.dagbag import DagBag

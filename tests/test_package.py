@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,20 +25,69 @@ def python(code):
 
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
-HEAVY = ("boto3", "botocore", "smart_open", "requests", "isal", "fastapi", "openlineage")
+HEAVY = {"boto3", "botocore", "smart_open", "requests", "openlineage", "isal", "fastapi", "uvicorn"}
+EXAMPLES = Path(__file__).parent.parent / "example_dags"
+# What a DAG file can import; the sandbox is for tests and needs its extra.
+MODULES = [
+    each.name
+    for each in pkgutil.walk_packages([str(Path(__file__).parent.parent / PACKAGE)], f"{PACKAGE}.")
+    if not each.ispkg and not each.name.startswith(f"{PACKAGE}.sandbox.")
+]
+FOR_DAG_FILES = [
+    name for name in MODULES if name.split(".")[1] not in ("client", "documents", "get_provider_info", "metrics")
+]
 
 
-@pytest.mark.parametrize("module", ["operators.reports", "sensors.reports", "transfers.report_document_to_s3"])
+@pytest.mark.parametrize("module", FOR_DAG_FILES)
 def test_a_dag_file_that_imports_us_loads_nothing_heavy(module):
     # Airflow 2 itself has loaded some of these by then, so what counts is what we add.
     before = (
         "airflow.sdk" if AIRFLOW_3 else "airflow.models.baseoperator, airflow.sensors.base, airflow.triggers.base"
     )
     added = python(
-        f"import sys, {before}; before = set(sys.modules); import {PACKAGE}.{module}; "
-        f"print(sorted(set({HEAVY}) & (set(sys.modules) - before)))"
+        f"import sys, {before}; before = set(sys.modules); import {module}; "
+        f"added = set(sys.modules) - before; "
+        f"print(sorted({HEAVY} & added), [each for each in added if each.startswith('{PACKAGE}.sandbox')])"
     )
-    assert added == "[]"
+    assert added == "[] []"
+
+
+DEPRECATIONS = """
+import importlib, importlib.util, sys, warnings
+# Its home since Airflow 3.2.
+if importlib.util.find_spec("airflow.dag_processing.dagbag"):
+    from airflow.dag_processing.dagbag import DagBag
+else:
+    from airflow.models.dagbag import DagBag
+
+ours = (sys.argv[1], sys.argv[2])
+found = []
+
+def keep(message, category, filename, lineno, file=None, line=None):
+    if filename.startswith(ours) and issubclass(category, (DeprecationWarning, FutureWarning)):
+        found.append(f"{filename}:{lineno}: {message}")
+
+warnings.showwarning = keep
+warnings.simplefilter("always")
+for name in sys.argv[3:]:
+    importlib.import_module(name)
+bag = DagBag(sys.argv[2])
+assert not bag.import_errors, bag.import_errors
+assert bag.dags
+print(found)
+"""
+
+
+def test_neither_modules_nor_examples_use_what_airflow_has_deprecated(airflow_db):
+    package = str(Path(__file__).parent.parent / PACKAGE)
+    done = subprocess.run(
+        [sys.executable, "-c", DEPRECATIONS, package, str(EXAMPLES), *MODULES],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
 def test_the_bare_package_loads_no_airflow():

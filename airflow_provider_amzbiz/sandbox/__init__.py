@@ -36,4 +36,9 @@ def __getattr__(name: str) -> Any:
     # pytest imports this package for its plugin in every test run, so the web server has to wait.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"The sandbox needs the extra 'sandbox': pip install 'airflow-provider-amzbiz[sandbox]' ({error})"
+        ) from error

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from airflow_provider_amzbiz.client.models import ProcessingStatus
 from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, ManifestTakenError, translated_errors
 
@@ -129,6 +127,8 @@ class Manifest:
 
     def read(self) -> bool:
         """Read what an earlier process wrote; False if there is none."""
+        from botocore.exceptions import ClientError
+
         from airflow_provider_amzbiz.documents.upload import storage_errors
 
         with translated_errors(), storage_errors(self.bucket, self.key):
@@ -160,6 +160,8 @@ class Manifest:
 
         :raises ManifestTakenError: somebody else has written it.
         """
+        from botocore.exceptions import ClientError
+
         from airflow_provider_amzbiz.documents.upload import storage_errors
 
         mine = next(self._asked)

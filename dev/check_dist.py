@@ -1,0 +1,101 @@
+"""Check what ``make dist`` built, as a user gets it: ``python -m dev.check_dist CONSTRAINTS AIRFLOW_VERSION``.
+
+The wheel holds the package and nothing else, the sdist all that is needed to work on it, and the wheel without
+extras runs in an empty environment: every class that the provider's metadata leads to is imported there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "airflow_provider_amzbiz"
+
+# Runs in the empty environment.
+IMPORT_EVERYTHING = """
+import importlib, inspect, sys
+from airflow_provider_amzbiz.get_provider_info import get_provider_info
+
+info = get_provider_info()
+modules = [name for kind in ("hooks", "operators", "sensors", "triggers") for entry in info.get(kind, [])
+           for name in entry["python-modules"]]
+modules += [entry["python-module"] for entry in info["transfers"]]
+listed = [entry["hook-class-name"] for entry in info["connection-types"]] + info.get("extra-links", [])
+classes = set()
+for name in modules:
+    module = importlib.import_module(name)
+    own = {each.__qualname__ for _, each in inspect.getmembers(module, inspect.isclass) if each.__module__ == name}
+    assert own, f"{name} has no class"
+    classes |= {f"{name}.{each}" for each in own}
+for path in listed:
+    module, _, name = path.rpartition(".")
+    getattr(importlib.import_module(module), name)
+    classes.add(path)
+print(f"imported {len(classes)} classes of {len(modules)} modules")
+
+# Airflow 3 brings a web server of its own, Airflow 2 does not.
+sys.modules["uvicorn"] = None
+try:
+    from airflow_provider_amzbiz.sandbox import Sandbox
+except ImportError as error:
+    assert "airflow-provider-amzbiz[sandbox]" in str(error), error
+else:
+    raise AssertionError("the sandbox has run without its extra")
+
+from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+
+move = ReportDocumentToS3Operator(task_id="move", report_id="1", s3_uri="s3://bucket/key")
+try:
+    move.s3_client()
+except InvalidInputError as error:
+    assert "airflow-provider-amzbiz[amazon]" in str(error), error
+else:
+    raise AssertionError("aws_conn_id has worked without the extra 'amazon'")
+"""
+
+
+def main() -> None:
+    """Check both files in ``dist``, and run the wheel."""
+    constraints, airflow = sys.argv[1:]
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    (sdist,) = (ROOT / "dist").glob("*.tar.gz")
+    _run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
+    _check_names(wheel, sdist)
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = str(Path(folder, "bin", "python"))
+        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        _run(*pip, str(wheel), f"apache-airflow=={airflow}", "--constraint", str(Path(constraints).resolve()))
+        _run(python, "-c", IMPORT_EVERYTHING, folder=folder)
+    print(f"{wheel.name} and {sdist.name} are fit to be released")
+
+
+def _check_names(wheel: Path, sdist: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = {name for name in archive.namelist() if ".dist-info/" not in name}
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
+    # Not what lies in the folders: that may hold what nobody has committed.
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    committed = {name for name in listed.stdout.splitlines() if not name.startswith(".")}
+    package = {name for name in committed if name.startswith(f"{PACKAGE}/")}
+    if in_wheel != package:
+        raise SystemExit(f"the wheel differs from the package: {sorted(in_wheel ^ package)}")
+    if missing := committed - in_sdist:
+        raise SystemExit(f"the sdist lacks {sorted(missing)}")
+
+
+def _run(*command: str, folder: str | None = None) -> None:
+    # Elsewhere than here, so that what is imported is what is installed.
+    subprocess.run(command, cwd=folder or ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()
