@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ssl
+from typing import TYPE_CHECKING
 
-import requests
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
+if TYPE_CHECKING:
+    import requests
+    from urllib3.exceptions import SSLError
 
 
 def never_connected(error: requests.RequestException) -> bool:
     """Tell whether the request cannot have reached the server."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+
     cause = _cause(error)
     if isinstance(cause, SSLError):
         # Of a handshake only; another one may come when the request has been read.
@@ -25,6 +23,9 @@ def never_connected(error: requests.RequestException) -> bool:
 
 def reason(error: requests.RequestException) -> str:
     """Return what a person has to know to look in the right place, such as ``DNS does not know the host``."""
+    import requests
+    from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
+
     cause = _cause(error)
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy does not let it through"
@@ -40,6 +41,8 @@ def reason(error: requests.RequestException) -> str:
 
 
 def _cause(error: requests.RequestException) -> object:
+    from urllib3.exceptions import MaxRetryError
+
     cause = error.args[0] if error.args else None
     return cause.reason if isinstance(cause, MaxRetryError) else cause
 

@@ -12,12 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-from urllib3.exceptions import InvalidHeader
-from urllib3.util import Retry
 
 from airflow_provider_amzbiz import __version__
 from airflow_provider_amzbiz.client.account import Account
@@ -32,9 +29,11 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_answer,
     rejected_token,
 )
-from airflow_provider_amzbiz.client.failures import never_connected, reason
 from airflow_provider_amzbiz.client.observer import Observer
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +77,8 @@ class Transport:
         self._lock = threading.Lock()
         self._announced: str | None = None
         self.clock_offset = 0.0
+        import requests
+
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent(account.application_name)
 
@@ -189,6 +190,10 @@ class Transport:
     def _send(
         self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
     ) -> requests.Response:
+        import requests
+
+        from airflow_provider_amzbiz.client.failures import never_connected, reason
+
         kind: type[TransientError]
         try:
             return self._session.request(
@@ -280,6 +285,9 @@ def _had_no_effect(error: TransientError) -> bool:
 
 
 def _retry_after(header: str | None) -> float | None:
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
     if header is None:
         return None
     try:

@@ -8,11 +8,8 @@ import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
-
-import requests
-from urllib3.exceptions import HTTPError
 
 from airflow_provider_amzbiz.client.account import is_loopback
 from airflow_provider_amzbiz.documents.errors import (
@@ -20,6 +17,9 @@ from airflow_provider_amzbiz.documents.errors import (
     DocumentDownloadError,
     UnsafeDocumentUrlError,
 )
+
+if TYPE_CHECKING:
+    import requests
 
 # Seconds to connect, and between two reads of the body.
 TIMEOUT = (10.0, 60.0)
@@ -85,6 +85,8 @@ class DocumentStream(io.RawIOBase):
         self._allow_http = allow_http
         self._log = log
         self._timeout = timeout
+        import requests
+
         self._session = requests.Session()
         # A .netrc entry for the host would add an Authorization header, which S3 refuses beside a signature.
         self._session.auth = _no_authorization
@@ -159,6 +161,8 @@ class DocumentStream(io.RawIOBase):
 
     def _get(self, headers: dict[str, str]) -> tuple[requests.Response | None, str]:
         """Send the request, and return the answer, or the name of what went wrong."""
+        import requests
+
         try:
             request = self._session.prepare_request(requests.Request("GET", self._url, headers=headers))
             # The signature covers the very bytes of the URL, and requests normalises some of them.
@@ -264,6 +268,8 @@ class DocumentStream(io.RawIOBase):
 
 def _read_into(response: requests.Response, buffer: Any) -> tuple[int, str]:
     """Read some bytes, and return how many, or the name of what went wrong."""
+    from urllib3.exceptions import HTTPError
+
     try:
         return response.raw.readinto(buffer), ""
     except (HTTPError, OSError) as error:

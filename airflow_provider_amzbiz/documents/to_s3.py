@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import (
@@ -221,6 +219,8 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
 
 
 def _exists(target: Target, key: str) -> bool:
+    from botocore.exceptions import ClientError
+
     try:
         target.s3.head_object(Bucket=target.bucket, Key=key)
     except ClientError as error:

@@ -14,14 +14,6 @@ from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import smart_open.s3 as smart_open_s3
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-)
 from isal import isal_zlib
 
 from airflow_provider_amzbiz.documents.download import Log
@@ -50,7 +42,7 @@ _REPEATED = (
 _ON_LISTS = ("ExpectedBucketOwner", "RequestPayer")
 
 
-_SMART_OPEN_LOG = logging.getLogger(smart_open_s3.__name__)
+_SMART_OPEN_LOG = logging.getLogger("smart_open.s3")
 
 
 @dataclass(frozen=True)
@@ -102,6 +94,8 @@ def store(
     :raises DocumentStorageError: S3 did not take it; there is no open upload then.
     :raises DocumentExistsError: there is other content under the key, and ``replace`` is False.
     """
+    import smart_open.s3 as smart_open_s3
+
     digest = _Digest(sha256, rows)
     parts = _PartBuffer(size_of_part)
     first = _read_part(content, size_of_part, digest)
@@ -336,6 +330,8 @@ class _Upload:
         """End the upload, once no part is on its way any more: one that arrived later would stay for ever."""
         if self._upload_id is None:
             return
+        from botocore.exceptions import BotoCoreError, ClientError
+
         upload_id, self._upload_id = self._upload_id, None
         self._pool.shutdown(cancel_futures=True)
         try:
@@ -350,6 +346,8 @@ class _Upload:
 
     def _abort_abandoned(self) -> None:
         """Abort what a process left that was killed: a killed one cannot, and nobody sees what it left."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
         bucket, key = self._target["Bucket"], self._target["Key"]
         asked = {name: self._repeated[name] for name in _ON_LISTS if name in self._repeated}
         try:
@@ -385,6 +383,8 @@ class _Upload:
 
     @contextlib.contextmanager
     def _storage_errors(self) -> Iterator[None]:
+        from botocore.exceptions import ClientError
+
         # Also keeps smart-open from taking a 412 for a missing bucket.
         with storage_errors(**self._target):
             try:
@@ -399,6 +399,14 @@ class _Upload:
 @contextlib.contextmanager
 def storage_errors(Bucket: str, Key: str) -> Iterator[None]:  # noqa: N803
     """Turn boto3's errors into one that names the object and S3's reason."""
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        ParamValidationError,
+        PartialCredentialsError,
+    )
+
     what = f"s3://{Bucket}/{Key}"
     try:
         yield
