@@ -169,7 +169,8 @@ def test_the_form_has_every_field_of_a_connection():
     assert fields["region"]["schema"]["enum"] == sorted(REGION_ENDPOINTS, key=["na", "eu", "fe"].index)
 
 
-def test_the_form_that_airflow_shows():
+@pytest.mark.skipif(AIRFLOW_3, reason="Airflow 2 makes its form of the hook's widgets")
+def test_the_form_that_airflow_2_shows():
     from airflow.providers_manager import ProvidersManager
 
     shown = ProvidersManager().connection_form_widgets
@@ -180,6 +181,19 @@ def test_the_form_that_airflow_shows():
         "extra__amazon_business__refresh_token"
     ]
     assert ProvidersManager().field_behaviours["amazon_business"]["relabeling"]["host"] == "Endpoint"
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="what the form is made of came with Airflow 3")
+def test_the_form_that_airflow_3_shows():
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (mine,) = [each for each in HookMetaService.hook_meta_data() if each.connection_type == "amazon_business"]
+
+    fields = mine.extra_fields
+    assert len(fields) == 7
+    hidden = [name for name, each in fields.items() if each["schema"].get("format") == "password"]
+    assert hidden == ["refresh_token"]
+    assert mine.standard_fields.host.title == "Endpoint"
 
 
 def test_the_wheel_is_typed():
