@@ -98,9 +98,11 @@ def measure(command: list[str], environment: dict[str, str]) -> Figures:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    output, errors = process.communicate()
+    try:
+        output, errors = process.communicate()
+    finally:
+        ended.set()
     wall = time.monotonic() - start
-    ended.set()
     watching.join()
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}: {output[-500:]!r} {errors[-2000:]!r}")
