@@ -9,5 +9,13 @@ version = release = __version__
 extensions = ["sphinx.ext.autodoc"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-html_theme = "alabaster"
+html_theme = "furo"
+html_static_path = ["_static"]
+# Every reference has to lead somewhere; what is others' is named in their documentation, not here.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:class", r"(datetime|datetime\.\w+|timedelta|collections\.abc\.\w+|airflow\..*)"),
+    # An error of the client, which the hook turns into one of its own.
+    ("py:exc", "UnavailableError"),
+]
 exclude_patterns = ["_build"]

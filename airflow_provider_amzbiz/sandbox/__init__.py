@@ -1,6 +1,6 @@
 """The Amazon Business Reports API on your machine, for demos and tests. Needs the extra ``sandbox``.
 
-``python -m airflow_provider_amzbiz.sandbox`` starts it; :class:`Sandbox` is the same as an object, and the
+``python -m airflow_provider_amzbiz.sandbox`` starts it; :class:`.Sandbox` is the same as an object, and the
 pytest fixture ``amazon_business_sandbox`` gives one to a test.
 
 How a report ends can be chosen by the beginning of its ``invoiceId``, without any scripting:

@@ -90,7 +90,7 @@ class ReportStatusTrigger(WaitingTrigger):
     ``report_id``, ``last_status`` (or None) and ``own`` (whether the task created it), or ``error`` with ``error``
     (:meth:`.AmazonBusinessError.to_dict`).
 
-    All waits of an account in a triggerer share one :class:`.ReportPoller`. Both deadlines are Unix times, so that
+    All waits of an account in a triggerer share one poller. Both deadlines are Unix times, so that
     they hold through restarts of the triggerer.
 
     :param report_id: the report.
