@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import airflow
@@ -61,7 +62,12 @@ def dags(tmp_path_factory, request):
         bag = DagBag(str(file))
     else:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
-        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+        # Its home since Airflow 3.2.
+        if find_spec("airflow.dag_processing.dagbag"):
+            from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+        else:
+            from airflow.models.dagbag import DagBag, sync_bag_to_db
 
         bag = DagBag(str(file))
         DagBundlesManager().sync_bundles_to_db()
