@@ -56,8 +56,9 @@ All of it is made up, and gone when you press Ctrl-C.
 
 def main() -> int:
     """Serve in a folder that is gone afterwards; return the exit status."""
-    # So that stopping it from outside cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Stopping it from outside cleans up as Ctrl-C does; a shell in the background has that one ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="amzbiz-ui-") as folder:
         try:
             print("Starting Airflow, the sandbox of the Amazon Business API and an S3 server", flush=True)
