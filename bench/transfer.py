@@ -162,7 +162,7 @@ def table(title: str, document: Document, settings: dict[str, str]) -> None:
 def main() -> None:
     """Print the tables."""
     # So that a stop from outside stops the servers, too.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     idle = measure(
         [sys.executable, "-c", "import boto3, requests, smart_open; boto3.client('s3')"], dict(os.environ)
     )

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_amzbiz import exceptions
+from airflow_provider_amzbiz import exceptions, sandbox
 from airflow_provider_amzbiz.get_provider_info import get_provider_info
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.task_groups import report_to_s3
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not in page.parts}
 TEXT = "\n".join(PAGES.values())
-# Parts of other classes, and what only operators make.
+# Parts of other classes, what only operators make, and what Airflow calls by the provider's metadata.
 INNER = {"AmazonBusinessOperator", "QueueingOperator", "ReportWatch", "BatchTrigger", "PermitTrigger"}
+INNER |= {"console_url", "dataset_name", "sanitize_uri", "convert_asset_to_openlineage"}
 
 
 def classes():
@@ -33,6 +35,52 @@ def classes():
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_a_class_has_a_page(name):
     assert f".. autoclass:: {name}\n" in TEXT
+
+
+@pytest.mark.parametrize(
+    "module", ["client.models", "links", "assets.reports", "windows", "retry_policy", "task_groups"]
+)
+def test_a_public_name_of_another_module_is_on_a_page(module):
+    name = f"airflow_provider_amzbiz.{module}"
+    found = importlib.import_module(name)
+    public = [
+        each
+        for each, value in vars(found).items()
+        if each[0] != "_" and defined_in(value) == name and each not in INNER
+    ]
+    assert public
+    for each in public:
+        directive = rf"\.\. (autoclass|autofunction|py:function):: {re.escape(name)}\.{each}\b"
+        member = rf"\.\. automodule:: {re.escape(name)}\n   :members:.*\b{each}\b"
+        assert re.search(directive, TEXT) or re.search(member, TEXT), f"{name}.{each}"
+
+
+def defined_in(value):
+    # A task group is an object that wraps its function.
+    return getattr(getattr(value, "function", value), "__module__", None)
+
+
+def test_all_that_the_sandbox_offers_is_on_its_page():
+    page = (DOCS / "api" / "sandbox.rst").read_text()
+    assert sandbox.__all__
+    assert [name for name in sandbox.__all__ if not re.search(rf"autoclass:: \S+\.{name}\n", page)] == []
+
+
+def test_the_signature_of_the_task_group_is_its_own():
+    shown = re.search(
+        r"task_groups\.report_to_s3\((.*?)\)\n\n", (DOCS / "api" / "authoring.rst").read_text(), re.DOTALL
+    )[1]
+    told = [each.strip() for each in shown.replace("\\\n", "").split(",")]
+    own = inspect.signature(report_to_s3.function).parameters.values()
+    assert [each.partition("=")[0] for each in told] == [each.name for each in own]
+    defaults = {"datetime.timedelta(days=1)": "timedelta(days=1)"}
+    assert [each.partition("=")[2].replace('"', "'") for each in told] == [
+        "" if each.default is each.empty else defaults.get(repr(each.default), repr(each.default)) for each in own
+    ]
+
+
+def test_the_errors_are_on_their_page():
+    assert "automodule:: airflow_provider_amzbiz.exceptions\n   :members:\n" in TEXT
 
 
 def test_the_hook_shows_all_its_operations():

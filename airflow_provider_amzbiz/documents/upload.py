@@ -29,7 +29,7 @@ PART_SIZE = 8 * 1024**2
 _MOST_PARTS = 9000
 # How many times a gzip of text may grow, to choose the part size by.
 _GROWTH = 20
-_SENDERS = 4
+_SENDERS = 6
 # Of the object's parameters, those that S3 wants again with each part and at the end.
 _REPEATED = (
     "ExpectedBucketOwner",

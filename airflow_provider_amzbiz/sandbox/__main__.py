@@ -72,7 +72,7 @@ def main() -> int:
         if connection_file:
             _write_privately(connection_file, sandbox.connection)
         print(f"Amazon Business API sandbox at {sandbox.url}")
-        print(f"AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='{json.dumps(sandbox.connection)}'", flush=True)
+        print(f"export AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='{json.dumps(sandbox.connection)}'", flush=True)
         stopped.wait()
     return 0
 

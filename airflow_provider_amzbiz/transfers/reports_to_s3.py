@@ -92,6 +92,12 @@ class ReportsToS3Operator(DocumentToS3Operator):
     :param timeout: seconds for one try of the task. What cannot be done in that time is refused at once.
     :param poke_interval: seconds between two looks at the reports.
     :param deferrable: wait in the triggerer. Without it the same happens on the worker.
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
+    :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
+        chain. (templated)
+    :param kwargs: ``replace``, ``unpack``, ``sha256``, ``content_type`` (templated), ``encoding``, ``extra_args``
+        (templated) and ``max_bytes`` (of each document), which mean what they mean for
+        :class:`.ReportDocumentToS3Operator`.
     :raises InvalidInputError: a request is not allowed, two write the same key, or they are too many for
         ``timeout``; nothing was created.
     :raises AmazonBusinessPermanentError: more than ``max_failed`` failed, and no retry can help any of them.

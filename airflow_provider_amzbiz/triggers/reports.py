@@ -98,7 +98,8 @@ class ReportStatusTrigger(WaitingTrigger):
     :param poke_interval: seconds between two looks.
     :param deadline: Unix time at which the wait ends, after one last look.
     :param young_until: Unix time until which "no such report" may mean "not yet".
-    :param report_type: and ``created_time`` (ISO 8601), where they are known, spare a call each.
+    :param report_type: the report's type, where it is known; it spares a call.
+    :param created_time: when the report was created (ISO 8601), where it is known; it spares a call.
     :param cancel_on_kill: whether the report is the task's own, and is cancelled where a person ends the wait
         (Airflow 3.3 and newer).
     """

@@ -43,7 +43,7 @@ def launch():
         said = ""
         for line in process.stdout:
             said += line
-            if found := re.fullmatch(r"AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='(.*)'\n", line):
+            if found := re.fullmatch(r"export AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='(.*)'\n", line):
                 return process, json.loads(found[1]), said
         raise AssertionError(f"{said} {process.stderr.read()}")
 
