@@ -39,7 +39,7 @@ lint: .venv/ready
 	.venv/bin/mypy
 
 docs: .venv/ready           ## the documentation, into docs/_build
-	.venv/bin/sphinx-build --quiet --fail-on-warning --builder html docs docs/_build
+	.venv/bin/sphinx-build --quiet --fresh-env --fail-on-warning --builder html docs docs/_build
 
 format: .venv/ready
 	.venv/bin/ruff check --fix .
@@ -66,17 +66,18 @@ endef
 .venv-airflow%/ready: pyproject.toml $$(call CONSTRAINTS,$$(RELEASE_$$*))
 	$(call make-env,$(RELEASE_$*))
 
-# The browser is Debian's, so that none is downloaded.
+# The browser and the servers are Debian's, so that none is downloaded.
 .venv/e2e-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[e2e]' \
 	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
-	command -v chromium > /dev/null || apt-get install --yes --no-install-recommends chromium fonts-dejavu
+	which chromium redis-server > /dev/null && ls /usr/lib/postgresql/*/bin/postgres > /dev/null \
+	  || apt-get install --yes --no-install-recommends chromium fonts-dejavu postgresql redis-server
 	touch $@
 
 .venv/bench-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
 	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
-	command -v curl igzip > /dev/null || apt-get install --yes curl isal
+	which curl igzip > /dev/null || apt-get install --yes curl isal
 	touch $@
 
 .venv/release-ready: .venv/ready

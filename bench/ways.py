@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 class Document:
     compression_algorithm = "GZIP"
 Document.url = url
-settings = {"s3": boto3.client("s3"), "bucket": bucket, "log": logging.getLogger()}
+settings = {"allow_http": True, "s3": boto3.client("s3"), "bucket": bucket, "log": logging.getLogger()}
 for number in range(count):
     copy_to_s3(Document, key=lambda _: f"ours/{number}", sha256=SHA256, **settings)
 """

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -39,8 +38,6 @@ class AirflowServer:
         # Not what the caller's own Airflow is set to.
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self.environment = {**ours, **airflow_settings(home, dags, self.url), **(settings or {})}
-        self.log = home / "standalone.log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._session = requests.Session()
         # SQLite answers "database is locked" now and then while everything starts at once.
@@ -49,8 +46,8 @@ class AirflowServer:
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True, exist_ok=True)
-        self._process = self._start(["standalone"], "standalone.log")
         try:
+            self._launch()
             self._wait_until_healthy()
             self._session.headers["Authorization"] = f"Bearer {self._token()}"
         except BaseException:
@@ -65,24 +62,25 @@ class AirflowServer:
 
     def stop(self) -> None:
         """End all processes of this Airflow."""
-        for process in self._processes:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for process in self._processes:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
-                except ProcessLookupError:
-                    break
-                deadline = time.monotonic() + STOP_SECONDS
-                while _group_alive(process) and time.monotonic() < deadline:
-                    time.sleep(0.1)
+            deadline = time.monotonic() + STOP_SECONDS
+            while any(map(_group_alive, self._processes)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        for process in self._processes:
             process.wait()
         self._processes.clear()
-        self._process = None
+
+    def _launch(self) -> None:
+        self._start(["standalone"], "standalone.log")
 
     def _start(self, arguments: list[str], log: str) -> subprocess.Popen[bytes]:
         programs = Path(sys.executable).parent
         # Standalone starts its parts by the bare name "airflow".
         path = f"{programs}{os.pathsep}{self.environment.get('PATH', '')}"
-        with (self.home / log).open("wb") as output:
+        with (self.home / log).open("ab") as output:
             # A session of its own, so that all its processes can be stopped together, and Ctrl-C here
             # reaches only this program.
             process = subprocess.Popen(
@@ -110,14 +108,19 @@ class AirflowServer:
         """Unpause a DAG and return the id of its run: the one its schedule makes, or else a triggered one."""
         deadline = time.monotonic() + START_SECONDS
         dag = self.unpause(dag_id)
+        run_id: str
         if dag["timetable_summary"] in (None, "None"):
             now = datetime.now(timezone.utc).isoformat()
-            self._request("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})})
+            made = self._request(
+                "POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})}
+            )
+            run_id = made["dag_run_id"]
+            return run_id
         while not (runs := self.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{dag_id} did not start")
             time.sleep(0.5)
-        run_id: str = runs[0]["dag_run_id"]
+        run_id = runs[0]["dag_run_id"]
         return run_id
 
     def unpause(self, dag_id: str) -> dict[str, Any]:
@@ -185,19 +188,6 @@ class AirflowServer:
         body = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
         self._request("POST", f"/dags/{dag_id}/clearTaskInstances", body)
 
-    def kill(self, part: str) -> None:
-        """End a part of this Airflow by SIGKILL, with its children."""
-        own = [psutil.Process(self._process.pid)] if self._process else []
-        for process in [child for each in own for child in each.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if part in process.cmdline():
-                    for each in [*process.children(recursive=True), process]:
-                        each.kill()
-
-    def run_part(self, part: str) -> None:
-        """Start a part anew."""
-        self._start([part], f"{part}.log")
-
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = self._session.request(method, f"{self.url}/api/v2{path}", json=body, timeout=60)
         answer.raise_for_status()
@@ -214,9 +204,17 @@ class AirflowServer:
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self._is_healthy():
-            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Airflow did not start:\n{self.log.read_text()[-4000:]}")
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Airflow did not start:\n{self._log_ends()}")
             time.sleep(0.5)
+
+    def _check_alive(self) -> None:
+        if any(process.poll() is not None for process in self._processes):
+            raise RuntimeError(f"Airflow ended:\n{self._log_ends()}")
+
+    def _log_ends(self) -> str:
+        return "\n".join(f"{path.name}:\n{path.read_text()[-4000:]}" for path in sorted(self.home.glob("*.log")))
 
     def _is_healthy(self) -> bool:
         try:

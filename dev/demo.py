@@ -21,6 +21,7 @@ from typing import Any
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_server import AirflowServer
+from dev.leaks import secrets_of
 from dev.s3_server import S3Server
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
@@ -96,8 +97,7 @@ def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
         client = on.s3.client()
         for each in demo.objects:
             _show(client, each)
-        demo.secrets += [on.sandbox.client_secret, on.sandbox.refresh_token, on.s3.secret_key]
-        demo.secrets += [call.headers["x-amz-access-token"] for call in on.sandbox.calls if _has_token(call)]
+        demo.secrets += [on.s3.secret_key, *secrets_of(on.sandbox)]
         print()
         clock.say("Stopping")
     clock.say("Everything is stopped")
@@ -110,10 +110,6 @@ class _Clock:
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self._start:6.1f} s  {text}", flush=True)
-
-
-def _has_token(call: Any) -> bool:
-    return "x-amz-access-token" in call.headers
 
 
 def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> dict[str, str]:

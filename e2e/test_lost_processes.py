@@ -1,27 +1,18 @@
-"""Workers and triggerers that die, and people who end or clear tasks, on a real Airflow."""
+"""A task that dies at the worst moments, a cleared one, and many at once."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import signal
-import time
 
 import pytest
 
-from airflow_provider_amzbiz.sandbox.server import Sandbox
+from e2e.pipelines import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
 LINES = "SANDBOX_ORDER_LINES"
-
-
-def wait_until(holds, seconds=30):
-    """Wait until a condition holds, and fail if it does not."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to it"
-        time.sleep(0.2)
 
 
 def test_a_worker_killed_right_after_the_create_leaves_one_report(airflow, sandbox):
@@ -43,42 +34,6 @@ def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow, sandbox):
 
     assert airflow.wait_for_run("create", run) == "success"
     assert list(sandbox.reports) == [first, str(airflow.xcom("create", run, "create"))]
-
-
-def test_marking_a_deferred_task_failed_cancels_its_report(airflow, sandbox):
-    sandbox.script(queue_seconds=36000)
-    run = airflow.start("create_and_wait")
-    airflow.wait_for_states("create_and_wait", run, "deferred", 1)
-    # Airflow tells a trigger that it is killed only once it has run.
-    wait_until(lambda: sandbox.count("getReport"))
-
-    airflow.mark("create_and_wait", run, "create", "failed")
-
-    (report,) = sandbox.reports.values()
-    wait_until(lambda: report.cancelled)
-
-
-@pytest.mark.parametrize("sandbox", [10], indirect=True)
-def test_a_triggerer_killed_during_a_hundred_waits_loses_none(airflow, sandbox: Sandbox):
-    ids = [sandbox.add_report(LINES) for _ in range(100)]
-    for report in sandbox.reports.values():
-        report.outcome = "IN_PROGRESS"
-    run = airflow.start("waits", {"report_ids": ids})
-    airflow.wait_for_states("waits", run, "deferred", 100)
-    cancelled = sandbox.count("cancelReport")
-
-    airflow.kill("triggerer")
-    for report in list(sandbox.reports.values())[:50]:
-        report.outcome = "DONE"
-    airflow.run_part("triggerer")
-    time.sleep(5)
-    for report in sandbox.reports.values():
-        report.outcome = "DONE"
-
-    assert airflow.wait_for_run("waits", run) == "success"
-    states = [task["state"] for task in airflow.tasks("waits", run) if task["task_id"] == "wait"]
-    assert states == ["success"] * 100
-    assert sandbox.count("cancelReport") == cancelled
 
 
 def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_upload(airflow, sandbox, s3):

@@ -52,10 +52,11 @@ def test_a_dag_runs_for_each_report_across_a_kill_of_the_triggerer(airflow, sand
     wait_for_looks(sandbox)
     time.sleep(1)
 
-    airflow.kill("triggerer")
+    for part in ("triggerer-1", "triggerer-2"):
+        airflow.kill(part, stay_down=True)
     second = [sandbox.add_report(LINES) for _ in range(2)]
     sandbox.reports[slow].outcome = "DONE"
-    airflow.run_part("triggerer")
+    airflow.revive()
 
     everything = [*first, slow, *second]
     wait_until_announced(airflow, everything)

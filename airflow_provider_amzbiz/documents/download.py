@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import logging
 import random
 import re
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,7 +67,7 @@ class DocumentStream(io.RawIOBase):
 
     :param fetch: gives a fresh URL. Each call is one of about 0.1 a second that the API allows, so it is called
         when the download starts, and again only after a 403.
-    :param allow_http: whether plain http to a loopback address is fine, as a sandbox needs it.
+    :param allow_http: whether a loopback address is fine, also by plain http, as a sandbox needs it.
     :param log: told about every break.
     :raises DocumentDownloadError: nothing new arrived in :data:`ATTEMPTS` attempts, or the host's answer is none
         that a retry helps against.
@@ -252,11 +254,15 @@ class DocumentStream(io.RawIOBase):
     def _renew_url(self) -> None:
         source = self._fetch()
         scheme, host = _scheme_and_host(source.url)
-        local = self._allow_http and scheme == "http" and is_loopback(host)
+        local = self._allow_http and is_loopback(host)
         if not host:
             raise UnsafeDocumentUrlError("The document's URL names no host")
-        if scheme != "https" and not local:
+        if scheme != "https" and not (local and scheme == "http"):
             raise UnsafeDocumentUrlError(f"The document's URL is {scheme}://{host}/..., but has to be https")
+        if not local and _is_internal(host):
+            raise UnsafeDocumentUrlError(
+                f"The document's URL is {scheme}://{host}/..., an address that is not on the public internet"
+            )
         self._url = source.url
         self.compression_algorithm = source.compression_algorithm
 
@@ -283,6 +289,19 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
     except ValueError:
         # Its text would show the URL.
         return "", ""
+
+
+def _is_internal(host: str) -> bool:
+    """Tell whether a host is an address of a private network or of this machine.
+
+    Names are not looked up: in a VPC those of S3 lead to private addresses, and TLS proves whose they are.
+    """
+    try:
+        # Also in the forms that only the C library takes for an address, such as 0x7f.1.
+        address = ipaddress.ip_address(socket.inet_aton(host) if ":" not in host else host)
+    except (OSError, ValueError):
+        return host == "localhost" or host.endswith(".localhost")
+    return not (getattr(address, "ipv4_mapped", None) or address).is_global
 
 
 def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:

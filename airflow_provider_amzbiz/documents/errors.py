@@ -72,6 +72,8 @@ class DocumentExistsError(DocumentError):
 
 _PERMANENT_CODES = frozenset(
     {
+        # A HEAD has no body to name the code in.
+        "403",
         "AccessDenied",
         "InvalidAccessKeyId",
         "InvalidArgument",

@@ -130,7 +130,7 @@ def copy_to_s3(
         the document's Content-Type names. What is no text stays as it is.
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
-    :param allow_http: whether the document may come by plain http from a loopback address.
+    :param allow_http: whether the document may come from a loopback address, also by plain http.
     :param abort_earlier: whether to abort open uploads to the very keys that this one needs parts for: on a retry,
         they are what a killed process left.
     :param stopped: asked now and then whether to give up and leave nothing.

@@ -46,11 +46,6 @@ with DAG("create", **SETTINGS):
 with DAG("killed_after_create", **SETTINGS):
     KilledAfterCreate(task_id="create", **REQUEST)
 
-with DAG("create_and_wait", **SETTINGS):
-    CreateReportOperator(
-        task_id="create", **REQUEST, wait_for_completion=True, deferrable=True, poke_interval=2, retries=0
-    )
-
 with DAG("waits", params={"report_ids": Param([], type="array")}, **SETTINGS):
 
     @task

@@ -67,6 +67,31 @@ class TestRequest:
                 allow_http=allow_http,
             )
 
+    @pytest.mark.parametrize("allow_http", [True, False])
+    @pytest.mark.parametrize(
+        "address",
+        ["10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "[fe80::1]", "[fd00::1]", "0xa9fea9fe", "10.1"],
+    )
+    def test_an_address_of_a_private_network_is_refused(self, copy, address, allow_http):
+        with pytest.raises(DocumentError, match="not on the public internet"):
+            copy(
+                fetch_document=lambda: Document(f"https://{address}/x?X-Amz-Signature=1", None),
+                allow_http=allow_http,
+            )
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "a.localhost"])
+    def test_this_machine_is_refused_unless_the_api_is_on_it(self, copy, address):
+        with pytest.raises(DocumentError, match="not on the public internet"):
+            copy(fetch_document=lambda: Document(f"https://{address}/x?X-Amz-Signature=1", None), allow_http=False)
+
+    def test_a_name_is_not_refused(self, copy, monkeypatch):
+        monkeypatch.setattr(download, "ATTEMPTS", 1)
+        with pytest.raises(DocumentError, match="broke"):
+            copy(
+                fetch_document=lambda: Document("https://documents.invalid/x?X-Amz-Signature=1", None),
+                allow_http=False,
+            )
+
     def test_plain_http_here_is_refused_unless_allowed(self, host, copy):
         with pytest.raises(DocumentError, match=r"(?i)https"):
             copy(allow_http=False)

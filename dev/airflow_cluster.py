@@ -1,0 +1,169 @@
+"""Airflow as teams run it that have outgrown one machine: Celery workers, two triggerers, PostgreSQL, all on this one."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from dev.airflow_server import AirflowServer, free_port
+from dev.postgres import PostgresServer
+
+_WATCH_SECONDS = 1.0
+_PARTS: dict[str, list[str]] = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler"],
+    "dag-processor": ["dag-processor"],
+    "triggerer-1": ["triggerer", "--skip-serve-logs"],
+    "triggerer-2": ["triggerer", "--skip-serve-logs"],
+    "worker-1": ["celery", "worker", "--celery-hostname", "one@%h", "--skip-serve-logs", "--without-mingle"],
+    "worker-2": ["celery", "worker", "--celery-hostname", "two@%h", "--skip-serve-logs", "--without-mingle"],
+}
+PARTS = tuple(_PARTS)
+
+
+class AirflowCluster(AirflowServer):
+    """Scheduler, API server, DAG processor, two triggerers and two Celery workers, on PostgreSQL and Redis.
+
+    A part that ends is started again, as systemd or Kubernetes would.
+
+    :param home: folder for AIRFLOW_HOME; the caller removes it.
+    :param dags: the DAG folder.
+    :param postgres: a running server.
+    :param database_port: where Airflow finds it; a proxy's port, say.
+    :param settings: more environment variables.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        postgres: PostgresServer,
+        *,
+        database_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._redis_port = free_port()
+        database = postgres.url(database_port)
+        super().__init__(
+            home,
+            dags,
+            {
+                "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+                "AIRFLOW__CORE__PARALLELISM": "32",
+                "AIRFLOW__CORE__FERNET_KEY": _fernet_key(),
+                "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+                "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
+                "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+                "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
+                "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
+                # Sooner than by default, so that a test need not wait for minutes.
+                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "3",
+                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+                "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+                "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+                "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+                "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+                **(settings or {}),
+            },
+        )
+        self.fernet_key = self.environment["AIRFLOW__CORE__FERNET_KEY"]
+        self._redis: subprocess.Popen[bytes] | None = None
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stay_down: set[str] = set()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """End everything."""
+        self._stopping.set()
+        with self._lock:
+            super().stop()
+        if self._redis:
+            self._redis.kill()
+            self._redis.wait()
+
+    def kill(self, part: str, *, stay_down: bool = False) -> None:
+        """End a part by SIGKILL, with all that it has started.
+
+        :param part: one of :data:`PARTS`.
+        :param stay_down: whether it stays so until :meth:`revive`.
+        """
+        with self._lock:
+            if stay_down:
+                self._stay_down.add(part)
+            process = psutil.Process(self._running[part].pid)
+            for each in [*process.children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+
+    def revive(self) -> None:
+        """Start what was to stay down."""
+        self._stay_down.clear()
+
+    def part_of(self, pid: int) -> str:
+        """Return the part in which a process runs."""
+        above = [pid, *(each.pid for each in psutil.Process(pid).parents())]
+        with self._lock:
+            return next(part for part, process in self._running.items() if process.pid in above)
+
+    def _launch(self) -> None:
+        server = shutil.which("redis-server")
+        if server is None:
+            raise RuntimeError("There is no redis-server; install Debian's package redis-server")
+        with (self.home / "redis.log").open("wb") as log:
+            self._redis = subprocess.Popen(
+                [
+                    server,
+                    "--bind",
+                    "127.0.0.1",
+                    "--port",
+                    str(self._redis_port),
+                    "--save",
+                    "",
+                    "--dir",
+                    str(self.home),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        migrate = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
+        done = subprocess.run(migrate, env=self.environment, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"airflow db migrate failed: {done.stderr.decode()[-2000:]}")
+        for part in _PARTS:
+            self._run(part)
+        threading.Thread(target=self._watch, name="airflow-cluster", daemon=True).start()
+
+    def _run(self, part: str) -> None:
+        if part in self._running:
+            # Its id may become somebody else's.
+            self._processes.remove(self._running[part])
+        self._running[part] = self._start(_PARTS[part], f"{part}.log")
+
+    def _watch(self) -> None:
+        """Start again what has ended."""
+        while not self._stopping.wait(_WATCH_SECONDS):
+            with self._lock:
+                for part, process in list(self._running.items()):
+                    if process.poll() is not None and part not in self._stay_down and not self._stopping.is_set():
+                        self._run(part)
+
+    def _check_alive(self) -> None:
+        """Nothing is given up as long as it is started again."""
+
+
+def _fernet_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()

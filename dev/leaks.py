@@ -1,0 +1,74 @@
+"""Looks for secrets in all that an Airflow has written: files, rows of its database, and rows of triggers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from cryptography.fernet import Fernet
+
+from airflow_provider_amzbiz.sandbox import Sandbox
+
+# What only a presigned URL, an access token and a refresh token have.
+_MARKS = ("X-Amz-Signature", "Atza|", "Atzr|")
+_LOOK_SECONDS = 0.3
+
+
+def leaks(texts: Iterable[tuple[str, str]], secrets: Iterable[str]) -> list[tuple[str, str]]:
+    """Return where a secret is, and the beginning of the secret.
+
+    :param texts: pairs of a place and what is there.
+    """
+    sought = {form for secret in (*secrets, *_MARKS) for form in (secret, quote(secret, safe=""))}
+    return [(where, secret[:12]) for where, text in texts for secret in sought if secret in text]
+
+
+def secrets_of(sandbox: Sandbox) -> set[str]:
+    """Return the secrets of a sandbox's account, the tokens it was shown, and the signatures of its URLs."""
+    found = {sandbox.client_secret, sandbox.refresh_token}
+    for call in sandbox.calls:
+        found |= {call.headers[name] for name in ("x-amz-access-token",) if name in call.headers}
+        found |= set(parse_qs(call.query).get("X-Amz-Signature", ()))
+    return found
+
+
+def files(home: Path) -> Iterator[tuple[str, str]]:
+    """Return every file of Airflow's home with what is in it, but for a database."""
+    for path in home.rglob("*"):
+        if path.is_file() and not path.name.startswith("airflow.db"):
+            yield str(path), path.read_text(errors="replace")
+
+
+class TriggerRows(threading.Thread):
+    """Collects the trigger table while it is full: its rows are gone when the waits are over.
+
+    :param read: returns the class paths and keyword arguments of the rows that are there.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        super().__init__(name="trigger-rows", daemon=True)
+        self._read = read
+        self._rows: set[tuple[str, str]] = set()
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        """Collect until it is stopped."""
+        while not self._done.wait(_LOOK_SECONDS):
+            self._rows |= set(self._read())
+
+    def stop(self) -> None:
+        """Stop collecting."""
+        self._done.set()
+        self.join()
+
+    def decrypted(self, fernet_key: str) -> list[tuple[str, str]]:
+        """Return the rows as they are before Airflow encrypts them, each with its class path."""
+        fernet: Any = Fernet(fernet_key.encode())
+        # Airflow leaves them readable where it cannot encrypt them.
+        return [
+            (path, kwargs if kwargs.startswith("{") else fernet.decrypt(kwargs.encode()).decode())
+            for path, kwargs in self._rows
+        ]

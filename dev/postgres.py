@@ -1,0 +1,143 @@
+"""A PostgreSQL server on this machine, from Debian's package, for Airflow's metadata."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dev.airflow_server import free_port
+
+# The owner of the server's files where we are root, as which it does not run; the package makes this user.
+_USER = "postgres"
+_START_SECONDS = 60
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "300",
+    # What a crash of the machine would lose; a crash of the server loses nothing.
+    "fsync": "off",
+}
+
+
+class PostgresServer:
+    """PostgreSQL on a free port, in a temporary folder, with the database ``airflow``."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        if os.getuid() == 0:
+            shutil.chown(self._folder, _USER)
+        try:
+            self._run("initdb", "--auth=trust", f"--username={_USER}", "-D", str(self._data))
+            self._start()
+            self._run("createdb", *self._address, "airflow")
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def url(self, port: int | None = None) -> str:
+        """Return the address of the database for SQLAlchemy, or that of a proxy before it."""
+        return f"postgresql+psycopg2://{_USER}@127.0.0.1:{port or self.port}/airflow"
+
+    def restart(self) -> None:
+        """Break all connections and start anew, as after a crash."""
+        self._end(signal.SIGQUIT)
+        self._start()
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement finds; none while the server is away."""
+        import psycopg2
+
+        try:
+            with closing(self._connect()) as connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
+        except psycopg2.Error:
+            return []
+
+    def execute(self, statement: str) -> None:
+        """Carry out a statement."""
+        with closing(self._connect()) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def _connect(self) -> Any:
+        import psycopg2
+
+        return psycopg2.connect(self.url().replace("+psycopg2", ""))
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return every row as text, with the name of its table."""
+        table = "before all tables"
+        for line in self._run("pg_dump", *self._address, "--inserts", "airflow").splitlines():
+            # A value may have several lines, so that what begins no row goes on with the one before.
+            if found := re.match(r"INSERT INTO public\.(\w+) VALUES", line):
+                table = found[1]
+            yield table, line
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    @property
+    def _address(self) -> list[str]:
+        return ["--host=127.0.0.1", f"--port={self.port}", f"--username={_USER}"]
+
+    def _start(self) -> None:
+        settings = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(self._folder)}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                _command("postgres", "-D", str(self._data), *options),
+                cwd=self._folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while subprocess.run(_command("pg_isready", *self._address), capture_output=True, check=False).returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{(self._folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def _stop(self) -> None:
+        self._end(signal.SIGQUIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process:
+            self._process.send_signal(number)
+            self._process.wait()
+        self._process = None
+
+    def _run(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(_command(program, *arguments), cwd=self._folder, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace')[-2000:]}")
+        return done.stdout.decode()
+
+
+def _command(program: str, *arguments: str) -> list[str]:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
+    if not found:
+        raise RuntimeError(f"There is no {program}; install Debian's package postgresql")
+    as_owner = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"] if os.getuid() == 0 else []
+    return [*as_owner, str(found[-1]), *arguments]

@@ -1,0 +1,251 @@
+"""What the guarantees are worth while processes die, networks break and people press buttons."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_provider_amzbiz.sandbox import Fault
+from e2e.pipelines import Pipeline, open_uploads, text, wait_until
+
+pytestmark = pytest.mark.timeout(900)
+
+FAST = pytest.mark.parametrize("sandbox", [10], indirect=True)
+MIB = 1024**2
+
+
+def test_a_worker_killed_while_the_api_creates_its_report(airflow, sandbox, s3):
+    sandbox.inject(Fault("createReport", "delay", seconds=5))
+    pipeline = Pipeline(airflow, sandbox, s3, "killed-in-create.txt")
+    wait_until(lambda: sandbox.count("createReport"))
+
+    pipeline.kill_worker_of("create")
+
+    pipeline.assert_landed()
+    assert pipeline.tries()["create"] == 2
+    assert len(sandbox.reports) == 1
+
+
+def test_a_worker_killed_while_it_hands_a_wait_over(airflow, sandbox, s3):
+    sandbox.inject(Fault("getReport", "delay", seconds=5))
+    pipeline = Pipeline(airflow, sandbox, s3, "killed-in-wait.txt", queue_seconds=20)
+    wait_until(lambda: sandbox.count("getReport"))
+
+    pipeline.kill_worker_of("wait")
+
+    pipeline.assert_landed()
+    assert pipeline.tries() == {"create": 1, "wait": 2, "move": 1}
+    assert len(sandbox.reports) == 1
+
+
+def test_a_worker_killed_in_a_transfer(airflow, sandbox, s3):
+    sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
+    pipeline = Pipeline(airflow, sandbox, s3, "killed-in-move.txt", text("killed", 40 * MIB))
+    wait_until(lambda: open_uploads(s3))
+    time.sleep(2)
+
+    pipeline.kill_worker_of("move")
+    assert "Contents" not in s3.list_objects_v2(Bucket="e2e", Prefix=pipeline.key)
+
+    pipeline.assert_landed()
+    assert pipeline.tries()["move"] == 2
+
+
+@FAST
+def test_a_worker_killed_in_a_batch(airflow, sandbox, s3):
+    invoices = [f"INV-{number}" for number in range(30)]
+    run = airflow.start("batch", {"invoices": invoices, "folder": "killed-batch"})
+    wait_until(lambda: sandbox.count("getReportDocument", 200) >= 4, 180)
+
+    def batch():
+        return next(each for each in airflow.tasks("batch", run) if each["task_id"] == "batch")
+
+    wait_until(lambda: batch()["state"] == "running", 120)
+    airflow.kill(airflow.part_of(batch()["pid"]))
+
+    assert airflow.wait_for_run("batch", run) == "success"
+    assert batch()["try_number"] == 2
+    result = airflow.xcom("batch", run, "batch")
+    assert (result["requested"], result["landed"], result["failed"]) == (30, 30, 0)
+    for invoice in invoices:
+        body = s3.get_object(Bucket="e2e", Key=f"killed-batch/{invoice}.pdf")["Body"].read()
+        assert body.startswith(b"%PDF-")
+        assert f"{invoice}".encode() in body
+    assert open_uploads(s3) == []
+    # A create whose answer the dead worker did not live to see cannot be told from others' invoices.
+    assert 30 <= len(sandbox.reports) <= 34
+
+
+@FAST
+def test_two_hundred_waits_outlive_both_triggerers(airflow, sandbox):
+    ids = [sandbox.add_report() for _ in range(200)]
+    for report in sandbox.reports.values():
+        report.outcome = "IN_PROGRESS"
+    run = airflow.start("waits", {"report_ids": ids})
+    airflow.wait_for_states("waits", run, "deferred", 200, 600)
+
+    airflow.kill("triggerer-1", stay_down=True)
+    for report in list(sandbox.reports.values())[:100]:
+        report.outcome = "DONE"
+    airflow.wait_for_states("waits", run, "success", 101, 400)
+    airflow.kill("triggerer-2")
+    airflow.revive()
+    for report in sandbox.reports.values():
+        report.outcome = "DONE"
+
+    assert airflow.wait_for_run("waits", run, 600) == "success"
+    waits = [task for task in airflow.tasks("waits", run) if task["task_id"] == "wait"]
+    assert [(task["state"], task["try_number"]) for task in waits] == [("success", 1)] * 200
+    assert sandbox.count("cancelReport") == 0
+
+
+def test_a_scheduler_killed_during_a_wait(airflow, sandbox, s3):
+    pipeline = Pipeline(airflow, sandbox, s3, "scheduler.txt", queue_seconds=15)
+    pipeline.wait_for("wait", "deferred")
+
+    airflow.kill("scheduler")
+
+    pipeline.assert_landed()
+    assert set(pipeline.tries().values()) == {1}
+
+
+@pytest.mark.parametrize("sandbox", [20], indirect=True)
+def test_an_api_that_is_down_for_ten_minutes(airflow, sandbox, api, s3):
+    waiting = [Pipeline(airflow, sandbox, s3, f"outage-{number}.txt", queue_seconds=300) for number in range(3)]
+    for pipeline in waiting:
+        pipeline.wait_for("wait", "deferred")
+    api.down()
+    start = sandbox.clock.seconds()
+    late = Pipeline(airflow, sandbox, s3, "outage-late.txt")
+    wait_until(lambda: sandbox.clock.seconds() - start > 600)
+    assert late.task("create")["state"] != "success"
+    api.up()
+
+    for pipeline in waiting:
+        pipeline.assert_landed()
+        assert pipeline.tries()["wait"] == 1
+    late.assert_landed()
+    assert len(sandbox.reports) == 4
+
+
+def test_a_grant_that_is_revoked_during_a_wait(airflow, sandbox, s3):
+    pipeline = Pipeline(airflow, sandbox, s3, "revoked.txt", queue_seconds=36000)
+    pipeline.wait_for("wait", "deferred")
+
+    sandbox.revoke()
+    sandbox.expire_tokens()
+
+    assert pipeline.end() == "failed"
+    # Nothing was tried again that cannot succeed.
+    assert pipeline.tries()["wait"] == 1
+    log = "\n".join(airflow.log_tail(pipeline.task("wait"), 40))
+    assert "invalid_grant" in log
+    # The person grants it again, and clears the task.
+    sandbox.accounts[0].revoked = False
+    sandbox.clock.advance(36000)
+    airflow.clear("pipeline", pipeline.run, "wait")
+    pipeline.assert_landed()
+    assert len(sandbox.reports) == 1
+
+
+@FAST
+def test_a_storm_of_429(airflow, sandbox, s3):
+    for operation, times in {"createReport": 3, "getReport": 10, "getReportDocument": 3, "token": 2}.items():
+        sandbox.inject(Fault(operation, "status", status=429, times=times))
+    pipeline = Pipeline(airflow, sandbox, s3, "storm.txt")
+
+    pipeline.assert_landed()
+    assert set(pipeline.tries().values()) == {1}
+    assert len(sandbox.reports) == 1
+    assert sandbox.faults == []
+
+
+@FAST
+def test_pages_of_html_and_creates_that_were_carried_out_all_the_same(airflow, sandbox, s3):
+    sandbox.inject(Fault("createReport", "lost_status", status=503, body="html"))
+    for operation, times in {"getReport": 5, "getReportDocument": 2, "token": 2, "document": 2}.items():
+        sandbox.inject(Fault(operation, "status", status=503, body="html", times=times))
+    pipeline = Pipeline(airflow, sandbox, s3, "html.txt")
+
+    pipeline.assert_landed()
+    assert len(sandbox.reports) == 1
+
+
+def test_s3_that_is_gone_during_a_transfer(airflow, sandbox, s3, storage):
+    sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
+    pipeline = Pipeline(airflow, sandbox, s3, "s3-gone.txt", text("gone", 40 * MIB))
+    wait_until(lambda: open_uploads(s3))
+
+    storage.down()
+    time.sleep(20)
+    storage.up()
+
+    pipeline.assert_landed()
+
+
+def test_a_database_that_crashes_during_a_wait_and_a_transfer(airflow, postgres, sandbox, s3):
+    waiting = Pipeline(airflow, sandbox, s3, "database-1.txt", queue_seconds=36000)
+    waiting.wait_for("wait", "deferred")
+    sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
+    moving = Pipeline(airflow, sandbox, s3, "database-2.txt", text("database", 40 * MIB))
+    wait_until(lambda: open_uploads(s3), 120)
+
+    postgres.restart()
+
+    sandbox.clock.advance(36000)
+    moving.assert_landed()
+    waiting.assert_landed()
+    assert len(sandbox.reports) == 2
+
+
+def test_a_database_that_cannot_be_reached_for_a_while(airflow, database, sandbox, s3):
+    pipeline = Pipeline(airflow, sandbox, s3, "unreachable.txt", queue_seconds=5)
+    pipeline.wait_for("wait", "deferred")
+
+    database.down()
+    time.sleep(10)
+    database.up()
+
+    pipeline.assert_landed()
+    assert len(sandbox.reports) == 1
+
+
+def test_people_who_end_and_clear_deferred_tasks(airflow, sandbox, s3):
+    sandbox.script(queue_seconds=36000, times=3)
+    runs = [airflow.start("created_and_waited") for _ in range(3)]
+    for run in runs:
+        airflow.wait_for_states("created_and_waited", run, "deferred", 1)
+    # Airflow tells a trigger that it is killed only once it has run.
+    reports = list(sandbox.reports.values())
+    wait_until(lambda: sandbox.count("getReport") >= 3)
+    time.sleep(5)
+
+    airflow.mark("created_and_waited", runs[0], "create", "failed")
+    airflow.mark("created_and_waited", runs[1], "create", "success")
+    airflow.clear("created_and_waited", runs[2], "create")
+
+    wait_until(lambda: all(report.cancelled for report in reports), 60)
+    assert airflow.wait_for_run("created_and_waited", runs[2]) == "success"
+    made = str(airflow.xcom("created_and_waited", runs[2], "create"))
+    assert list(sandbox.reports) == [*(report.report_id for report in reports), made]
+
+
+@FAST
+def test_the_same_dag_twice_at_once(airflow, sandbox, s3):
+    pipelines = [Pipeline(airflow, sandbox, s3, f"twice-{number}.txt", text("twice")) for number in range(2)]
+
+    ids = {pipeline.assert_landed() for pipeline in pipelines}
+
+    assert len(ids) == len(sandbox.reports) == 2
+
+
+@pytest.mark.parametrize("seconds", [-300, 300])
+@FAST
+def test_an_api_whose_clock_is_five_minutes_off(airflow, sandbox, s3, seconds):
+    sandbox.clock.advance(seconds)
+    sandbox.inject(Fault("createReport", "lost"))
+    pipeline = Pipeline(airflow, sandbox, s3, f"clock-{seconds}.txt", queue_seconds=30)
+
+    pipeline.assert_landed()
+    assert len(sandbox.reports) == 1
