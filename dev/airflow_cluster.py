@@ -1,4 +1,4 @@
-"""Airflow as teams run it that have outgrown one machine: Celery workers, two triggerers, PostgreSQL, all on this one."""
+"""Airflow as teams run it that have outgrown one machine: Celery workers, two triggerers and PostgreSQL."""
 
 from __future__ import annotations
 

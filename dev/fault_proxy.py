@@ -21,8 +21,8 @@ class Toxic:
 
     :ivar direction: ``up`` is to the server, ``down`` to the client.
     :ivar kind: ``cut`` closes, ``reset`` resets, ``stall`` sends nothing more, each after ``after`` bytes;
-        ``slow_close`` holds the end of the stream back for ``seconds``; ``latency`` holds each piece back for ``seconds``;
-        ``bandwidth`` sends ``bytes_per_second``; ``slices`` sends pieces of ``size`` bytes.
+        ``slow_close`` holds the end of the stream back for ``seconds``; ``latency`` holds each piece back for
+        ``seconds``; ``bandwidth`` sends ``bytes_per_second``; ``slices`` sends pieces of ``size`` bytes.
     :ivar connections: how many connections it hits, of those that begin from now on; None for all.
     """
 

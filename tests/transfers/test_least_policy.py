@@ -1,4 +1,4 @@
-"""The policy that the documentation calls the least is enough, and none of it can be left out: moto enforces it."""
+"""The policy that the documentation calls the least is enough, and none of it can be left out."""
 
 from __future__ import annotations
 
@@ -103,10 +103,8 @@ def large(sandbox):
 def batch(sandbox):
     requests = [{"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": "1"}}]
     key = "amazon-business/{invoiceId}.pdf"
-    run(
-        lambda: ReportsToS3Operator(task_id="batch", requests=requests, s3_bucket=BUCKET, s3_key=key),
-        context(),
-    )
+    given = {"requests": requests, "s3_bucket": BUCKET, "s3_key": key, "poke_interval": 0.1}
+    run(lambda: ReportsToS3Operator(task_id="batch", **given), context())
 
 
 def open_uploads(moto):
