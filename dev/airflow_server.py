@@ -184,8 +184,14 @@ class AirflowServer:
         self._request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Clear a task, whatever its state, as a person does in the UI."""
-        body = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
+        """Clear a task and what comes after it, whatever their state, as a person does in the UI."""
+        body = {
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "include_downstream": True,
+            "dry_run": False,
+            "only_failed": False,
+        }
         self._request("POST", f"/dags/{dag_id}/clearTaskInstances", body)
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

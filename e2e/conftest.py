@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,6 +60,11 @@ def trigger_rows(airflow, postgres):
 def secrets(s3_server):
     """All secrets that were in use, which the tests add to."""
     return {s3_server.secret_key}
+
+
+def pytest_configure():
+    """Have a stop from outside stop the servers, too, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -74,6 +74,24 @@ def _no_pauses(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _requests_keep_to_the_contract(monkeypatch):
+    """Fail a test in which our client sends what the API's contract does not allow."""
+    from airflow_provider_amzbiz.sandbox.server import Sandbox
+    from tests.contract.requests_of_ours import breaches
+
+    calls, note = [], Sandbox.note
+
+    def noted(sandbox, *arguments):
+        call = note(sandbox, *arguments)
+        calls.append(call)
+        return call
+
+    monkeypatch.setattr(Sandbox, "note", noted)
+    yield
+    assert [breach for call in calls for breach in breaches(call)] == []
+
+
+@pytest.fixture(autouse=True)
 def _unmasked():
     """Have Airflow forget the secrets of a test: with those of a thousand, each line of a log takes a second."""
     yield
