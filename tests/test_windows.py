@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_amzbiz.client.request import ReportRequest
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.windows import data_interval_of, report_windows
+from tests.fuzzing import bounded
 
 UTC = timezone.utc
 # Clocks that change at midnight, by half an hour, and one that has left out a day.
@@ -29,6 +30,7 @@ def edges(windows):
     ]
 
 
+@bounded()
 @given(
     start=times,
     length=st.timedeltas(timedelta(0), timedelta(days=100)),
@@ -53,6 +55,7 @@ def test_windows_cover_the_range_once_and_nothing_of_the_future(start, length, e
     assert found == [each for each in whole if each[1] <= limit]
 
 
+@bounded()
 @given(start=times, zone=st.sampled_from(ZONES))
 def test_days_begin_with_the_day(start, zone):
     windows = edges(

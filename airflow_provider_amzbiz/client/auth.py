@@ -140,6 +140,6 @@ def _refusal(answer: requests.Response, content: dict[str, Any]) -> ApiError:
 def _json_object(answer: requests.Response) -> dict[str, Any]:
     try:
         content = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

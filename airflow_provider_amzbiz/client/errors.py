@@ -151,7 +151,7 @@ def _first_error(body: bytes) -> dict[str, Any]:
         parsed = json.loads(body)
         first = parsed["errors"][0]
         return {key: str(value) for key, value in first.items() if value is not None}
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         return {}
 
 

@@ -178,7 +178,7 @@ class Transport:
             return None
         try:
             return json.loads(answer.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             what = "an unreadable body" if answer.content else "an empty body"
             raise UnavailableError(
                 f"{operation} was answered {answer.status_code} with {what} [request id {request_id}]",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.client.errors import UnavailableError
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report, ReportDocument
+from tests.fuzzing import bounded
 
 FULL = {
     "reportId": "1",
@@ -84,6 +85,7 @@ def test_a_time_without_an_offset_is_utc(name):
     assert report.to_dict()[{"createdTime": "created_time"}.get(name, "data_start_time")].endswith("+00:00")
 
 
+@bounded()
 @given(st.dictionaries(st.sampled_from(sorted(FULL)) | st.text(), JSON))
 def test_any_json_makes_a_report_or_one_kind_of_error(answer):
     try:
@@ -93,6 +95,7 @@ def test_any_json_makes_a_report_or_one_kind_of_error(answer):
     assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
+@bounded()
 @given(JSON)
 def test_any_json_in_place_of_an_object(answer):
     if isinstance(answer, dict):

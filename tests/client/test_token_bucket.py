@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket
 from airflow_provider_amzbiz.client.usage_plan import Limit
+from tests.fuzzing import bounded
 
 
 class Clock:
@@ -142,6 +143,7 @@ def test_what_another_process_found_out_counts_from_then(bucket):
     assert bucket.take_up_to(15) == 2
 
 
+@bounded()
 @given(
     st.lists(
         st.one_of(

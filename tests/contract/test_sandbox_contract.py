@@ -9,7 +9,7 @@ import pytest
 import requests
 import schemathesis
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.generation.stateful import run_state_machine_as_test
@@ -17,16 +17,11 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance, unsuppor
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.sandbox.validation import REPORT_TYPES, STATUSES
+from tests.fuzzing import bounded
 
 CONTRACT = Path(__file__).resolve().parent / "reports_api.openapi.yaml"
-BOUNDED = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+# Without shrinking, for which a server would be asked again and again.
+PHASES = (Phase.explicit, Phase.generate)
 # The contract cannot say which report types there are, that nextToken comes alone, and that times have to be past:
 # what its letter allows may be refused, and test_what_is_allowed_is_accepted has what has to be taken. And the
 # gateway answers 403, not 405, to a method that it does not know.
@@ -76,7 +71,7 @@ OPERATIONS = [
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-@BOUNDED
+@bounded(40, phases=PHASES)
 @given(data=st.data())
 def test_every_operation_keeps_to_the_contract(contract, headers, path, method, mode, data):
     case = data.draw(contract[path][method].as_strategy(generation_mode=mode))
@@ -112,7 +107,7 @@ def test_reports_go_their_ways_by_the_contract(sandbox, queue_seconds, way):
         def validate_response(self, response, case, **arguments):
             case.validate_response(response, excluded_checks=NOT_BY_LETTER)
 
-    run_state_machine_as_test(Ways, settings=settings(BOUNDED, max_examples=30, stateful_step_count=12))
+    run_state_machine_as_test(Ways, settings=bounded(30, phases=PHASES, stateful_step_count=12))
 
     seen = {(call.operation, call.status) for call in sandbox.calls[calls:]}
     # It came around, or it would have shown nothing.
@@ -146,7 +141,7 @@ LISTINGS = st.fixed_dictionaries(
 )
 
 
-@settings(BOUNDED, max_examples=100)
+@bounded()
 @given(asked=REQUESTS, listed=LISTINGS)
 def test_what_is_allowed_is_accepted(sandbox, headers, asked, listed):
     created = requests.post(f"{sandbox.url}{REPORTS}", json=asked, headers=headers, timeout=10)

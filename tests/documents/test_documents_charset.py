@@ -8,12 +8,13 @@ import random
 import zipfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.documents.charset import Utf8, codec_of
 from airflow_provider_amzbiz.documents.errors import UndecodableDocumentError, UnsupportedDocumentError
 from tests.documents.scripted_server import Answer
+from tests.fuzzing import bounded
 
 JAPANESE = "注文番号\t金額\r\n髙島屋①\t￥1,200\r\n"
 WESTERN = "Bestellung\tBetrag\nMüller „Büro“\t1.200 €\n"
@@ -105,7 +106,7 @@ def test_of_an_archive_only_text_is_touched(host, copy, stored):
     }
 
 
-@settings(deadline=None)
+@bounded()
 @given(
     st.binary(max_size=300), st.sampled_from(["cp932", "utf-8", "utf-16-le", "gb18030", "cp1252"]), st.integers()
 )

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.documents.errors import (
@@ -20,6 +20,7 @@ from airflow_provider_amzbiz.documents.errors import (
     UnsupportedDocumentError,
 )
 from tests.documents.scripted_server import Answer
+from tests.fuzzing import bounded
 
 TEXT = b"order\tamount\n" + b"112-1\t19.99\n" * 20
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40
@@ -286,11 +287,8 @@ class TestContentType:
         assert s3.head_object(Bucket=bucket, Key="document")["ContentType"] == expected
 
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-
-
 class TestProperties:
-    @SLOW
+    @bounded(40)
     @given(
         members=st.lists(st.binary(max_size=2000), min_size=1, max_size=5),
         cuts=st.lists(st.integers(0, 3000), max_size=4),
@@ -306,7 +304,7 @@ class TestProperties:
         assert s3.get_object(Bucket=bucket, Key="document")["Body"].read() == whole
         assert result.bytes == len(whole)
 
-    @SLOW
+    @bounded(40)
     @given(content=st.binary(max_size=3000), data=st.data())
     def test_any_damage_is_an_error_or_harmless(self, host, copy, s3, bucket, content, data):
         whole = gzip.compress(content, mtime=0)

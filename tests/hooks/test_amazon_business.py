@@ -14,6 +14,7 @@ from airflow_provider_amzbiz import exceptions
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook, account_from_connection
 from airflow_provider_amzbiz.sandbox import Fault
+from tests.fuzzing import bounded
 
 SECRETS = {"login": "the-client", "password": "the-secret|/+", "extra": {"refresh_token": "Atzr|a/b+c=="}}
 
@@ -113,6 +114,7 @@ ANY_JSON = st.recursive(
 )
 
 
+@bounded()
 @given(st.dictionaries(st.sampled_from(FIELDS), ANY_JSON) | ANY_JSON)
 def test_extras_of_any_shape_make_an_account_or_a_clear_error(extra):
     connection = Connection(
