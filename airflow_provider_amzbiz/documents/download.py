@@ -74,19 +74,11 @@ class DocumentStream(io.RawIOBase):
     :raises DocumentChangedError: what the host has now is another document.
     """
 
-    def __init__(
-        self,
-        fetch: Fetch,
-        *,
-        allow_http: bool,
-        log: Log,
-        timeout: tuple[float, float] = TIMEOUT,
-    ) -> None:
+    def __init__(self, fetch: Fetch, *, allow_http: bool, log: Log) -> None:
         super().__init__()
         self._fetch = fetch
         self._allow_http = allow_http
         self._log = log
-        self._timeout = timeout
         import requests
 
         self._session = requests.Session()
@@ -134,6 +126,10 @@ class DocumentStream(io.RawIOBase):
                 self.position += count
                 self._failures = self._refusals = 0
                 return count
+            if self.length is None and not self.delimited and not self.position:
+                # A connection that breaks between two headers looks like an answer without a length.
+                self._broken("ended before the first byte")
+                continue
             if self.length is None or self.position == self.length:
                 return 0
             self._broken(f"ended after {self.position} of {self.length} bytes")
@@ -170,13 +166,16 @@ class DocumentStream(io.RawIOBase):
             # The signature covers the very bytes of the URL, and requests normalises some of them.
             request.url = self._url
             settings = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
-            return self._session.send(request, timeout=self._timeout, allow_redirects=False, **settings), ""
+            return self._session.send(request, timeout=TIMEOUT, allow_redirects=False, **settings), ""
         except requests.RequestException as error:
             return None, type(error).__name__
 
     def _accept(self, response: requests.Response) -> None:
         status = response.status_code
-        if status == 200:
+        if status in (200, 206) and self.position and self.delimited and not _is_delimited(response):
+            # The connection broke between two headers, which looks like an answer without the others.
+            self._broken("broke before it said what it is")
+        elif status == 200:
             self._accept_whole(response)
         elif status == 206 and self.position:
             self._check_rest(response)
@@ -202,8 +201,7 @@ class DocumentStream(io.RawIOBase):
         etag = _strong(response.headers.get("ETag"))
         if self.position == 0:
             self.length = int(length) if length and length.isdecimal() else None
-            chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
-            self.delimited = self.length is not None or chunked
+            self.delimited = _is_delimited(response)
             self.content_type = response.headers.get("Content-Type")
             self._etag = etag
             self._response = response
@@ -270,6 +268,11 @@ class DocumentStream(io.RawIOBase):
         if self._response is not None:
             self._response.close()
             self._response = None
+
+
+def _is_delimited(response: requests.Response) -> bool:
+    chunked: bool = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+    return chunked or response.headers.get("Content-Length", "").isdecimal()
 
 
 def _read_into(response: requests.Response, buffer: Any) -> tuple[int, str]:

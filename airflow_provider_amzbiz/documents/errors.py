@@ -55,12 +55,13 @@ class DocumentTooLargeError(DocumentError):
 class DocumentStorageError(DocumentError):
     """S3 did not take the object.
 
-    :param code: S3's error code, such as ``NoSuchBucket``.
+    :ivar code: S3's error code, such as ``NoSuchBucket``; None where it gave none.
     :param permanent: whether trying again cannot help, for a reason that is not S3's.
     """
 
     def __init__(self, message: str, *, code: str | None = None, permanent: bool = False) -> None:
         super().__init__(message)
+        self.code = code
         self.permanent = permanent or code in _PERMANENT_CODES
 
 

@@ -29,7 +29,7 @@ PART_SIZE = 8 * 1024**2
 _MOST_PARTS = 9000
 # How many times a gzip of text may grow, to choose the part size by.
 _GROWTH = 20
-_SENDERS = 6
+_SENDERS = 5
 # Of the object's parameters, those that S3 wants again with each part and at the end.
 _REPEATED = (
     "ExpectedBucketOwner",
@@ -266,9 +266,8 @@ class _Upload:
 
     def __enter__(self) -> _Upload:
         self._thread = threading.get_ident()
-        for operation in ("PutObject", "UploadPart"):
-            event = f"before-call.s3.{operation}"
-            self._s3.meta.events.register(event, _trust_checksum, unique_id=f"{__name__}.{operation}")
+        # After botocore's own handler of this event, which sets what this one takes away.
+        self._s3.meta.events.register_last("before-call.s3", _adapt_request, unique_id=__name__)
         _SMART_OPEN_LOG.addFilter(self._tells_a_user)
         return self
 
@@ -294,14 +293,15 @@ class _Upload:
             )
 
     def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
-        if self._abort_earlier:
-            self._abort_abandoned()
         with self._storage_errors():
             created = self._s3.create_multipart_upload(
                 **self._target, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT", **self._arguments
             )
-        self._upload_id = created["UploadId"]
-        return {"UploadId": self._upload_id}
+        self._upload_id = created.get("UploadId")
+        # Where botocore asked again, or the answer was cut, there is an upload that nobody knows of.
+        if self._abort_earlier or created["ResponseMetadata"].get("RetryAttempts") or not self._upload_id:
+            self._abort_others()
+        return {"UploadId": self._answered(self._upload_id)}
 
     def upload_part(self, *, Body: _PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
         for part in self._parts:
@@ -318,16 +318,21 @@ class _Upload:
 
     def complete_multipart_upload(self, **_: Any) -> None:
         parts = [part.result() for part in self._parts]
-        with self._storage_errors():
-            self._s3.complete_multipart_upload(
-                **self._target,
-                UploadId=self._upload_id or "",
-                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-                ChecksumCRC32=self._digest.crc32,
-                ChecksumType="FULL_OBJECT",
-                **self._repeated,
-                **self._condition,
-            )
+        try:
+            with self._storage_errors():
+                self._s3.complete_multipart_upload(
+                    **self._target,
+                    UploadId=self._upload_id or "",
+                    MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                    ChecksumCRC32=self._digest.crc32,
+                    ChecksumType="FULL_OBJECT",
+                    **self._repeated,
+                    **self._condition,
+                )
+        except DocumentStorageError as error:
+            # It was completed, and the answer was lost, where botocore asked again.
+            if error.code != "NoSuchUpload" or not self._is_there():
+                raise
         self._upload_id = None
 
     def abort_multipart_upload(self, **_: Any) -> None:
@@ -348,25 +353,40 @@ class _Upload:
         # smart-open has a line for each part, of which there may be thousands.
         return record.thread != self._thread or record.levelno > logging.INFO
 
-    def _abort_abandoned(self) -> None:
-        """Abort what a process left that was killed: a killed one cannot, and nobody sees what it left."""
+    def _answered(self, value: str | None) -> str:
+        """Return what S3 answered, which a connection that broke between two headers has not brought."""
+        if not value:
+            raise DocumentStorageError(
+                "S3 did not take s3://{Bucket}/{Key}: its answer was cut".format(**self._target)
+            )
+        return value
+
+    def _is_there(self) -> bool:
+        bucket, key = self._target["Bucket"], self._target["Key"]
+        try:
+            return _size_and_crc32(self._s3, bucket, key, self._digest) == (self._digest.count, self._digest.crc32)
+        except DocumentStorageError:
+            return False
+
+    def _abort_others(self) -> None:
+        """Abort all uploads to the key but ours, such as that of a process that was killed, which nobody sees."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         bucket, key = self._target["Bucket"], self._target["Key"]
         asked = {name: self._repeated[name] for name in _ON_LISTS if name in self._repeated}
         try:
             pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key, **asked)
-            for upload in (each for page in pages for each in page.get("Uploads", []) if each["Key"] == key):
+            for upload in (each for page in pages for each in page.get("Uploads", [])):
+                if upload["Key"] != key or upload["UploadId"] == self._upload_id:
+                    continue
                 self._s3.abort_multipart_upload(**self._target, UploadId=upload["UploadId"], **asked)
                 self._log.info(
-                    "Aborted the upload to s3://%s/%s that an earlier try began at %s and did not end",
+                    "Aborted the upload to s3://%s/%s that was begun at %s and not ended",
                     bucket, key, upload["Initiated"],
                 )  # fmt: skip
         except (BotoCoreError, ClientError) as error:
             # The document can be stored without it.
-            self._log.warning(
-                "An upload that an earlier try left open to s3://%s/%s would stay: %s", bucket, key, error
-            )
+            self._log.warning("An upload that was left open to s3://%s/%s would stay: %s", bucket, key, error)
 
     def _send(self, body: bytearray, number: int, hashed: Future[None]) -> dict[str, Any]:
         with self._storage_errors():
@@ -383,7 +403,7 @@ class _Upload:
         hashed.result()
         # Servers that speak S3 and keep no checksums tell none, and want none.
         kept = {"ChecksumCRC32": sent["ChecksumCRC32"]} if "ChecksumCRC32" in sent else {}
-        return {"PartNumber": number, "ETag": sent["ETag"], **kept}
+        return {"PartNumber": number, "ETag": self._answered(sent.get("ETag")), **kept}
 
     @contextlib.contextmanager
     def _storage_errors(self) -> Iterator[None]:
@@ -423,11 +443,13 @@ def storage_errors(Bucket: str, Key: str) -> Iterator[None]:  # noqa: N803
         raise DocumentStorageError(f"S3 did not take {what}: {error}") from error
 
 
-def _trust_checksum(params: dict[str, Any], **_: Any) -> None:
-    """Have botocore take a checksum that is given for one of its own making.
+def _adapt_request(params: dict[str, Any], **_: Any) -> None:
+    """Have botocore send a body at once, and take a checksum that is given for one of its own making.
 
-    It signs the SHA-256 of the body otherwise, by TLS too, which costs more than all the rest of sending it.
+    It signs the SHA-256 of the body otherwise, by TLS too, which costs more than all the rest of sending it. And
+    it waits to be told to go on with the body, for ever and busily if the connection breaks as it is being told.
     """
+    params["headers"].pop("Expect", None)
     if _CHECKSUM_HEADER in params["headers"]:
         algorithm = {"algorithm": "crc32", "in": "header", "name": _CHECKSUM_HEADER}
         params["context"].setdefault("checksum", {})["request_algorithm"] = algorithm
@@ -455,16 +477,22 @@ def _copy(content: Readable, writer: Any, digest: _Digest) -> None:
 
 def _check_same(s3: S3Client, bucket: str, key: str, digest: _Digest) -> None:
     """Accept an object that is there already, if it has the same content."""
-    with storage_errors(bucket, key):
-        there = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        size, crc32 = there["ContentLength"], there.get("ChecksumCRC32")
-        if size == digest.count and (crc32 is None or there.get("ChecksumType") == "COMPOSITE"):
-            crc32 = _crc32_of(s3, bucket, key)
+    size, crc32 = _size_and_crc32(s3, bucket, key, digest)
     if (size, crc32) != (digest.count, digest.crc32):
         raise DocumentExistsError(
             f"s3://{bucket}/{key} exists with {size} bytes and CRC32 {crc32}; the document has {digest.count} "
             f"bytes and CRC32 {digest.crc32}, and replace is False"
         )
+
+
+def _size_and_crc32(s3: S3Client, bucket: str, key: str, digest: _Digest) -> tuple[int, str | None]:
+    """Return what S3 has under the key; it is read only where it may be the same and S3 keeps no such checksum."""
+    with storage_errors(bucket, key):
+        there = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        size, crc32 = there["ContentLength"], there.get("ChecksumCRC32")
+        if size == digest.count and (crc32 is None or there.get("ChecksumType") == "COMPOSITE"):
+            crc32 = _crc32_of(s3, bucket, key)
+    return size, crc32
 
 
 def _crc32_of(s3: S3Client, bucket: str, key: str) -> str:

@@ -131,7 +131,7 @@ class TestResume:
         assert {each["If-Match"] for each in host.requests[1:]} == {host.etag}
 
     def test_after_a_stall(self, host, copy, stored, monkeypatch):
-        monkeypatch.setitem(download.DocumentStream.__init__.__kwdefaults__, "timeout", (2.0, 0.2))
+        monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.2))
         serve_gzip(host)
         host.answers.extend([Answer(stall=0), Answer(stall=30)])
         copy()
@@ -305,7 +305,7 @@ class TestSecret:
     )
     def test_stays_secret(self, host, copy, case, caplog, monkeypatch):
         caplog.set_level(logging.DEBUG)
-        monkeypatch.setitem(download.DocumentStream.__init__.__kwdefaults__, "timeout", (2.0, 0.1))
+        monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.1))
         serve_gzip(host)
         arguments = {}
         if case == "refused":

@@ -76,6 +76,17 @@ def test_other_content_stays(host, copy, stored, s3, bucket, content):
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("operation", ["PutObject", "CreateMultipartUpload", "CompleteMultipartUpload"])
+def test_what_was_carried_out_and_is_asked_for_again(host, copy, stored, s3, bucket, content, operation, replace):
+    """As botocore does where an answer was lost."""
+    s3.meta.events.register(f"needs-retry.s3.{operation}", lambda attempts, **_: 0 if attempts == 1 else None)
+    host.content = content
+    copy(replace=replace)
+    assert stored() == {"document": content}
+    assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+
 def test_extra_args_that_the_other_server_does_not_know(host, copy, s3, bucket, content):
     host.content = content
     copy(extra_args={"StorageClass": "STANDARD_IA", "Tagging": "team=data", "ServerSideEncryption": "AES256"})

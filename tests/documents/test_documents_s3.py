@@ -12,6 +12,7 @@ import zipfile
 import zlib
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentExistsError, DocumentStorageError
@@ -20,6 +21,14 @@ from tests.documents.scripted_server import EXPIRED_URL, Answer
 LARGE = random.Random(3).randbytes(20 * 1024 * 1024)
 TEXT = b"order\tamount\n" * 100
 EXISTING = b"what was there before"
+NO_SUCH_UPLOAD = b"<Error><Code>NoSuchUpload</Code><Message>The upload does not exist.</Message></Error>"
+
+
+class Raw(io.BytesIO):
+    """A body as botocore reads it."""
+
+    def stream(self):
+        yield self.read()
 
 
 def crc32(content):
@@ -276,3 +285,46 @@ class TestReplace:
         (result,) = copy(replace=False)
         assert result.crc32 == crc32(TEXT)
         assert stored() == {"document": TEXT}
+
+
+class TestLostAnswers:
+    """What S3 has carried out, while botocore, which got no answer, asks again."""
+
+    @pytest.fixture
+    def forgotten(self, s3):
+        """Lose the answer to the completion, and have S3 know nothing of the upload when it is asked again."""
+        sent = []
+
+        def answer(request, **_):
+            sent.append(request)
+            if len(sent) > 1:
+                return AWSResponse(request.url, 404, {"Content-Type": "application/xml"}, Raw(NO_SUCH_UPLOAD))
+            return None
+
+        s3.meta.events.register("before-send.s3.CompleteMultipartUpload", answer)
+        s3.meta.events.register(
+            "needs-retry.s3.CompleteMultipartUpload", lambda attempts, **_: 0 if attempts == 1 else None
+        )
+        return sent
+
+    @pytest.mark.parametrize("replace", [True, False])
+    def test_a_completed_upload_that_s3_has_forgotten(self, host, copy, forgotten, stored, replace):
+        host.content = LARGE
+        (result,) = copy(replace=replace)
+        assert len(forgotten) == 2
+        assert stored() == {"document": LARGE}
+        assert result.crc32 == crc32(LARGE)
+
+    @pytest.mark.parametrize("before", [None, LARGE[::-1]], ids=["nothing", "other content"])
+    def test_an_upload_that_somebody_aborted_is_an_error(self, host, copy, s3, bucket, stored, before):
+        def abort(**_):
+            for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+                s3.abort_multipart_upload(Bucket=bucket, Key="document", UploadId=upload["UploadId"])
+
+        if before:
+            s3.put_object(Bucket=bucket, Key="document", Body=before)
+        s3.meta.events.register("before-call.s3.CompleteMultipartUpload", abort)
+        host.content = LARGE
+        with pytest.raises(DocumentStorageError, match="NoSuchUpload"):
+            copy()
+        assert stored() == ({"document": before} if before else {})
