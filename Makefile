@@ -12,7 +12,7 @@ endif
 ENV := $(if $(filter 3.3,$(AIRFLOW)),.venv,.venv-airflow$(AIRFLOW))
 CONSTRAINTS = constraints/airflow-$(1)-python-3.11.txt
 
-.PHONY: demo ui test e2e bench lint docs format env dist constraints clean
+.PHONY: demo ui test e2e soak bench audit lint docs format env dist constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -21,10 +21,13 @@ ui: .venv/ready             ## Airflow's UI on localhost with all that the examp
 	.venv/bin/python -m dev.ui
 
 test: $(ENV)/ready          ## all tests on the newest Airflow, or on another: make test AIRFLOW=2.11
-	$(ENV)/bin/python -m pytest
+	$(ENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 e2e: .venv/e2e-ready        ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears, a browser
-	.venv/bin/python -m pytest e2e
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e
+
+soak: .venv/e2e-ready       ## an hour of days of all that a team runs, with kills and faults at random
+	AMZBIZ_SOAK_MINUTES=$(or $(MINUTES),60) .venv/bin/python -m pytest -s e2e/test_soak.py
 
 bench: .venv/bench-ready    ## the figures of docs/benchmarks.rst; an hour
 	.venv/bin/python -m bench.parsing
@@ -52,6 +55,11 @@ dist: .venv/release-ready   ## sdist and wheel in dist/, checked, and the wheel 
 	.venv/bin/python -m build --no-isolation
 	.venv/bin/python -m dev.check_dist $(call CONSTRAINTS,$(RELEASE_3.3)) $(RELEASE_3.3)
 
+audit: .venv/release-ready  ## known weaknesses of every pinned version; it needs a network
+	for pins in constraints/*.txt; do \
+	  .venv/bin/pip-audit --strict --no-deps --disable-pip --requirement $$pins || failed=1; \
+	done; exit $${failed:-0}
+
 define make-env
 $(PYTHON) -m venv $(@D)
 $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
@@ -71,13 +79,13 @@ endef
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[e2e]' \
 	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
 	which chromium redis-server > /dev/null && ls /usr/lib/postgresql/*/bin/postgres > /dev/null \
-	  || apt-get install --yes --no-install-recommends chromium fonts-dejavu postgresql redis-server
+	  || (apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu postgresql redis-server)
 	touch $@
 
 .venv/bench-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
 	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
-	which curl igzip > /dev/null || apt-get install --yes curl isal
+	which curl igzip > /dev/null || (apt-get update && apt-get install --yes curl isal)
 	touch $@
 
 .venv/release-ready: .venv/ready

@@ -35,6 +35,14 @@ _MASKERS = (
     "airflow.utils.log.secrets_masker",
 )
 
+# Files whose tests take so long that they should not be the last ones to begin.
+_LONG = ("test_demo.py", "test_state_machine.py", "test_example_dags.py", "test_faulty_networks.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Let the longest tests begin first, for two processes to end at about the same time."""
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
 
 @pytest.fixture(scope="session")
 def s3_server():

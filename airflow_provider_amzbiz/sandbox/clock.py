@@ -27,5 +27,5 @@ class Clock:
         return (time.monotonic() - self._real_start) * self.scale + self._advanced
 
     def advance(self, seconds: float) -> None:
-        """Put the clock forward by so many sandbox seconds."""
+        """Put the clock forward by so many sandbox seconds, or back where they are negative."""
         self._advanced += seconds

@@ -315,6 +315,10 @@ class Sandbox:
             self._account.add(report)
         return report.report_id
 
+    def document(self, report_id: str) -> bytes:
+        """Return what a download of a report's document gets, which is gzipped unless a test says otherwise."""
+        return self.storage.file(self.reports[report_id]).read_bytes()
+
     def add_account(self, **credentials: str) -> SandboxAccount:
         """Add an account with limits, tokens and reports of its own."""
         account = random_account(self._buckets(), **credentials)

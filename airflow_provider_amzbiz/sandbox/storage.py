@@ -56,7 +56,7 @@ class Storage:
 
     def describe(self, report: SandboxReport) -> dict[str, Any]:
         """Return the ReportDocument object, with a new URL."""
-        name = f"{uuid.uuid5(uuid.NAMESPACE_URL, report.document_id)}.amzn1.tortuga.4.na.T{report.report_id}"
+        name = _name(report)
         self._reports[name] = report
         now = self._clock.now()
         query = (
@@ -110,10 +110,7 @@ class Storage:
         """Return what to send; may take long, because a document is made when it is first asked for."""
         name = unquote(path.removeprefix(PREFIX))
         report = self._reports[name]
-        with self._making.setdefault(name, threading.Lock()):
-            file = self._folder / name
-            if not file.exists():
-                _write(report, file)
+        file = self.file(report)
         size = file.stat().st_size
         etag = self._etag(report, size)
         common = {
@@ -143,6 +140,15 @@ class Storage:
             return refused
         length = {"Content-Length": str(end - start), "Content-Range": f"bytes {start}-{end - 1}/{size}"}
         return Download(206, {**common, **length}, file, start, end)
+
+    def file(self, report: SandboxReport) -> Path:
+        """Return where a report's document is; it is made when it is first asked for."""
+        name = _name(report)
+        with self._making.setdefault(name, threading.Lock()):
+            file = self._folder / name
+            if not file.exists():
+                _write(report, file)
+            return file
 
     def _etag(self, report: SandboxReport, size: int) -> str:
         if report.document and report.document.etag and not self.etag_generation:
@@ -179,6 +185,10 @@ def xml(status: int, code: str, message: str, more: str = "") -> Answer:
         f"<RequestId>{secrets.token_hex(8).upper()}</RequestId><HostId>{secrets.token_urlsafe(24)}</HostId></Error>"
     )
     return Answer(status, body.encode(), {"Content-Type": "application/xml", "Server": "AmazonS3"})
+
+
+def _name(report: SandboxReport) -> str:
+    return f"{uuid.uuid5(uuid.NAMESPACE_URL, report.document_id)}.amzn1.tortuga.4.na.T{report.report_id}"
 
 
 def _write(report: SandboxReport, file: Path) -> None:

@@ -48,7 +48,8 @@ class Buckets:
         """Take a token, or say that there is none; a refused request costs nothing."""
         rate, burst = self._limits[operation]
         now = self._clock.seconds()
-        gained = (now - self._filled[operation]) * rate
+        # The clock may have been put back.
+        gained = max(now - self._filled[operation], 0.0) * rate
         self._tokens[operation] = min(burst, self._tokens[operation] + gained)
         self._filled[operation] = now
         if self._tokens[operation] < 1:

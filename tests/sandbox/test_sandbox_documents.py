@@ -161,7 +161,6 @@ def test_the_other_types_are_small_tables(shared_api, download, report_type):
         {"body": b"x", "compression_algorithm": "ZSTD"},
         {"body": b"x", "etag": '"of-my-own"'},
     ],
-    ids=lambda settings: repr(settings["body"])[:20],
 )
 def test_a_raw_document_is_served_as_it_is(shared_api, download, settings):
     document = RawDocument(**settings)
@@ -194,3 +193,10 @@ def test_a_fatal_report_can_have_a_raw_document(api, download):
     api.sandbox.script(outcome="FATAL_WITH_DOCUMENT", document=RawDocument(body=b"why"))
     described = api.describe()
     assert download(described["url"]).raw_bytes == b"why"
+
+
+def test_what_a_download_gets_can_be_asked_for(api, download):
+    report_id = api.created()
+    document_id = api.get(report_id).json()["reportDocumentId"]
+    asked = api.sandbox.document(report_id)
+    assert asked == download(api.document(document_id).json()["url"]).raw_bytes
