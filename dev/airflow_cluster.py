@@ -116,6 +116,12 @@ class AirflowCluster(AirflowServer):
         with self._lock:
             return next(part for part, process in self._running.items() if process.pid in above)
 
+    def processes(self, part: str) -> list[psutil.Process]:
+        """Return a part's process and all that it has started."""
+        with self._lock:
+            process = psutil.Process(self._running[part].pid)
+        return [process, *process.children(recursive=True)]
+
     def _launch(self) -> None:
         server = shutil.which("redis-server")
         if server is None:

@@ -133,6 +133,19 @@ class AirflowServer:
         dag: dict[str, Any] = self._request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         return dag
 
+    def pause(self, dag_id: str) -> None:
+        """Have no more runs of a DAG begin."""
+        self._request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return all runs of a DAG."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(f"/dags/{dag_id}/dagRuns?limit=100&offset={len(found)}&order_by=id")
+            found += page["dag_runs"]
+            if len(found) >= page["total_entries"]:
+                return found
+
     def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
         """Store a connection, instead of the one of that id."""
         self._session.delete(f"{self.url}/api/v2/connections/{conn_id}", timeout=30)

@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_amzbiz.sandbox import Sandbox
-from airflow_provider_amzbiz.sandbox.throttle import PLANS
 from dev.airflow_cluster import AirflowCluster
 from dev.fault_proxy import FaultProxy
-from dev.leaks import TriggerRows, secrets_of
+from dev.leaks import TriggerRows, leaks, secrets_of
 from dev.postgres import PostgresServer
 from dev.s3_server import S3Server
+from e2e.pipelines import connection_of, everything_written
 
 DAGS = Path(__file__).resolve().parent / "dags"
+# So many tests or more are all of them, and not those that somebody picked.
+ALL = 20
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +59,21 @@ def trigger_rows(airflow, postgres):
 
 
 @pytest.fixture(scope="session")
-def secrets(s3_server):
-    """All secrets that were in use, which the tests add to."""
-    return {s3_server.secret_key}
+def secrets(airflow, postgres, trigger_rows, s3_server, request):
+    """All secrets that were in use, which the tests add to; at the end, Airflow has written none of them."""
+    in_use = {s3_server.secret_key}
+    yield in_use
+    written = list(everything_written(airflow, postgres, trigger_rows))
+    assert leaks(written, in_use) == []
+    if request.session.testscollected < ALL:
+        return
+    # What was looked for was looked for in the right places.
+    places = {where for where, _ in written}
+    assert {"xcom", "rendered_task_instance_fields", "task_instance", "asset_event", "log"} <= places
+    assert any(where.endswith("lineage.jsonl") for where in places)
+    assert any("ReportStatusTrigger" in where for where in places)
+    assert any("attempt=1.log" in where and "Created report" in text for where, text in written)
+    assert len(in_use) > 20
 
 
 def pytest_configure():
@@ -68,8 +82,8 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that look at what all others left at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    """Let the longest tests begin first, for two processes to end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture
@@ -83,13 +97,6 @@ def sandbox(airflow, trigger_rows, secrets, request):
         airflow.put_connection("amazon_business_default", connection_of(running))
         yield running
         secrets |= secrets_of(running)
-
-
-def connection_of(sandbox):
-    """Return a sandbox's connection, with the limits as they are by its clock."""
-    connection = sandbox.connection
-    limits = {name: [rate * sandbox.clock.scale, burst] for name, (rate, burst) in PLANS["2026"].items()}
-    return {**connection, "extra": {**connection["extra"], "rate_limits": json.dumps(limits)}}
 
 
 @pytest.fixture

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import time
 
+from airflow_provider_amzbiz.sandbox.throttle import PLANS
+from dev.leaks import files
+
 # The DAG of the whole job: create, wait, move.
 PIPELINE = "pipeline"
+
+
+def connection_of(sandbox, scale=None):
+    """Return a sandbox's connection, with the limits as they are by its clock or by one of another scale."""
+    connection = sandbox.connection
+    scale = scale or sandbox.clock.scale
+    limits = {name: [rate * scale, burst] for name, (rate, burst) in PLANS["2026"].items()}
+    return {**connection, "extra": {**connection["extra"], "rate_limits": json.dumps(limits)}}
 
 
 def wait_until(holds, seconds=90):
@@ -70,3 +82,10 @@ class Pipeline:
 def open_uploads(s3):
     """Return the multipart uploads that were begun and not ended."""
     return s3.list_multipart_uploads(Bucket="e2e").get("Uploads", [])
+
+
+def everything_written(airflow, postgres, trigger_rows):
+    """Return what is in files, in tables other than that of connections, and was in triggers."""
+    yield from files(airflow.home)
+    yield from ((table, row) for table, row in postgres.rows() if table != "connection")
+    yield from trigger_rows.decrypted(airflow.fernet_key)

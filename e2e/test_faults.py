@@ -77,6 +77,7 @@ def test_a_worker_killed_in_a_batch(airflow, sandbox, s3):
     assert 30 <= len(sandbox.reports) <= 34
 
 
+@pytest.mark.long
 @FAST
 def test_two_hundred_waits_outlive_both_triggerers(airflow, sandbox):
     ids = [sandbox.add_report() for _ in range(200)]
@@ -155,7 +156,7 @@ def test_a_grant_that_is_revoked_during_a_wait(airflow, sandbox, s3):
 
 @FAST
 def test_a_storm_of_429(airflow, sandbox, s3):
-    for operation, times in {"createReport": 3, "getReport": 5, "getReportDocument": 3, "token": 2}.items():
+    for operation, times in {"createReport": 3, "getReport": 3, "getReportDocument": 2, "token": 2}.items():
         sandbox.inject(Fault(operation, "status", status=429, times=times))
     pipeline = Pipeline(airflow, sandbox, s3, "storm.txt")
 
@@ -165,10 +166,9 @@ def test_a_storm_of_429(airflow, sandbox, s3):
     assert sandbox.faults == []
 
 
-@FAST
 def test_pages_of_html_and_creates_that_were_carried_out_all_the_same(airflow, sandbox, s3):
     sandbox.inject(Fault("createReport", "lost_status", status=503, body="html"))
-    for operation, times in {"getReport": 5, "getReportDocument": 2, "token": 2, "document": 2}.items():
+    for operation, times in {"getReport": 3, "getReportDocument": 2, "token": 2, "document": 2}.items():
         sandbox.inject(Fault(operation, "status", status=503, body="html", times=times))
     pipeline = Pipeline(airflow, sandbox, s3, "html.txt")
 
@@ -245,11 +245,10 @@ def test_the_same_dag_twice_at_once(airflow, sandbox, s3):
 
 
 @pytest.mark.parametrize("seconds", [-300, 300])
-@FAST
 def test_an_api_whose_clock_is_five_minutes_off(airflow, sandbox, s3, seconds):
     sandbox.clock.advance(seconds)
     sandbox.inject(Fault("createReport", "lost"))
-    pipeline = Pipeline(airflow, sandbox, s3, f"clock-{seconds}.txt", queue_seconds=30)
+    pipeline = Pipeline(airflow, sandbox, s3, f"clock-{seconds}.txt", queue_seconds=5)
 
     pipeline.assert_landed()
     assert len(sandbox.reports) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, get_current_context, task
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
@@ -30,7 +30,11 @@ with DAG("pipeline", params={"key": Param("", type="string")}, **SETTINGS):
         task_id="wait", report_id=create.output, deferrable=True, poke_interval=2, timeout=1800
     )
     move = ReportDocumentToS3Operator(
-        task_id="move", report_id=create.output, s3_uri="s3://e2e/{{ params.key }}", deferrable=True
+        task_id="move",
+        report_id=create.output,
+        s3_uri="s3://e2e/{{ params.key }}",
+        deferrable=True,
+        outlets=[Asset("s3://e2e/pipeline")],
     )
     wait >> move
 

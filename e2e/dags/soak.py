@@ -1,0 +1,43 @@
+"""What a team runs every day, for the soak: reports of several marketplaces, and a watch."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from airflow.sdk import DAG, Asset, AssetWatcher, Param, get_current_context, task
+
+from airflow_provider_amzbiz.task_groups import report_to_s3
+from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+
+SETTINGS = {
+    "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
+    "default_args": {"retries": 20, "retry_delay": timedelta(seconds=3)},
+}
+
+with DAG("soak_daily", schedule=None, params={"reports": Param([], type="array")}, **SETTINGS):
+
+    @task
+    def reports():
+        return get_current_context()["params"]["reports"]
+
+    report_to_s3.partial(report_type="SANDBOX_ORDER_LINES", s3_bucket="e2e").expand_kwargs(reports())
+
+done = Asset(
+    name="soak_reports_done",
+    watchers=[
+        AssetWatcher(
+            name="soak_reports",
+            # Not the interval of another watch: equal triggers share one, without a record.
+            trigger=ReportsDoneTrigger(report_types=["SANDBOX_ORDER_LINES"], poll_interval=4),
+        )
+    ],
+)
+
+with DAG("soak_watch", schedule=[done], **SETTINGS):
+
+    @task
+    def announced():
+        events = get_current_context()["triggering_asset_events"][done]
+        return [event.extra["payload"]["report_id"] for event in events]
+
+    announced()
