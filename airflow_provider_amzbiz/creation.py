@@ -44,8 +44,8 @@ _MARKETPLACES = 10
 class Memory:
     """What a task remembers of its report through retries: Airflow's task state store, from 3.3 on.
 
-    The record is a dict of ``fingerprint``, ``sent_at`` (Unix time) and ``report_id``, which is None while the
-    request is on its way.
+    The record is a dict of ``fingerprint``, ``sent_at`` (Unix time), ``report_id``, which is None while the
+    request is on its way, and ``earlier``, whether an earlier try has made the report.
 
     :param context: the task's context; where it has no store, nothing is remembered.
     :param durable: whether to remember at all.
@@ -63,12 +63,20 @@ class Memory:
             return None
         return record
 
-    def note(self, request: ReportRequest, report_id: str | None, sent_at: float) -> None:
-        """Write the record."""
+    def is_earlier(self, request: ReportRequest) -> bool:
+        """Tell whether the report on record is that of an earlier try."""
+        return bool((self.recall(request) or {}).get("earlier"))
+
+    def note(
+        self, request: ReportRequest, report_id: str | None, sent_at: float, *, earlier: bool = False
+    ) -> None:
+        """Write the record.
+
+        :param earlier: whether the report is that of an earlier try.
+        """
         if self._store is not None:
-            self._store.set(
-                self.KEY, {"fingerprint": request.fingerprint, "sent_at": sent_at, "report_id": report_id}
-            )
+            record = {"fingerprint": request.fingerprint, "sent_at": sent_at, "report_id": report_id}
+            self._store.set(self.KEY, {**record, "earlier": earlier})
 
     def forget(self) -> None:
         """Drop the record, so that a cleared task makes a new report."""
@@ -136,12 +144,13 @@ def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> 
     if not report_id:
         found = find_lost(hook, request, sent_at, "An earlier try ended while it created its report")
         if found:
-            memory.note(request, found, sent_at)
+            memory.note(request, found, sent_at, earlier=True)
         return found, sent_at
     try:
         report = hook.get_report(report_id)
     except ReportNotFoundError:
         if time.time() < sent_at + NOT_FOUND_GRACE:
+            memory.note(request, report_id, sent_at, earlier=True)
             return str(report_id), sent_at
         log.warning("Report %s of an earlier try is no longer known: creating a new one", report_id)
         return None, 0.0
@@ -149,6 +158,7 @@ def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> 
         log.info("Report %s of an earlier try is %s: creating a new one", report_id, report.processing_status)
         return None, 0.0
     log.info("Going on with report %s of an earlier try, which is %s", report_id, report.processing_status)
+    memory.note(request, report_id, sent_at, earlier=True)
     return str(report_id), sent_at
 
 

@@ -72,7 +72,6 @@ class AirflowCluster(AirflowServer):
                 "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
                 "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
                 "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
-                "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
                 **(settings or {}),
             },
         )

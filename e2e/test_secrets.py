@@ -13,7 +13,8 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_planted_secret_is_found(airflow, postgres, trigger_rows):
     log = airflow.home / "logs" / "planted.log"
     log.write_text("a token: planted-in-a-log")
-    postgres.execute("INSERT INTO variable (key, val) VALUES ('planted', 'planted-in-a-table')")
+    row = "('planted', 'planted-in-a-table', false)"
+    postgres.execute(f"INSERT INTO variable (key, val, is_encrypted) VALUES {row}")
     try:
         found = leaks(
             everything_written(airflow, postgres, trigger_rows), ["planted-in-a-log", "planted-in-a-table"]

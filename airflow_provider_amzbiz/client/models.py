@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from enum import StrEnum
 from typing import Any
@@ -97,7 +97,9 @@ class Report:
     def from_dict(cls, values: Mapping[str, Any]) -> Report:
         """Read what :meth:`to_dict` wrote."""
         parsed = {name: datetime.fromisoformat(values[name]) for name in _TIMES if values[name]}
-        return cls(**{**values, "marketplace_ids": tuple(values["marketplace_ids"]), **parsed})
+        # A newer version may have written it, with more in it.
+        known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
+        return cls(**{**known, "marketplace_ids": tuple(values["marketplace_ids"]), **parsed})
 
 
 @dataclass(frozen=True)

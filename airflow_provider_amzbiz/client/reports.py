@@ -113,25 +113,28 @@ class ReportsClient:
         :param next_token: go on from an earlier answer; the filters are in it and may not be given too.
         :param filters: as :func:`list_query` takes them.
         """
-        return self._pages(next_token, list_query(next_token, **filters))
+        # Filters that are not allowed are an error now, and not when the first page is asked for.
+        list_query(next_token, **filters)
+        return self._pages(next_token, filters)
 
     def get_reports_page(
         self, *, next_token: str | None = None, **filters: Any
     ) -> tuple[list[Report], str | None]:
         """Return one page of reports, and the token of the next one, if there is one."""
-        return self._page(list_query(next_token, **filters))
+        reports, following = self._page(list_query(next_token, **filters))
+        if following is not None and following == next_token:
+            raise UnavailableError(
+                "getReports answers with the same nextToken again and again", operation="getReports"
+            )
+        return reports, following
 
-    def _pages(self, next_token: str | None, query: str) -> Iterator[Report]:
+    def _pages(self, next_token: str | None, filters: dict[str, Any]) -> Iterator[Report]:
         while True:
-            reports, following = self._page(query)
+            reports, next_token = self.get_reports_page(next_token=next_token, **filters)
             yield from reports
-            if following is None:
+            if next_token is None:
                 return
-            if following == next_token:
-                raise UnavailableError(
-                    "getReports answers with the same nextToken again and again", operation="getReports"
-                )
-            next_token, query = following, list_query(following)
+            filters = {}
 
     def _page(self, query: str) -> tuple[list[Report], str | None]:
         answer = self._transport.call("getReports", "GET", _REPORTS, query=query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -121,7 +122,7 @@ class TokenBucket:
     def learn(self, rate: float) -> None:
         """Take the rate that a good answer tells (spec, ``x-amzn-RateLimit-Limit``), unless the user set one."""
         with self._lock:
-            if self._fixed or rate <= 0 or rate == self._limit.rate:
+            if self._fixed or not 0 < rate < math.inf or rate == self._limit.rate:
                 return
             self._refill()
             stepped_down = self._rate < self._limit.rate

@@ -31,6 +31,9 @@ ATTEMPTS = 6
 REFUSALS = 3
 # Seconds that the waits between attempts grow to.
 LONGEST_WAIT = 30.0
+# Of a URL's query, in both forms in which S3 signs.
+_SIGNED = re.compile(r"[?&](X-Amz-|Signature=)", re.IGNORECASE)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _SKIP_CHUNK = 256 * 1024
 
 
@@ -160,6 +163,7 @@ class DocumentStream(io.RawIOBase):
     def _get(self, headers: dict[str, str]) -> tuple[requests.Response | None, str]:
         """Send the request, and return the answer, or the name of what went wrong."""
         import requests
+        from urllib3.exceptions import HTTPError
 
         try:
             request = self._session.prepare_request(requests.Request("GET", self._url, headers=headers))
@@ -167,7 +171,7 @@ class DocumentStream(io.RawIOBase):
             request.url = self._url
             settings = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
             return self._session.send(request, timeout=TIMEOUT, allow_redirects=False, **settings), ""
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             return None, type(error).__name__
 
     def _accept(self, response: requests.Response) -> None:
@@ -178,12 +182,12 @@ class DocumentStream(io.RawIOBase):
         elif status == 200:
             self._accept_whole(response)
         elif status == 206 and self.position:
-            self._check_rest(response)
-            self._response = response
+            self._accept_rest(response)
         elif status == 412:
             raise DocumentChangedError("The document has changed since its download began")
-        elif status in (401, 403):
-            # Expired, in all likelihood: S3 checks the time at the start of every request.
+        elif status in (400, 401, 403):
+            # Expired, in all likelihood: S3 checks the time at the start of every request. It answers 400 where it
+            # is the credentials that have expired by which the URL was signed.
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 raise DocumentDownloadError(f"The document host answered {status} to {REFUSALS} URLs in a row")
@@ -200,7 +204,7 @@ class DocumentStream(io.RawIOBase):
         length = response.headers.get("Content-Length")
         etag = _strong(response.headers.get("ETag"))
         if self.position == 0:
-            self.length = int(length) if length and length.isdecimal() else None
+            self.length = int(length) if length and _LENGTH.fullmatch(length) else None
             self.delimited = _is_delimited(response)
             self.content_type = response.headers.get("Content-Type")
             self._etag = etag
@@ -222,10 +226,14 @@ class DocumentStream(io.RawIOBase):
             left -= count
         self._response = response
 
-    def _check_rest(self, response: requests.Response) -> None:
+    def _accept_rest(self, response: requests.Response) -> None:
         said = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", said)
         total = match[3] if match else ""
+        if not said:
+            # The connection broke between two headers.
+            self._broken("broke before it said what it is")
+            return
         if match is None or int(match[1]) != self.position:
             raise DocumentDownloadError(
                 f"The document host was asked for byte {self.position} on and sent {said!r}"
@@ -237,6 +245,7 @@ class DocumentStream(io.RawIOBase):
             self.length = int(total)
         if total.isdecimal() and int(total) != self.length:
             raise DocumentChangedError(f"The document had {self.length} bytes and has {total} now")
+        self._response = response
 
     def _broken(self, how: str) -> None:
         """Count a failure, and wait with full jitter; the connection is gone."""
@@ -272,7 +281,7 @@ class DocumentStream(io.RawIOBase):
 
 def _is_delimited(response: requests.Response) -> bool:
     chunked: bool = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
-    return chunked or response.headers.get("Content-Length", "").isdecimal()
+    return chunked or _LENGTH.fullmatch(response.headers.get("Content-Length", "")) is not None
 
 
 def _read_into(response: requests.Response, buffer: Any) -> tuple[int, str]:
@@ -319,10 +328,12 @@ def _redact(record: logging.LogRecord) -> bool:
     """Take signatures out of urllib3's own lines, which show every path with its query at DEBUG."""
     if isinstance(record.args, tuple):
         record.args = tuple(
-            each.split("?")[0] + "?..." if isinstance(each, str) and "X-Amz-" in each else each
+            each.split("?")[0] + "?..." if isinstance(each, str) and _SIGNED.search(each) else each
             for each in record.args
         )
     return True
 
 
-logging.getLogger("urllib3.connectionpool").addFilter(_redact)
+# The second one tells of headers that cannot be read.
+for _name in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_name).addFilter(_redact)

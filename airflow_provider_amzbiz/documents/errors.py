@@ -56,12 +56,16 @@ class DocumentStorageError(DocumentError):
     """S3 did not take the object.
 
     :ivar code: S3's error code, such as ``NoSuchBucket``; None where it gave none.
+    :ivar unanswered: whether S3 may have carried it out all the same.
     :param permanent: whether trying again cannot help, for a reason that is not S3's.
     """
 
-    def __init__(self, message: str, *, code: str | None = None, permanent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, permanent: bool = False, unanswered: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.unanswered = unanswered
         self.permanent = permanent or code in _PERMANENT_CODES
 
 
@@ -79,7 +83,12 @@ _PERMANENT_CODES = frozenset(
         "InvalidAccessKeyId",
         "InvalidArgument",
         "InvalidBucketName",
+        "InvalidStorageClass",
+        "KMS.DisabledException",
+        "KMS.NotFoundException",
+        "KeyTooLongError",
         "NoSuchBucket",
+        "PermanentRedirect",
         "SignatureDoesNotMatch",
     }
 )

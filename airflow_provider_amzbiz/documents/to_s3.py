@@ -17,17 +17,17 @@ from airflow_provider_amzbiz.documents.errors import (
     DocumentStorageError,
     UnsupportedDocumentError,
 )
+from airflow_provider_amzbiz.documents.objects import exists, repeated, storage_errors
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
     Archive,
-    Gunzipped,
     Limited,
     Prefixed,
     Readable,
     gunzip,
     spooled,
 )
-from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, storage_errors, store
+from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -58,6 +58,7 @@ class Target:
     encoding: str | None
     extra_args: Mapping[str, Any]
     abort_earlier: bool
+    max_bytes: int
     log: Log
 
     def text(self, content: Readable, content_type: str, declared: str | None = None) -> tuple[Readable, str]:
@@ -86,7 +87,7 @@ class Target:
             bucket=self.bucket,
             key=key,
             content_type=kind,
-            size_of_part=part_size(raw_length),
+            size_of_part=part_size(raw_length, self.max_bytes),
             replace=self.replace,
             sha256=self.sha256,
             rows=self.rows and _has_lines(kind),
@@ -138,7 +139,7 @@ def copy_to_s3(
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
-    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier)
+    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier, max_bytes)
     target = Target(s3, bucket, key, *options, log)
     for start in range(1, _STARTS + 1):
         stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
@@ -160,10 +161,10 @@ def _copy(
     content: Readable = reported
     if unpack != "none":
         content = gunzip(content, stream.compression_algorithm, target.log)
-    if not stream.delimited and not isinstance(content, Gunzipped):
+    if not stream.delimited:
         raise DocumentDownloadError(
-            "The document host announced no length, and the document is no gzip: nothing would tell a cut one "
-            "from a whole one"
+            "The document host announced no length: nothing would tell a cut document from a whole one, not even "
+            "a gzip, which may end after each of its members"
         )
     decoded = Prefixed(content, _SNIFFED)
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
@@ -205,7 +206,7 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
             head = Prefixed(content, _SNIFFED)
             kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
             text, kind = target.text(head, kind)
-            new = not target.replace or not _exists(target, key)
+            new = not target.replace or not exists(target.s3, target.bucket, key, target.extra_args)
             written, now = target.write(text, key, kind, None)
             stored.append(written)
             # What was there before is not this transfer's to take away.
@@ -218,20 +219,11 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
     return stored
 
 
-def _exists(target: Target, key: str) -> bool:
-    from botocore.exceptions import ClientError
-
-    try:
-        target.s3.head_object(Bucket=target.bucket, Key=key)
-    except ClientError as error:
-        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404
-    return True
-
-
 def _delete(target: Target, key: str) -> None:
     try:
         with storage_errors(target.bucket, key):
-            target.s3.delete_object(Bucket=target.bucket, Key=key)
+            more = repeated(target.extra_args, content=False)
+            target.s3.delete_object(Bucket=target.bucket, Key=key, **more)
     except DocumentStorageError as error:
         # Not raised: it would hide why the object has to go.
         target.log.warning("%s stays, though other files of its archive are missing: %s", key, error)

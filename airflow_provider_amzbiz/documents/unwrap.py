@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ from isal import igzip_lib
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
+    DocumentError,
     DocumentTooLargeError,
     TruncatedDocumentError,
     UnsupportedDocumentError,
@@ -30,6 +32,12 @@ ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # Deflate itself cannot grow more than 1,032 times, so what does is several layers of it: a bomb.
 _RATIO = 1100
 _RATIO_FROM = 64 * 1024**2
+# Bytes of an archive's list of files: some ten thousands of them.
+_MOST_DIRECTORY = 4 * 1024**2
+# Bytes of its end record, of that with the longest comment, and of what large archives have before it.
+_END = 22
+_END_AND_COMMENT = _END + 65535 + 76
+_LARGE_END = 76
 # Bytes of an archive that are kept in memory; a larger one goes to a temporary file.
 _SPOOL = 8 * 1024**2
 
@@ -176,11 +184,17 @@ def gunzip(stream: Readable, announced: str | None, log: Log) -> Readable:
 
 
 def spooled(stream: Readable) -> IO[bytes]:
-    """Copy an archive to where it can be read in any order."""
+    """Copy an archive to where it can be read in any order.
+
+    :raises DocumentError: there is no space for it.
+    """
     file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115
     buffer = bytearray(CHUNK)
     while count := stream.readinto(buffer):
-        file.write(memoryview(buffer)[:count])
+        try:
+            file.write(memoryview(buffer)[:count])
+        except OSError as error:
+            raise DocumentError(f"The archive does not fit {tempfile.gettempdir()}: {error}") from error
     file.seek(0)
     return file
 
@@ -196,6 +210,9 @@ class Archive:
 
     def __init__(self, file: IO[bytes], max_bytes: int, raw_bytes: int) -> None:
         try:
+            # zipfile keeps all of it in memory, some hundred bytes for each file.
+            if (size := _directory_size(file)) > _MOST_DIRECTORY:
+                raise DocumentTooLargeError(f"The document is a ZIP whose list of files has {size} bytes")
             self._zip = zipfile.ZipFile(file)
             self._entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
             if not self._entries:
@@ -204,7 +221,15 @@ class Archive:
         except (NotImplementedError, RuntimeError) as error:
             # What zipfile raises for an unknown compression, and for an entry that needs a password.
             raise UnsupportedDocumentError(f"The document's ZIP cannot be opened: {error}") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            struct.error,
+            EOFError,
+            OSError,
+            OverflowError,
+            ValueError,
+        ) as error:
             raise CorruptDocumentError(f"The document's ZIP is damaged: {error}") from error
 
     def files(self) -> Iterator[tuple[str, Readable]]:
@@ -230,6 +255,21 @@ class Archive:
                 while limited.readinto(buffer):
                     pass
             left -= limited.count
+
+
+def _directory_size(file: IO[bytes]) -> int:
+    """Return the size of a ZIP's list of files, as its end record tells it; 0 where there is none."""
+    file.seek(0, io.SEEK_END)
+    file.seek(max(0, file.tell() - _END_AND_COMMENT))
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) < at + _END:
+        return 0
+    # What large archives have before it, where zipfile looks for it.
+    large = tail[max(0, at - _LARGE_END) : at]
+    if len(large) == _LARGE_END and large.startswith(b"PK\6\6"):
+        return int.from_bytes(large[40:48], "little")
+    return int.from_bytes(tail[at + 12 : at + 16], "little")
 
 
 def safe_name(name: str) -> str:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import io
 import logging
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
+from airflow_provider_amzbiz.documents.digest import Digest, to_base64
 from airflow_provider_amzbiz.documents.download import Log
-from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
+from airflow_provider_amzbiz.documents.errors import DocumentStorageError
+from airflow_provider_amzbiz.documents.objects import (
+    answered,
+    check_same,
+    repeated,
+    size_and_crc32,
+    storage_errors,
+)
 from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
 
 if TYPE_CHECKING:
@@ -30,18 +36,8 @@ _MOST_PARTS = 9000
 # How many times a gzip of text may grow, to choose the part size by.
 _GROWTH = 20
 _SENDERS = 5
-# Of the object's parameters, those that S3 wants again with each part and at the end.
-_REPEATED = (
-    "ExpectedBucketOwner",
-    "RequestPayer",
-    "SSECustomerAlgorithm",
-    "SSECustomerKey",
-    "SSECustomerKeyMD5",
-)
-# And of these, those that it takes when uploads are listed and aborted.
-_ON_LISTS = ("ExpectedBucketOwner", "RequestPayer")
-
-
+# Bytes that go out with the headers, although S3 may refuse them: so many fit the buffers of a connection.
+_AT_ONCE = 64 * 1024
 _CHECKSUM_HEADER = "x-amz-checksum-crc32"
 _SMART_OPEN_LOG = logging.getLogger("smart_open.s3")
 
@@ -68,9 +64,14 @@ class StoredObject:
         return {name: value for name, value in asdict(self).items() if name != "rows"}
 
 
-def part_size(raw_length: int | None) -> int:
-    """Return the size of the upload's parts in bytes for a compressed document of so many bytes."""
-    return max(PART_SIZE, (raw_length or 0) * _GROWTH // _MOST_PARTS)
+def part_size(raw_length: int | None, max_bytes: int) -> int:
+    """Return the size of the upload's parts in bytes.
+
+    :param raw_length: bytes of the compressed document, if known.
+    :param max_bytes: above which the decoded one is refused.
+    """
+    most = max_bytes if raw_length is None else min(max_bytes, raw_length * _GROWTH)
+    return max(PART_SIZE, -(-most // _MOST_PARTS))
 
 
 def store(
@@ -97,7 +98,7 @@ def store(
     """
     import smart_open.s3 as smart_open_s3
 
-    digest = _Digest(sha256, rows)
+    digest = Digest(sha256, rows)
     parts = _PartBuffer(size_of_part)
     first = _read_part(content, size_of_part, digest)
     arguments = {**extra_args, "ContentType": content_type}
@@ -126,7 +127,7 @@ def store(
                 raise
         written = True
     except _ObjectExists:
-        _check_same(s3, bucket, key, digest)
+        check_same(s3, bucket, key, digest, extra_args)
         written = False
     uri = f"s3://{bucket}/{key}"
     stored = StoredObject(uri, digest.count, digest.sha256, digest.crc32, content_type, digest.rows)
@@ -135,49 +136,6 @@ def store(
 
 class _ObjectExists(Exception):  # noqa: N818
     """S3 refused the write because of ``IfNoneMatch``."""
-
-
-class _Digest:
-    """Size, checksums and lines of what has been read."""
-
-    def __init__(self, sha256: bool, rows: bool = False) -> None:
-        self.count = 0
-        self._newlines = 0 if rows else None
-        self._last: bytes | bytearray = b""
-        self._crc = 0
-        self._sha256 = hashlib.sha256() if sha256 else None
-
-    def update(self, chunk: memoryview) -> None:
-        """Count a piece and add it to the CRC32."""
-        self.count += len(chunk)
-        self._crc = isal_zlib.crc32(chunk, self._crc)
-
-    def hash(self, block: bytearray) -> None:
-        """Add a whole block to the SHA-256, which takes as long as everything else: beside that, and in order."""
-        if self._sha256:
-            self._sha256.update(block)
-        if self._newlines is not None and block:
-            self._newlines += block.count(b"\n")
-            self._last = block[-1:]
-
-    @property
-    def crc32(self) -> str:
-        return _base64(self._crc)
-
-    @property
-    def rows(self) -> int | None:
-        if self._newlines is None:
-            return None
-        # A last line may have no end.
-        return self._newlines + (self._last not in (b"", b"\n"))
-
-    @property
-    def sha256(self) -> str | None:
-        return self._sha256.hexdigest() if self._sha256 else None
-
-
-def _base64(crc32: int) -> str:
-    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
 
 
 class _PartBuffer(io.RawIOBase):
@@ -245,7 +203,7 @@ class _Upload:
         s3: S3Client,
         bucket: str,
         key: str,
-        digest: _Digest,
+        digest: Digest,
         arguments: Mapping[str, Any],
         condition: Mapping[str, Any],
         abort_earlier: bool,
@@ -255,9 +213,10 @@ class _Upload:
         self._log = log
         self._s3 = s3
         self._target: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        self._of_no_content = repeated(arguments, content=False)
         self._digest = digest
         self._arguments = arguments
-        self._repeated: dict[str, Any] = {name: arguments[name] for name in _REPEATED if name in arguments}
+        self._repeated = repeated(arguments)
         self._condition = condition
         self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="amzbiz-part")
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="amzbiz-sha256")
@@ -277,8 +236,8 @@ class _Upload:
             if self._upload_id:
                 self.abort_multipart_upload()
         finally:
-            self._pool.shutdown(cancel_futures=True)
-            self._hashing.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._hashing.shutdown(wait=False, cancel_futures=True)
 
     def put_object(self, *, Body: _PartBuffer, **_: Any) -> None:  # noqa: N803
         content = Body.content()
@@ -293,15 +252,20 @@ class _Upload:
             )
 
     def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
-        with self._storage_errors():
-            created = self._s3.create_multipart_upload(
-                **self._target, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT", **self._arguments
-            )
+        try:
+            with self._storage_errors():
+                created = self._s3.create_multipart_upload(
+                    **self._target, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT", **self._arguments
+                )
+        except BaseException as error:
+            if not isinstance(error, DocumentStorageError) or error.unanswered:
+                _surely(self._abort_others)
+            raise
         self._upload_id = created.get("UploadId")
         # Where botocore asked again, or the answer was cut, there is an upload that nobody knows of.
         if self._abort_earlier or created["ResponseMetadata"].get("RetryAttempts") or not self._upload_id:
             self._abort_others()
-        return {"UploadId": self._answered(self._upload_id)}
+        return {"UploadId": answered(self._upload_id, **self._names)}
 
     def upload_part(self, *, Body: _PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
         for part in self._parts:
@@ -319,67 +283,80 @@ class _Upload:
     def complete_multipart_upload(self, **_: Any) -> None:
         parts = [part.result() for part in self._parts]
         try:
-            with self._storage_errors():
-                self._s3.complete_multipart_upload(
-                    **self._target,
-                    UploadId=self._upload_id or "",
-                    MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-                    ChecksumCRC32=self._digest.crc32,
-                    ChecksumType="FULL_OBJECT",
-                    **self._repeated,
-                    **self._condition,
-                )
+            # S3 answers before it has completed the object: an answer that was cut tells nothing, so it is asked
+            # again.
+            etag = self._complete(parts) or self._complete(parts)
         except DocumentStorageError as error:
-            # It was completed, and the answer was lost, where botocore asked again.
+            # It was completed, and the answer was lost, where it was asked again.
             if error.code != "NoSuchUpload" or not self._is_there():
                 raise
+        else:
+            answered(etag, **self._names)
         self._upload_id = None
+
+    def _complete(self, parts: list[dict[str, Any]]) -> str | None:
+        with self._storage_errors():
+            return self._s3.complete_multipart_upload(
+                **self._target,
+                UploadId=self._upload_id or "",
+                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                ChecksumCRC32=self._digest.crc32,
+                ChecksumType="FULL_OBJECT",
+                **self._repeated,
+                **self._condition,
+            ).get("ETag")
 
     def abort_multipart_upload(self, **_: Any) -> None:
         """End the upload, once no part is on its way any more: one that arrived later would stay for ever."""
-        if self._upload_id is None:
-            return
+        if self._upload_id:
+            _surely(self._abort)
+            self._upload_id = None
+
+    def _abort(self) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        upload_id, self._upload_id = self._upload_id, None
-        self._pool.shutdown(cancel_futures=True)
+        for part in self._parts:
+            part.cancel()
+        # Not for the threads of the pool: an exception that breaks off a wait for those leaves them in disorder.
+        wait(self._parts)
+        upload_id = self._upload_id or ""
         try:
-            self._s3.abort_multipart_upload(**self._target, UploadId=upload_id)
+            self._s3.abort_multipart_upload(**self._target, UploadId=upload_id, **self._of_no_content)
         except (BotoCoreError, ClientError) as error:
-            # Not raised: it would hide why the upload has to be aborted.
-            self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
+            # Not raised: it would hide why the upload has to be aborted. One that is unknown is ended.
+            if getattr(error, "response", {}).get("Error", {}).get("Code") != "NoSuchUpload":
+                self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {"bucket": self._target["Bucket"], "key": self._target["Key"]}
 
     def _tells_a_user(self, record: logging.LogRecord) -> bool:
         # smart-open has a line for each part, of which there may be thousands.
         return record.thread != self._thread or record.levelno > logging.INFO
 
-    def _answered(self, value: str | None) -> str:
-        """Return what S3 answered, which a connection that broke between two headers has not brought."""
-        if not value:
-            raise DocumentStorageError(
-                "S3 did not take s3://{Bucket}/{Key}: its answer was cut".format(**self._target)
-            )
-        return value
-
     def _is_there(self) -> bool:
-        bucket, key = self._target["Bucket"], self._target["Key"]
         try:
-            return _size_and_crc32(self._s3, bucket, key, self._digest) == (self._digest.count, self._digest.crc32)
-        except DocumentStorageError:
+            there = size_and_crc32(self._s3, **self._names, digest=self._digest, arguments=self._arguments)
+        except DocumentStorageError as error:
+            if error.code != "404":
+                raise
             return False
+        return there == (self._digest.count, self._digest.crc32)
 
     def _abort_others(self) -> None:
         """Abort all uploads to the key but ours, such as that of a process that was killed, which nobody sees."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         bucket, key = self._target["Bucket"], self._target["Key"]
-        asked = {name: self._repeated[name] for name in _ON_LISTS if name in self._repeated}
         try:
-            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key, **asked)
+            pages = self._s3.get_paginator("list_multipart_uploads").paginate(
+                Bucket=bucket, Prefix=key, **self._of_no_content
+            )
             for upload in (each for page in pages for each in page.get("Uploads", [])):
                 if upload["Key"] != key or upload["UploadId"] == self._upload_id:
                     continue
-                self._s3.abort_multipart_upload(**self._target, UploadId=upload["UploadId"], **asked)
+                self._s3.abort_multipart_upload(**self._target, UploadId=upload["UploadId"], **self._of_no_content)
                 self._log.info(
                     "Aborted the upload to s3://%s/%s that was begun at %s and not ended",
                     bucket, key, upload["Initiated"],
@@ -396,14 +373,14 @@ class _Upload:
                 PartNumber=number,
                 Body=body,  # type: ignore[arg-type]  # the stubs miss what botocore takes
                 # Told beforehand: botocore would cut the body into chunks, copying each, to append its own.
-                ChecksumCRC32=_base64(isal_zlib.crc32(body)),
+                ChecksumCRC32=to_base64(isal_zlib.crc32(body)),
                 **self._repeated,
             )
         # The block is used again after this.
         hashed.result()
         # Servers that speak S3 and keep no checksums tell none, and want none.
         kept = {"ChecksumCRC32": sent["ChecksumCRC32"]} if "ChecksumCRC32" in sent else {}
-        return {"PartNumber": number, "ETag": self._answered(sent.get("ETag")), **kept}
+        return {"PartNumber": number, "ETag": answered(sent.get("ETag"), **self._names), **kept}
 
     @contextlib.contextmanager
     def _storage_errors(self) -> Iterator[None]:
@@ -420,42 +397,32 @@ class _Upload:
                 raise
 
 
-@contextlib.contextmanager
-def storage_errors(Bucket: str, Key: str) -> Iterator[None]:  # noqa: N803
-    """Turn boto3's errors into one that names the object and S3's reason."""
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        NoCredentialsError,
-        ParamValidationError,
-        PartialCredentialsError,
-    )
-
-    what = f"s3://{Bucket}/{Key}"
+def _surely(clean_up: Callable[[], None]) -> None:
+    """Clean up, and once more if an end of the task, which is an exception at any moment, broke it off."""
     try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code"))
-        raise DocumentStorageError(f"S3 did not take {what}: {code}: {error}", code=code) from error
-    except (NoCredentialsError, PartialCredentialsError, ParamValidationError) as error:
-        raise DocumentStorageError(f"S3 was not asked to take {what}: {error}", permanent=True) from error
-    except BotoCoreError as error:
-        raise DocumentStorageError(f"S3 did not take {what}: {error}") from error
+        clean_up()
+    except BaseException:
+        clean_up()
+        raise
 
 
 def _adapt_request(params: dict[str, Any], **_: Any) -> None:
-    """Have botocore send a body at once, and take a checksum that is given for one of its own making.
+    """Have botocore send a small body at once, and take a checksum that is given for one of its own making.
 
     It signs the SHA-256 of the body otherwise, by TLS too, which costs more than all the rest of sending it. And
     it waits to be told to go on with the body, for ever and busily if the connection breaks as it is being told.
+    For a large one it has to: S3 may refuse the request, or send it to another region, and hang up meanwhile.
     """
-    params["headers"].pop("Expect", None)
+    from botocore.utils import determine_content_length
+
+    if (determine_content_length(params.get("body")) or 0) <= _AT_ONCE:
+        params["headers"].pop("Expect", None)
     if _CHECKSUM_HEADER in params["headers"]:
         algorithm = {"algorithm": "crc32", "in": "header", "name": _CHECKSUM_HEADER}
         params["context"].setdefault("checksum", {})["request_algorithm"] = algorithm
 
 
-def _read_part(content: Readable, size: int, digest: _Digest) -> bytearray:
+def _read_part(content: Readable, size: int, digest: Digest) -> bytearray:
     """Read as much as fits one part, less where the content ends."""
     part = bytearray()
     buffer = memoryview(bytearray(CHUNK))
@@ -468,36 +435,8 @@ def _read_part(content: Readable, size: int, digest: _Digest) -> bytearray:
     return part
 
 
-def _copy(content: Readable, writer: Any, digest: _Digest) -> None:
+def _copy(content: Readable, writer: Any, digest: Digest) -> None:
     buffer = memoryview(bytearray(CHUNK))
     while count := content.readinto(buffer):
         digest.update(buffer[:count])
         writer.write(buffer[:count])
-
-
-def _check_same(s3: S3Client, bucket: str, key: str, digest: _Digest) -> None:
-    """Accept an object that is there already, if it has the same content."""
-    size, crc32 = _size_and_crc32(s3, bucket, key, digest)
-    if (size, crc32) != (digest.count, digest.crc32):
-        raise DocumentExistsError(
-            f"s3://{bucket}/{key} exists with {size} bytes and CRC32 {crc32}; the document has {digest.count} "
-            f"bytes and CRC32 {digest.crc32}, and replace is False"
-        )
-
-
-def _size_and_crc32(s3: S3Client, bucket: str, key: str, digest: _Digest) -> tuple[int, str | None]:
-    """Return what S3 has under the key; it is read only where it may be the same and S3 keeps no such checksum."""
-    with storage_errors(bucket, key):
-        there = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        size, crc32 = there["ContentLength"], there.get("ChecksumCRC32")
-        if size == digest.count and (crc32 is None or there.get("ChecksumType") == "COMPOSITE"):
-            crc32 = _crc32_of(s3, bucket, key)
-    return size, crc32
-
-
-def _crc32_of(s3: S3Client, bucket: str, key: str) -> str:
-    """Read an object that another tool wrote without a checksum of the whole."""
-    digest = _Digest(sha256=False)
-    for chunk in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
-        digest.update(memoryview(chunk))
-    return digest.crc32

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_amzbiz import creation
-from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
@@ -247,8 +247,15 @@ class CreateReportOperator(QueueingOperator):
             return self._finish(context, report_id, own=True)
         if status == "ended":
             report = Report.from_dict(event["report"])
+            memory = self._memory(context)
+            if report.processing_status == ProcessingStatus.CANCELLED and memory.is_earlier(self._request()):
+                # Airflow starts the new try of a task that is cleared, and tells the trigger of the old one to end
+                # a second later, which cancels the report.
+                self.log.info("Report %s of an earlier try was cancelled: creating a new one", report.report_id)
+                memory.forget()
+                return self.execute(context)
             settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
-            self._memory(context).forget()
+            memory.forget()
             return report.report_id
         if status == "timeout":
             if event.get("own"):

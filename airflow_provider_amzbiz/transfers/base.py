@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
     AmazonBusinessPermanentError,
     DocumentError,
     InvalidInputError,
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 UNPACK = ("auto", "gzip", "none")
 # Decoded bytes above which a document is refused.
 MAX_BYTES = 50 * 1024**3
+# Parameters of S3's that ``extra_args`` may not have, because the transfer sets them.
+_OURS = frozenset(
+    {
+        "Body", "Bucket", "ChecksumAlgorithm", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME",
+        "ChecksumSHA1", "ChecksumSHA256", "ChecksumType", "ContentLength", "ContentMD5",
+        "ContentType", "IfMatch", "IfNoneMatch", "Key", "WriteOffsetBytes",
+    }
+)  # fmt: skip
 # Seconds after which getReportDocument is asked again where it does not know a document of a report that has
 # just become DONE.
 _DOCUMENT_GRACE = (5.0, 15.0)
@@ -75,6 +84,9 @@ class DocumentToS3Operator(QueueingOperator):
             raise InvalidInputError(f"max_bytes is {max_bytes!r}, but has to be at least 1")
         if encoding is not None:
             _check_encoding(encoding)
+        for name in extra_args if isinstance(extra_args, Mapping) else ():
+            if name in _OURS:
+                raise InvalidInputError(f"extra_args has {name!r}, but may not have any of {sorted(_OURS)}")
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
         self.aws_conn_id = aws_conn_id
@@ -99,8 +111,10 @@ class DocumentToS3Operator(QueueingOperator):
 
         Airflow 3 only tells a task that it is to end, and kills its process some seconds later.
         """
+        first = not self.__killed
         self.__killed = True
-        if threading.current_thread() is self.__mover:
+        # Once only: a second one would break off the cleaning up that the first one began.
+        if first and threading.current_thread() is self.__mover:
             # A read from the network may last for a minute; this ends it, because signals arrive in its thread.
             raise DocumentError("The task was ended while it moved a document; nothing of it is in S3")
 
@@ -111,7 +125,18 @@ class DocumentToS3Operator(QueueingOperator):
         """Return a boto3 client of ``aws_conn_id``.
 
         :raises InvalidInputError: that needs the extra ``amazon``.
+        :raises AmazonBusinessError: AWS gives no credentials for it.
         """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return self.__s3_client()
+        except (BotoCoreError, ClientError) as error:
+            raise AmazonBusinessError(
+                f"aws_conn_id {self.aws_conn_id!r} gives no client of S3: {error}"
+            ) from error
+
+    def __s3_client(self) -> Any:
         if self.aws_conn_id is None:
             import boto3
 

@@ -11,7 +11,12 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_amzbiz.client.models import ProcessingStatus
-from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, ManifestTakenError, translated_errors
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    AmazonBusinessPermanentError,
+    ManifestTakenError,
+    translated_errors,
+)
 
 _VERSION = 1
 _REFUSED = (409, 412)
@@ -129,7 +134,7 @@ class Manifest:
         """Read what an earlier process wrote; False if there is none."""
         from botocore.exceptions import ClientError
 
-        from airflow_provider_amzbiz.documents.upload import storage_errors
+        from airflow_provider_amzbiz.documents.objects import answered, storage_errors
 
         with translated_errors(), storage_errors(self.bucket, self.key):
             try:
@@ -138,14 +143,18 @@ class Manifest:
                 if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
                     return False
                 raise
-            content = json.loads(answer["Body"].read())
+            etag = answered(answer.get("ETag"), self.bucket, self.key)
+            body = answer["Body"].read()
+            if len(body) != answer["ContentLength"]:
+                raise AmazonBusinessError(f"{self.uri} was not read to its end")
+            content = json.loads(body)
         if content.get("version") != _VERSION:
             raise AmazonBusinessPermanentError(f"{self.uri} is no manifest that this version can read")
         known = {each.name for each in fields(Item)}
         self.items = [
             Item(**{name: value for name, value in item.items() if name in known}) for item in content["items"]
         ]
-        self.deadline, self._etag = content["deadline"], answer["ETag"]
+        self.deadline, self._etag = content["deadline"], etag
         return True
 
     def match(self, items: Iterable[Item]) -> None:
@@ -162,7 +171,7 @@ class Manifest:
         """
         from botocore.exceptions import ClientError
 
-        from airflow_provider_amzbiz.documents.upload import storage_errors
+        from airflow_provider_amzbiz.documents.objects import answered, storage_errors
 
         mine = next(self._asked)
         with self._lock:
@@ -194,4 +203,5 @@ class Manifest:
                             "created twice"
                         ) from None
                     answer = there
-            self._etag, self._written = answer["ETag"], written
+                etag = answered(answer.get("ETag"), self.bucket, self.key)
+            self._etag, self._written = etag, written

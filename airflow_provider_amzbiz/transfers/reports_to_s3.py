@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -19,6 +20,7 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     AuthenticationError,
+    DocumentError,
     InvalidInputError,
     ReportTimeoutError,
     ThrottledError,
@@ -323,7 +325,9 @@ class ReportsToS3Operator(DocumentToS3Operator):
                 for each in [*creating, *landing]:
                     each.result()
             except BaseException:
-                hands.shutdown(wait=False, cancel_futures=True)
+                hands.shutdown(cancel_futures=True)
+                # What the others have done is not to be done again.
+                manifest.save()
                 raise
         manifest.save()
 
@@ -399,6 +403,11 @@ class ReportsToS3Operator(DocumentToS3Operator):
             raise
         except AmazonBusinessError as error:
             self._fault(batch, item, error)
+        except Exception as error:  # noqa: BLE001
+            # One document must not end the batch. The text of what nobody foresaw may have a URL in it.
+            at = extract_tb(error.__traceback__)[-1]
+            unforeseen = f"{type(error).__name__} at {at.filename}:{at.lineno} while the document was moved"
+            self._fault(batch, item, DocumentError(unforeseen))
         else:
             item.landed(objects)
             batch.done += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from airflow_provider_amzbiz.triggers.permits import readable_hook, turn
 from airflow_provider_amzbiz.triggers.poller import Wait, poller
 from airflow_provider_amzbiz.triggers.reports import CANCEL_SECONDS
 from airflow_provider_amzbiz.triggers.running import WaitingTrigger
+
+log = logging.getLogger(__name__)
 
 # Permits to wait for before a worker is asked for: few enough that they do not overflow the API's own bucket
 # while a worker is found, and many enough that workers are rarely needed.
@@ -101,7 +104,11 @@ class BatchTrigger(WaitingTrigger):
         until = time.monotonic() + CANCEL_SECONDS
 
         def cancel() -> None:
-            burst = token_buckets(hook.client.account)["cancelReport"].burst
+            try:
+                burst = token_buckets(hook.client.account)["cancelReport"].burst
+            except AmazonBusinessError as error:
+                log.warning("The reports of the batch are not cancelled: %s", error)
+                return
             for report_id, _, _ in self.running[: -burst - 1 : -1]:
                 if time.monotonic() < until:
                     cancel_quietly(hook, report_id)

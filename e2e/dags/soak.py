@@ -20,7 +20,9 @@ with DAG("soak_daily", schedule=None, params={"reports": Param([], type="array")
     def reports():
         return get_current_context()["params"]["reports"]
 
-    report_to_s3.partial(report_type="SANDBOX_ORDER_LINES", s3_bucket="e2e").expand_kwargs(reports())
+    report_to_s3.partial(
+        report_type="SANDBOX_ORDER_LINES", s3_bucket="e2e", timeout=timedelta(minutes=30), deferrable=True
+    ).expand_kwargs(reports())
 
 done = Asset(
     name="soak_reports_done",

@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.errors import InvalidParameterError, TransientError
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.usage_plan import Limit
-from airflow_provider_amzbiz.sandbox import Fault
+from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 
 
 def account(sandbox, **changes):
@@ -176,3 +176,23 @@ def test_an_endpoint_with_a_password_is_refused(sandbox):
     with pytest.raises(InvalidParameterError, match="neither a user nor a password") as caught:
         account(sandbox, endpoint="https://user:hunter2@example.com")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_that_is_refused_with_401_is_replaced_too():
+    with Sandbox(throttle=False, reject_with_401=True) as sandbox:
+        report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
+        client = ReportsClient(account(sandbox))
+        client.get_report(report_id)
+        sandbox.expire_tokens()
+
+        assert client.get_report(report_id).report_id == report_id
+        assert sandbox.count("getReport", status=401) == 1
+
+
+def test_no_error_of_a_call_drags_the_token_along(sandbox):
+    sandbox.inject(Fault(operation="getReport", kind="drop", times=None))
+
+    with pytest.raises(TransientError) as caught:
+        ReportsClient(account(sandbox), retry_for=0).get_report("1")
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None

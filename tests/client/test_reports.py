@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_amzbiz.client import errors
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.reports import ReportsClient
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 
@@ -343,3 +344,19 @@ def test_the_static_sandbox_of_amazon_answers():
         assert document.compression_algorithm is None
         with pytest.raises(errors.RequestRejectedError, match="Invalid input"):
             client.get_report("badReportId1")
+
+
+def test_the_rate_that_good_answers_tell_is_kept_to():
+    with Sandbox(throttle=False, plan="2025") as sandbox:
+        account = account_of(sandbox)
+        ReportsClient(account).create_report(LINES, [US])
+        assert token_buckets(account)["createReport"].limit.rate == 0.0167
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_the_rate_that_other_answers_tell_is_not_believed(sandbox, status):
+    account = account_of(sandbox)
+    sandbox.inject(Fault("getReport", "status", status=status, headers={"x-amzn-RateLimit-Limit": "7.0"}))
+    with pytest.raises(errors.ApiError):
+        ReportsClient(account, retry_for=0, max_throttle_wait=0).get_report("1")
+    assert token_buckets(account)["getReport"].limit.rate == 2.0

@@ -184,3 +184,10 @@ def test_in_any_time_no_more_than_the_burst_and_the_rate(steps):
             total += count
             assert total <= 15 + 0.1 * (moment - start) + 1e-6
     assert bucket.waiting == len(waiting)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_rate_that_is_none_is_not_learned(bucket, rate):
+    before = bucket.limit
+    bucket.learn(rate)
+    assert bucket.limit == before

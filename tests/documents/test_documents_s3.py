@@ -7,7 +7,11 @@ import gzip
 import hashlib
 import io
 import logging
+import os
 import random
+import signal
+import threading
+import time
 import zipfile
 import zlib
 
@@ -287,6 +291,16 @@ class TestReplace:
         assert stored() == {"document": TEXT}
 
 
+def test_the_checksum_of_the_whole_goes_out_with_the_completion(host, copy, s3):
+    sent = []
+    s3.meta.events.register(
+        "before-call.s3.CompleteMultipartUpload", lambda params, **_: sent.append(params["headers"])
+    )
+    host.content = LARGE
+    copy()
+    assert [each["x-amz-checksum-crc32"] for each in sent] == [crc32(LARGE)]
+
+
 class TestLostAnswers:
     """What S3 has carried out, while botocore, which got no answer, asks again."""
 
@@ -328,3 +342,121 @@ class TestLostAnswers:
         with pytest.raises(DocumentStorageError, match="NoSuchUpload"):
             copy()
         assert stored() == ({"document": before} if before else {})
+
+
+class TestKill:
+    """Airflow tells the end of a task by an exception at any moment, in the thread that runs it."""
+
+    @pytest.fixture
+    def killed(self, monkeypatch):
+        """Return what ends the task."""
+
+        def end(*_):
+            raise DocumentError("The task was ended")
+
+        before = signal.signal(signal.SIGTERM, end)
+        yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+
+    def test_while_an_upload_is_aborted(self, host, copy, s3, nothing_left, monkeypatch, killed):
+        send, failed = s3.upload_part, threading.Event()
+
+        def slow(**arguments):
+            if arguments["PartNumber"] == 1:
+                time.sleep(0.5)
+                failed.set()
+                raise refusal("SlowDown", "UploadPart")
+            time.sleep(2)
+            return send(**arguments)
+
+        monkeypatch.setattr(s3, "upload_part", slow)
+        host.content = LARGE
+        threading.Thread(target=lambda: (failed.wait(), time.sleep(0.5), killed())).start()
+        with pytest.raises(DocumentError, match="The task was ended"):
+            copy()
+        nothing_left()
+
+    def test_while_an_upload_is_begun(self, host, copy, s3, nothing_left, monkeypatch, killed):
+        create = s3.create_multipart_upload
+
+        def create_and_end(**arguments):
+            created = create(**arguments)
+            killed()
+            return created
+
+        monkeypatch.setattr(s3, "create_multipart_upload", create_and_end)
+        host.content = LARGE
+        with pytest.raises(DocumentError, match="The task was ended"):
+            copy()
+        nothing_left()
+
+    def test_parts_on_their_way_are_waited_for(self, host, copy, s3, monkeypatch):
+        """One that arrived after the abort would stay for ever."""
+        send, abort, order = s3.upload_part, s3.abort_multipart_upload, []
+
+        def slow(**arguments):
+            if arguments["PartNumber"] == 2:
+                raise refusal("SlowDown", "UploadPart")
+            time.sleep(0.5)
+            sent = send(**arguments)
+            order.append("part")
+            return sent
+
+        monkeypatch.setattr(s3, "upload_part", slow)
+        monkeypatch.setattr(
+            s3, "abort_multipart_upload", lambda **arguments: (order.append("abort"), abort(**arguments))[1]
+        )
+        host.content = LARGE
+        with pytest.raises(DocumentStorageError):
+            copy()
+        assert order[:1] == ["part"]
+        assert order.index("abort") == len(order) - 1
+
+
+class TestRepeatedParameters:
+    """Those that S3 wants with every request for an object."""
+
+    OWNER = {"ExpectedBucketOwner": "123456789012", "RequestPayer": "requester"}
+
+    @pytest.fixture
+    def given(self, s3):
+        """The operations that were called, with those of the parameters that they were given."""
+        seen = []
+
+        def note(params, model, **_):
+            seen.append((model.name, {name: params[name] for name in self.OWNER if name in params}))
+
+        s3.meta.events.register("before-parameter-build.s3", note)
+        return seen
+
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_go_with_each(self, host, copy, given, content):
+        host.content = content
+        copy(extra_args=self.OWNER)
+        copy(extra_args=self.OWNER, replace=False)
+        assert {name for name, _ in given} >= {"HeadObject"}
+        assert [name for name, parameters in given if parameters != self.OWNER] == []
+
+    def test_go_with_what_cleans_up(self, host, copy, s3, given):
+        fail(s3, "UploadPart", refusal("SlowDown", "UploadPart"))
+        host.content = LARGE
+        with pytest.raises(DocumentStorageError):
+            copy(extra_args=self.OWNER, abort_earlier=True)
+        assert {"AbortMultipartUpload", "ListMultipartUploads"} <= {name for name, _ in given}
+        assert [name for name, parameters in given if parameters != self.OWNER] == []
+
+    def test_go_with_what_takes_files_back(self, host, copy, s3, given):
+        fail(s3, "PutObject", refusal("SlowDown"), at=2)
+        host.content = two_files()
+        with pytest.raises(DocumentStorageError):
+            copy(extra_args=self.OWNER)
+        assert {"HeadObject", "DeleteObject"} <= {name for name, _ in given}
+        assert [name for name, parameters in given if parameters != self.OWNER] == []
+
+
+def test_what_s3_does_not_tell_of_a_file_ends_the_archive_before_it_is_written(host, copy, s3, nothing_left):
+    fail(s3, "HeadObject", ClientError({"Error": {"Code": "503", "Message": "Slow Down"}}, "HeadObject"), at=2)
+    host.content = two_files()
+    with pytest.raises(DocumentStorageError, match="503"):
+        copy()
+    nothing_left()

@@ -212,3 +212,14 @@ def test_a_missing_role_is_permanent(sandbox):
         AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
     assert isinstance(caught.value, AirflowFailException)
     assert sandbox.count("createReport") == 1
+
+
+def test_the_secrets_of_a_connection_and_its_access_token_are_masked_in_logs(sandbox):
+    from airflow.providers.common.compat.sdk import redact
+
+    with pytest.raises(exceptions.ReportNotFoundError):
+        AmazonBusinessHook().get_report("99999999999")
+    token = sandbox.calls[-1].headers["x-amz-access-token"]
+    line = redact(f"{token} {sandbox.refresh_token}")
+    assert token not in line
+    assert sandbox.refresh_token not in line

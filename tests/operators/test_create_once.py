@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from datetime import timedelta
 
@@ -238,6 +239,24 @@ def test_a_useless_report_is_not_gone_on_with(sandbox, outcome):
 
     create(**WINDOW).execute(context(store))
     assert len(sandbox.reports) == 2
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_report_that_the_end_of_an_earlier_try_cancels_is_made_anew(sandbox, deferrable):
+    """Airflow starts the new try of a cleared task a second before it ends the old one's trigger."""
+    sandbox.script(queue_seconds=3600)
+    store = Store()
+    with pytest.raises(TaskDeferred):
+        create(wait_for_completion=True, deferrable=True).execute(context(store))
+    (first,) = sandbox.reports
+    ended = threading.Timer(0.5, lambda: setattr(sandbox.reports[first], "cancelled", True))
+    ended.start()
+
+    report_id = run(lambda: create(wait_for_completion=True, deferrable=deferrable), context(store))
+
+    assert list(sandbox.reports) == [first, report_id]
+    assert sandbox.reports[report_id].status == "DONE"
+    assert store == {}
 
 
 def test_a_cleared_task_makes_a_new_report(sandbox):

@@ -423,3 +423,31 @@ def test_neither_the_manifest_nor_the_trigger_holds_a_secret(sandbox, s3, prefix
     for secret in (sandbox.client_secret, sandbox.refresh_token, "Atza|", "X-Amz-", "Signature"):
         assert secret not in row
         assert secret not in written
+
+
+def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix):
+    both = [batch(prefix, invoices(1, 2))._batch(context()).manifest for _ in range(2)]
+    for number, manifest in enumerate(both, 1):
+        assert not manifest.read()
+        manifest.deadline = number
+
+    both[0].save()
+    with pytest.raises(ManifestTakenError, match="written by another process"):
+        both[1].save()
+
+
+def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3, prefix, monkeypatch):
+    land, bad = ReportsToS3Operator.land, []
+
+    def unforeseen(self, fetch, **arguments):
+        bad.append(arguments["names"]["report_id"])
+        if arguments["names"]["report_id"] == bad[0]:
+            raise OverflowError("https://documents.example/x?X-Amz-Signature=secret")
+        return land(self, fetch, **arguments)
+
+    monkeypatch.setattr(ReportsToS3Operator, "land", unforeseen)
+    result = run(lambda: batch(prefix, invoices(1, 2, 3), max_failed=1), context())
+    assert (result["landed"], result["failed"]) == (2, 1)
+    (error,) = [each["error"] for each in manifest(s3, prefix) if each["error"]]
+    assert "OverflowError" in error
+    assert "secret" not in error

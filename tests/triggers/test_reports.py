@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 
 import pytest
 
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import permits
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
+from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +105,62 @@ def test_a_row_of_the_trigger_table_holds_no_secret(sandbox):
 
     for secret in (sandbox.client_secret, sandbox.refresh_token, "Atza|"):
         assert secret not in row
+
+
+async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_report(sandbox):
+    report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="IN_QUEUE")
+    stopped = trigger(report_id, cancel_on_kill=True)
+    waiting = asyncio.create_task(only_event(stopped))
+    await asyncio.sleep(0.3)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    # Airflow calls it whenever a trigger leaves a triggerer.
+    await stopped.cleanup()
+
+    assert sandbox.count("cancelReport") == 0
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        ReportStatusTrigger(
+            report_id="1",
+            amazon_business_conn_id="c",
+            poke_interval=2.0,
+            deadline=3.0,
+            young_until=4.0,
+            report_type="T",
+            created_time="2026-01-01T00:00:00+00:00",
+            cancel_on_kill=True,
+        ),
+        PermitTrigger(
+            operation="createReport", amazon_business_conn_id="c", since=1.0, refused_at=2.0, permitted=True
+        ),
+        BatchTrigger(
+            amazon_business_conn_id="c",
+            creates=1,
+            running=[["1", "T", "2026-01-01T00:00:00+00:00"]],
+            documents=2,
+            poke_interval=3.0,
+            deadline=4.0,
+            not_before=5.0,
+            refused=["createReport"],
+            young_until=6.0,
+        ),
+        ReportsDoneTrigger(
+            report_types=["T"],
+            marketplace_ids=["M"],
+            since="2026-01-01T00:00:00+00:00",
+            poll_interval=1.0,
+            amazon_business_conn_id="c",
+        ),
+    ],
+    ids=lambda trigger: type(trigger).__name__,
+)
+def test_a_row_of_the_trigger_table_has_every_parameter(trigger):
+    _, row = trigger.serialize()
+
+    assert set(row) == set(inspect.signature(type(trigger)).parameters)
+    assert all(row[name] == getattr(trigger, name) for name in row)
+    assert type(trigger)(**row).serialize()[1] == row

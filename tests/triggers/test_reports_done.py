@@ -303,3 +303,25 @@ def test_a_row_of_the_trigger_table_makes_the_same_trigger_and_holds_no_secret(s
     assert row["report_types"] == ["A", "B"]
     for secret in (sandbox.client_secret, sandbox.refresh_token):
         assert secret not in str(row)
+
+
+async def test_a_report_that_the_listing_shows_late_is_announced(sandbox):
+    async with Watching(watch()) as watching:
+        await watching.looks(sandbox)
+        late = sandbox.add_report(LINES, created=ago(minutes=10))
+        await watching.until(lambda: watching.ids == [late])
+        await watching.looks(sandbox)
+
+    assert watching.ids == [late]
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+async def test_a_clock_of_the_api_that_is_wrong_makes_no_difference(sandbox, skew):
+    sandbox.clock.advance(skew)
+    async with Watching(watch()) as watching:
+        await watching.looks(sandbox)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: watching.ids == [report_id])
+        await watching.looks(sandbox)
+
+    assert watching.ids == [report_id]

@@ -1,0 +1,52 @@
+"""Size, checksums and lines of what goes to S3."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from isal import isal_zlib
+
+
+class Digest:
+    """Size, checksums and lines of what has been read."""
+
+    def __init__(self, sha256: bool, rows: bool = False) -> None:
+        self.count = 0
+        self._newlines = 0 if rows else None
+        self._last: bytes | bytearray = b""
+        self._crc = 0
+        self._sha256 = hashlib.sha256() if sha256 else None
+
+    def update(self, chunk: memoryview) -> None:
+        """Count a piece and add it to the CRC32."""
+        self.count += len(chunk)
+        self._crc = isal_zlib.crc32(chunk, self._crc)
+
+    def hash(self, block: bytearray) -> None:
+        """Add a whole block to the SHA-256, which takes as long as everything else: beside that, and in order."""
+        if self._sha256:
+            self._sha256.update(block)
+        if self._newlines is not None and block:
+            self._newlines += block.count(b"\n")
+            self._last = block[-1:]
+
+    @property
+    def crc32(self) -> str:
+        return to_base64(self._crc)
+
+    @property
+    def rows(self) -> int | None:
+        if self._newlines is None:
+            return None
+        # A last line may have no end.
+        return self._newlines + (self._last not in (b"", b"\n"))
+
+    @property
+    def sha256(self) -> str | None:
+        return self._sha256.hexdigest() if self._sha256 else None
+
+
+def to_base64(crc32: int) -> str:
+    """Return a CRC32 as S3 writes it."""
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()

@@ -1,0 +1,300 @@
+"""Takes one protection out at a time, and tells whether a test notices: ``python -m dev.mutants [NAME ...]``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "airflow_provider_amzbiz"
+# What has lost its end would wait for ever; no test of the list takes so long otherwise.
+_TIMEOUT_SECONDS = 40
+# pytest's own codes; every other one says that the list is wrong, or that pytest is.
+_PASSED, _FAILED = 0, 1
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake that somebody might make, in one place.
+
+    :ivar name: to run it alone by.
+    :ivar fault: what is not survived any more.
+    :ivar file: in the package.
+    :ivar old: what is there, exactly once.
+    :ivar new: what is put in its place.
+    :ivar tests: pytest's arguments, separated by spaces; one of these tests has to fail.
+    """
+
+    name: str
+    fault: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+    def applied(self, text: str) -> str:
+        """Return the file's text with the mistake in it.
+
+        :raises ValueError: the place is not there, or there are several.
+        """
+        if (found := text.count(self.old)) != 1:
+            raise ValueError(f"{self.name}: its old text has to be once in {self.file}, but is {found} times")
+        return text.replace(self.old, self.new)
+
+
+# Their old text and their new one stand together.
+# fmt: off
+MUTANTS = [
+    Mutant("id-forgotten", "worker lost after createReport", "creation.py",
+           "        memory.note(request, report_id, sent_at)\n    except", "        pass\n    except",
+           "tests/operators/test_create_once.py::test_a_report_with_options_is_gone_on_with_by_its_id"),
+    Mutant("request-unnoted", "worker lost during createReport", "creation.py",
+           "    memory.note(request, None, sent_at)\n", "",
+           "tests/operators/test_create_once.py::test_a_worker_that_died_before_it_could_note_the_id"),
+    Mutant("not-looked-for", "answer of createReport lost", "creation.py",
+           "find_lost(hook, request, sent_at, str(error)) or sender.send(request)", "sender.send(request)",
+           "tests/operators/test_create_once.py::test_a_report_whose_id_was_lost_is_found"),
+    Mutant("options-looked-for", "another's invoice taken from a listing", "creation.py",
+           "    if request.options:\n        log.warning(", "    if False:\n        log.warning(",
+           "tests/operators/test_create_once.py::test_with_options_nothing_is_taken_from_a_listing"),
+    Mutant("429-fails", "429 spends a retry", "operators/reports.py",
+           "            if self.deferrable:\n                self.wait_for_turn(",
+           "            if False:\n                self.wait_for_turn(",
+           "tests/operators/test_create_once.py::test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer"),
+    Mutant("no-permits", "calls above the limit", "client/transport.py",
+           "                queued += self._queue(operation, until)\n", "",
+           "tests/client/test_reports.py::test_a_call_beyond_the_limit_waits_instead_of_being_refused"),
+    Mutant("rate-unlearnt", "another limit than the usage plan's", "client/transport.py",
+           "self._buckets[operation].learn(float(said))", "float(said)",
+           "tests/client/test_reports.py::test_the_rate_that_good_answers_tell_is_kept_to"),
+    Mutant("5xx-permanent", "503 with a page of HTML", "client/errors.py",
+           "if 400 <= status < 500:", "if 400 <= status:",
+           "tests/client/test_reports.py::test_a_transient_fault_is_waited_out[status-503-html]"),
+    Mutant("body-trusted", "unreadable answer", "client/transport.py",
+           "        except (ValueError, RecursionError):\n            what =",
+           "        except RecursionError:\n            what =",
+           "tests/client/test_reports.py::test_a_transient_fault_is_waited_out[empty]"),
+    Mutant("grant-retried", "revoked grant spends retries", "exceptions.py",
+           "class AuthenticationError(AmazonBusinessPermanentError)",
+           "class AuthenticationError(AmazonBusinessError)",
+           "tests/sensors/test_reports.py::test_a_grant_that_is_revoked_meanwhile_fails_the_wait"),
+    Mutant("403-final", "access token expired, by 403", "client/errors.py",
+           "return status == 403 and", "return status == 418 and",
+           "tests/client/test_auth.py::test_an_expired_token_is_replaced_once_and_the_call_replayed"),
+    Mutant("401-final", "access token expired, by 401", "client/errors.py",
+           "    if status == 401:\n        return True\n", "",
+           "tests/client/test_auth.py"),
+    Mutant("poll-fails-wait", "poll that fails for a while", "triggers/poller.py",
+           "            self._failed(error)\n        else:", "            self._tell_all(error)\n        else:",
+           "tests/triggers/test_poller.py::test_failing_looks_fail_no_wait"),
+    Mutant("late-deadline", "wait that goes on after its deadline", "triggers/reports.py",
+           "min(left, _SAY_SECONDS)", "_SAY_SECONDS",
+           "tests/sensors/test_reports.py::test_a_timeout_can_soft_fail[deferrable]"),
+    Mutant("cleanup-cancels", "triggerer restarted", "triggers/reports.py",
+           "    async def wait(self)", "    cleanup = on_kill\n\n    async def wait(self)",
+           "tests/triggers/test_reports.py"),
+    Mutant("kill-leaves", "task ended by a person", "operators/reports.py",
+           "            cancel_on_kill=own,\n", "",
+           "tests/operators/test_create_once.py::test_killing_the_deferred_task_cancels_its_report"),
+    Mutant("wait-unserialized", "triggerer restarted", "triggers/reports.py",
+           '                "cancel_on_kill": self.cancel_on_kill,\n', "",
+           "tests/operators/test_create_once.py::test_killing_the_deferred_task_cancels_its_report"),
+    Mutant("watch-unserialized", "triggerer restarted", "triggers/reports_done.py",
+           '                "since": self.since,\n', "",
+           "tests/triggers/test_reports.py tests/triggers/test_reports_done.py"),
+    Mutant("announced-twice", "report announced twice", "triggers/reports_done.py",
+           "(report.created_time < self.mark or report.report_id in self.announced)",
+           "report.created_time < self.mark",
+           "tests/triggers/test_reports_done.py::test_each_report_is_announced_once_when_it_is_done"),
+    Mutant("pending-forgotten", "reports that finish out of order", "triggers/reports_done.py",
+           "            self.pending[report.report_id] = report.created_time", "            pass",
+           "tests/triggers/test_reports_done.py"),
+    Mutant("no-overlap", "listing that shows a report late", "triggers/reports_done.py",
+           "max(self.mark, now - _OVERLAP)", "max(self.mark, now)",
+           "tests/triggers/test_reports_done.py"),
+    Mutant("batch-unnoted", "worker lost while a batch creates", "transfers/reports_to_s3.py",
+           "the next one knows what may have been sent.\n            manifest.save()",
+           "the next one knows what may have been sent.\n            pass",
+           "tests/transfers/test_reports_to_s3.py::test_of_two_processes_the_late_one_stops"),
+    Mutant("manifest-overwritten", "two processes of one batch", "transfers/manifest.py",
+           '{"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}', "{}",
+           "tests/transfers/test_reports_to_s3.py::test_of_two_processes_the_late_one_stops"),
+    Mutant("clock-trusted", "API's clock is another, creating", "creation.py",
+           " + timedelta(seconds=hook.client.clock_offset)", "",
+           "tests/operators/test_create_once.py::test_a_clock_of_the_api_that_is_wrong_makes_no_difference"),
+    Mutant("watch-clock-trusted", "API's clock is another, watching", "triggers/reports_done.py",
+           "asked + timedelta(seconds=hook.client.clock_offset)", "asked",
+           "tests/triggers/test_reports_done.py"),
+    Mutant("short-read", "document that ends too early", "documents/download.py",
+           "if self.length is None or self.position == self.length:", "if True:",
+           "tests/documents/test_documents_download.py::TestResume"),
+    Mutant("no-if-match", "document that changes meanwhile", "documents/download.py",
+           ', "If-Match": self._etag}', "}",
+           "tests/documents/test_documents_download.py::TestResume::test_after_seven_cuts"),
+    Mutant("etag-ignored", "document that changes meanwhile", "documents/download.py",
+           'if _strong(response.headers.get("ETag")) != self._etag:', "if False:",
+           "tests/documents/test_documents_download.py::TestChangedDocument"),
+    Mutant("not-anew", "document that changes meanwhile", "documents/to_s3.py",
+           "if start == _STARTS:", "if True:",
+           "tests/documents/test_documents_download.py::TestChangedDocument"),
+    Mutant("url-kept", "document's URL expired", "documents/download.py",
+           '            self._broken(f"answered {status}")\n            self._renew_url()\n',
+           '            self._broken(f"answered {status}")\n',
+           "tests/documents/test_documents_download.py::TestExpiredUrl"),
+    Mutant("200-joined", "document host that ignores Range", "documents/download.py",
+           "        self._skip(response)", "        self._response = response",
+           "tests/documents/test_documents_download.py::TestResume::test_with_a_host_that_ignores_ranges"),
+    Mutant("redirected", "document host that redirects", "documents/download.py",
+           "allow_redirects=False", "allow_redirects=True",
+           "tests/documents/test_documents_download.py::TestRequest::test_redirect_is_refused"),
+    Mutant("private-address", "document's URL leads inside", "documents/download.py",
+           "if not local and _is_internal(host):", "if False:",
+           "tests/documents/test_documents_download.py::TestRequest"),
+    Mutant("netrc-sent", "credentials sent to the document host", "documents/download.py",
+           "        self._session.auth = _no_authorization\n", "",
+           "tests/documents/test_documents_download.py::TestRequest::test_is_bare"),
+    Mutant("no-timeout", "document host that falls silent", "documents/download.py",
+           "timeout=TIMEOUT, ", "timeout=None, ",
+           "tests/documents/test_documents_download.py::TestSecret"),
+    Mutant("first-member", "gzip of several members", "documents/unwrap.py",
+           "            if not self._input:\n                return False",
+           "            if True:\n                return False",
+           "tests/documents/test_documents_unwrap.py::TestGzip::test_has_many_members"),
+    Mutant("truncated", "gzip cut short", "documents/unwrap.py",
+           'raise TruncatedDocumentError("The document\'s gzip ends before its end marker")', "return 0",
+           "tests/documents/test_documents_unwrap.py::TestGzip::test_cut_short"),
+    Mutant("trailing-garbage", "gzip with bytes after it", "documents/unwrap.py",
+           'raise CorruptDocumentError("The document\'s gzip is damaged: other bytes follow its end")',
+           "return False",
+           "tests/documents/test_documents_unwrap.py::TestGzip::test_followed_by_something_else"),
+    Mutant("no-ratio", "bomb, by what it grows", "documents/unwrap.py",
+           "if self.count > _RATIO_FROM and", "if False and",
+           "tests/documents/test_documents_unwrap.py::TestSize::test_bomb"),
+    Mutant("no-max-bytes", "bomb, by its size", "documents/unwrap.py",
+           "if self.count > self._max_bytes:", "if False:",
+           "tests/documents/test_documents_unwrap.py::TestSize::test_gzip_above_the_limit"),
+    Mutant("dots-kept", "ZIP with a path for a name", "documents/unwrap.py",
+           'if part not in ("", ".", "..")', "if part",
+           "tests/documents/test_documents_unwrap.py::TestZip::test_hostile_names_stay_below"),
+    Mutant("character-replaced", "byte that is no character", "documents/charset.py",
+           '("strict")', '("replace")',
+           "tests/documents/test_documents_charset.py::test_what_does_not_decode_is_named_by_its_byte"),
+    Mutant("upload-left", "upload that fails", "documents/upload.py",
+           "self._s3.abort_multipart_upload(**self._target, UploadId=upload_id, **self._of_no_content)", "pass",
+           "tests/documents/test_documents_s3.py::TestFailure::test_of_a_part"),
+    Mutant("parts-not-awaited", "part that arrives after the abort", "documents/upload.py",
+           "        wait(self._parts)\n", "",
+           "tests/documents/test_documents_s3.py::TestKill::test_parts_on_their_way_are_waited_for"),
+    Mutant("cut-completion", "S3's answer that breaks between headers", "documents/upload.py",
+           "self._complete(parts) or self._complete(parts)", "self._complete(parts) or 'unknown'",
+           "tests/documents/test_documents_cut_answers.py"),
+    Mutant("earlier-upload-left", "worker lost during an upload", "documents/upload.py",
+           "self._abort_earlier or created", "created",
+           "tests/transfers/test_report_document_to_s3.py::test_a_retry_aborts_the_upload_that_a_killed_try_left"),
+    Mutant("no-crc32", "bytes damaged on their way to S3", "documents/upload.py",
+           "ChecksumCRC32=self._digest.crc32,\n                ChecksumType", "ChecksumType",
+           "tests/documents/test_documents_s3.py::test_the_checksum_of_the_whole_goes_out_with_the_completion"),
+    Mutant("replaced", "object of another's", "documents/upload.py",
+           '{} if replace else {"IfNoneMatch": "*"}', "{}",
+           "tests/documents/test_documents_s3.py::TestReplace"),
+    Mutant("url-shown", "secret in a repr", "client/models.py",
+           "url: str = field(repr=False)", "url: str",
+           "tests/client/test_models.py::test_a_documents_url_is_not_shown"),
+    Mutant("url-in-error", "secret in an error", "documents/download.py",
+           "            return None, type(error).__name__", "            return None, str(error)",
+           "tests/documents/test_documents_download.py::TestSecret"),
+    Mutant("token-in-context", "secret in an error", "client/transport.py",
+           "        raise kind(", "            raise kind(",
+           "tests/client/test_auth.py"),
+    Mutant("token-unmasked", "secret in a log", "hooks/amazon_business.py",
+           "                on_token=mask_secret,\n", "",
+           "tests/hooks/test_amazon_business.py"),
+]
+# fmt: on
+
+
+class Copy:
+    """A copy of the repository's files, in which tests import the copied package.
+
+    :raises RuntimeError: they would import another one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # A compiled file counts as fresh by second and size, and a mutant may have those of its original.
+        self._environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        listed = _output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT)
+        for name in listed.rstrip("\0").split("\0"):
+            # One that is deleted stays listed until that is committed.
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, folder / name)
+        # From elsewhere, as tests start some processes; the editable install must not be found first there either.
+        asked = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        imported = _output(asked, cwd=folder.parent, env=self._environment).strip()
+        if not Path(imported).is_relative_to(folder):
+            raise RuntimeError(f"The tests would import {imported}, so that they would meet no mutant")
+
+    def first_failure(self, tests: list[str]) -> str | None:
+        """Run tests up to the first that fails, and return its id, None where all pass.
+
+        :raises RuntimeError: they could not be run.
+        """
+        options = ["-q", "-x", "-rf", "-p", "no:cacheprovider", f"--timeout={_TIMEOUT_SECONDS}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == _PASSED:
+            return None
+        failed = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+        # An error of a fixture, such as a server that did not start, is no finding.
+        if done.returncode != _FAILED or not failed:
+            raise RuntimeError(f"pytest ended with {done.returncode} for {tests}:\n{done.stdout}{done.stderr}")
+        return failed[0].split(" - ")[0]
+
+    def first_failure_with(self, mutant: Mutant) -> str | None:
+        """Make the mistake, run the tests that should notice, and take it back."""
+        path = self._folder / PACKAGE / mutant.file
+        original = path.read_text()
+        path.write_text(mutant.applied(original))
+        try:
+            return self.first_failure(mutant.tests.split())
+        finally:
+            path.write_text(original)
+
+
+def main(names: list[str]) -> int:
+    """Try the mutants of these names, or all; return 1 if no test has noticed one of them."""
+    known = {mutant.name: mutant for mutant in MUTANTS}
+    if unknown := set(names) - set(known):
+        sys.exit(f"There is no mutant {', '.join(sorted(unknown))}, but there are: {', '.join(known)}")
+    mutants = [known[name] for name in names] or MUTANTS
+    survived = False
+    with tempfile.TemporaryDirectory(prefix="amzbiz-mutants-") as folder:
+        copy = Copy(Path(folder).resolve())
+        if failed := copy.first_failure(sorted({test for mutant in mutants for test in mutant.tests.split()})):
+            sys.exit(f"{failed} fails without any mutant, so that it proves nothing")
+        for mutant in mutants:
+            failed = copy.first_failure_with(mutant)
+            survived |= failed is None
+            found = f"found by {failed}" if failed else "NOT FOUND"
+            print(f"{mutant.name:21} {mutant.fault:39} {found}", flush=True)
+    return int(survived)
+
+
+def _output(command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> str:
+    return subprocess.run(command, cwd=cwd, env=env, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
