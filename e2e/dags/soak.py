@@ -20,8 +20,15 @@ with DAG("soak_daily", schedule=None, params={"reports": Param([], type="array")
     def reports():
         return get_current_context()["params"]["reports"]
 
+    # What is not mapped has to be in partial(), because Airflow takes everything else for mapped.
     report_to_s3.partial(
-        report_type="SANDBOX_ORDER_LINES", s3_bucket="e2e", timeout=timedelta(minutes=30), deferrable=True
+        report_type="SANDBOX_ORDER_LINES",
+        s3_bucket="e2e",
+        amazon_business_conn_id="amazon_business_default",
+        aws_conn_id="aws_default",
+        on_cancelled="fail",
+        timeout=timedelta(minutes=30),
+        deferrable=True,
     ).expand_kwargs(reports())
 
 done = Asset(
