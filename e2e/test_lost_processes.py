@@ -36,6 +36,8 @@ def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow, sandbox):
     assert list(sandbox.reports) == [first, str(airflow.xcom("create", run, "create"))]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1500)
 def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_upload(airflow, sandbox, s3):
     report_id = sandbox.add_report(LINES, report_options={"bytes": str(1024**3)})
     run = airflow.start("move", {"report_id": report_id})
@@ -53,7 +55,7 @@ def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_up
     # What nobody could clean up.
     assert len(parts()) == 1
 
-    assert airflow.wait_for_run("move", run) == "success"
+    assert airflow.wait_for_run("move", run, 900) == "success"
     (task,) = airflow.tasks("move", run)
     assert task["try_number"] == 2
     assert parts() == []

@@ -24,7 +24,7 @@ from airflow_provider_amzbiz.sandbox.throttle import Buckets
 from dev.leaks import secrets_of
 from e2e.pipelines import connection_of, open_uploads, wait_until
 
-MINUTES = float(os.environ.get("AMZBIZ_SOAK_MINUTES", "4"))
+MINUTES = float(os.environ.get("AMZBIZ_SOAK_MINUTES", "3"))
 pytestmark = [pytest.mark.long, pytest.mark.timeout(MINUTES * 60 + 1800)]
 
 # Real seconds in which the work of a day is done, and how much faster than the API's the limits are meanwhile. The

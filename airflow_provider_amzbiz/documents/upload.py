@@ -324,7 +324,7 @@ class _Upload:
             self._s3.abort_multipart_upload(**self._target, UploadId=upload_id, **self._of_no_content)
         except (BotoCoreError, ClientError) as error:
             # Not raised: it would hide why the upload has to be aborted. One that is unknown is ended.
-            if getattr(error, "response", {}).get("Error", {}).get("Code") != "NoSuchUpload":
+            if not isinstance(error, ClientError) or error.response["Error"].get("Code") != "NoSuchUpload":
                 self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._target, error)
 
     @property
