@@ -12,7 +12,7 @@ endif
 ENV := $(if $(filter 3.3,$(AIRFLOW)),.venv,.venv-airflow$(AIRFLOW))
 CONSTRAINTS = constraints/airflow-$(1)-python-3.11.txt
 
-.PHONY: demo ui test e2e soak bench audit lint docs format env dist constraints clean
+.PHONY: demo ui test e2e e2e-again soak bench audit lint docs format env dist constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -25,6 +25,9 @@ test: $(ENV)/ready          ## all tests on the newest Airflow, or on another: m
 
 e2e: .venv/e2e-ready        ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears, a browser
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e
+
+e2e-again: .venv/e2e-ready  ## what failed in the last run of them, one after the other
+	.venv/bin/python -m pytest --last-failed --last-failed-no-failures none e2e
 
 soak: .venv/e2e-ready       ## an hour of days of all that a team runs, with kills and faults at random
 	AMZBIZ_SOAK_MINUTES=$(or $(MINUTES),60) .venv/bin/python -m pytest -s e2e/test_soak.py
