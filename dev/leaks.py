@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ from airflow_provider_amzbiz.sandbox import Sandbox
 # What only a presigned URL, an access token and a refresh token have.
 _MARKS = ("X-Amz-Signature", "Atza|", "Atzr|")
 _LOOK_SECONDS = 0.3
+# Bytes are bytes, whatever the language of this machine.
+_PLAIN = {**os.environ, "LC_ALL": "C"}
 
 
 def leaks(texts: Iterable[tuple[str, str]], secrets: Iterable[str]) -> list[tuple[str, str]]:
@@ -23,7 +29,25 @@ def leaks(texts: Iterable[tuple[str, str]], secrets: Iterable[str]) -> list[tupl
     :param texts: pairs of a place and what is there.
     """
     sought = {form for secret in (*secrets, *_MARKS) for form in (secret, quote(secret, safe=""))}
-    return [(where, secret[:12]) for where, text in texts for secret in sought if secret in text]
+    places: list[str] = []
+    begins: list[int] = []
+    with tempfile.NamedTemporaryFile() as patterns, tempfile.NamedTemporaryFile() as everything:
+        patterns.write("\n".join(sought).encode())
+        patterns.flush()
+        for where, text in texts:
+            places.append(where)
+            begins.append(everything.tell())
+            everything.write(text.encode() + b"\n")
+        everything.flush()
+        # It looks for all at once, where Python would go through hundreds of megabytes for each of a thousand.
+        how = ["--fixed-strings", "--text", "--only-matching", "--byte-offset", f"--file={patterns.name}"]
+        done = subprocess.run(["grep", *how, everything.name], capture_output=True, check=False, env=_PLAIN)
+    if done.returncode > 1:
+        raise RuntimeError(f"grep failed: {done.stderr.decode()}")
+    found = (line.partition(b":") for line in done.stdout.splitlines())
+    return list(
+        dict.fromkeys((places[bisect_right(begins, int(at)) - 1], what.decode()[:12]) for at, _, what in found)
+    )
 
 
 def secrets_of(sandbox: Sandbox) -> set[str]:
