@@ -26,6 +26,8 @@ from tests.deferring import Store, context, events_of, rebuilt
 TASKS = 3
 # With options, a report whose id was lost cannot be found again.
 OPTIONS = {2: {"rows": "1"}}
+# Seconds by which a call may arrive late.
+JITTER = 0.4
 PLAN = "sandbox"
 USELESS = ("CANCELLED", "FATAL")
 # Seconds from the creation that a task waits for its report.
@@ -237,7 +239,8 @@ class Reports(RuleBasedStateMachine):
                 if last is not None:
                     tokens = min(tokens + (call.at - last).total_seconds() * rate, burst)
                 tokens, last = tokens - 1, call.at
-                assert tokens > -0.5, operation
+                # On a busy machine calls arrive closer together than they were sent; the API itself is asked below.
+                assert tokens > -0.5 - rate * JITTER, operation
         assert not [call for call in self.sandbox.calls if call.status == 429]
 
     def _every_wait_ends(self) -> None:
