@@ -239,7 +239,7 @@ class Reports(RuleBasedStateMachine):
                 if last is not None:
                     tokens = min(tokens + (call.at - last).total_seconds() * rate, burst)
                 tokens, last = tokens - 1, call.at
-                # On a busy machine calls arrive closer together than they were sent; the API itself is asked below.
+                # On a busy machine calls arrive closer together than they were sent. Below, the API is asked.
                 assert tokens > -0.5 - rate * JITTER, operation
         assert not [call for call in self.sandbox.calls if call.status == 429]
 
