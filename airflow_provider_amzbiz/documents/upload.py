@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 # S3 takes 10,000 parts at most. A document starts with small parts, for little memory, unless it is known to be
 # so large that they would not do.
-PART_SIZE = 8 * 1024**2
+PART_SIZE = 7 * 1024**2
 _MOST_PARTS = 9000
 # How many times a gzip of text may grow, to choose the part size by.
 _GROWTH = 20
-_SENDERS = 5
+_SENDERS = 6
 # Bytes that go out with the headers, although S3 may refuse them: so many fit the buffers of a connection.
 _AT_ONCE = 64 * 1024
 _CHECKSUM_HEADER = "x-amz-checksum-crc32"
