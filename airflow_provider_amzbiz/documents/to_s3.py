@@ -161,12 +161,13 @@ def _copy(
     content: Readable = reported
     if unpack != "none":
         content = gunzip(content, stream.compression_algorithm, target.log)
+    decoded = Prefixed(content, _SNIFFED)
+    # After the first read: an answer that was cut within its headers has been asked for again by then.
     if not stream.delimited:
         raise DocumentDownloadError(
             "The document host announced no length: nothing would tell a cut document from a whole one, not even "
             "a gzip, which may end after each of its members"
         )
-    decoded = Prefixed(content, _SNIFFED)
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
         with _spooled_archive(decoded, stream, max_bytes) as archive:
             return _write_files(archive, target)

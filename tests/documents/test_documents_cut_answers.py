@@ -223,6 +223,11 @@ class TestHost:
         assert "Failed to parse headers" in caplog.text
         assert SECRET not in caplog.text
 
+    @pytest.mark.parametrize("unpack", ["auto", "none"])
+    def test_a_first_answer_cut_between_headers_is_asked_for_again(self, copy, stored, raw_host, unpack):
+        copy(fetch_document=raw_host(CUT, WHOLE).fetch, unpack=unpack)
+        assert stored() == {"document": b"abcdef"}
+
     @pytest.mark.parametrize("kept", [40, 60])
     def test_a_rest_is_asked_for_again(self, copy, stored, raw_host, kept):
         copy(fetch_document=raw_host(WHOLE[:-3], REST[: REST.index(b"\r\n", kept) + 2], REST).fetch)
