@@ -12,7 +12,7 @@ endif
 ENV := $(if $(filter 3.3,$(AIRFLOW)),.venv,.venv-airflow$(AIRFLOW))
 CONSTRAINTS = constraints/airflow-$(1)-python-3.11.txt
 
-.PHONY: demo ui test e2e e2e-again soak bench audit lint docs format env dist constraints clean
+.PHONY: demo ui test coverage e2e e2e-again soak bench audit lint docs format env dist constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -22,6 +22,12 @@ ui: .venv/ready             ## Airflow's UI on localhost with all that the examp
 
 test: $(ENV)/ready          ## all tests on the newest Airflow, or on another: make test AIRFLOW=2.11
 	$(ENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+coverage: .venv/ready       ## the same, and that they run 95 of 100 branches of the package
+	.venv/bin/coverage erase
+	.venv/bin/coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/coverage combine --quiet
+	.venv/bin/python -m dev.coverage_of_branches 95
 
 e2e: .venv/e2e-ready        ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears, a browser
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e

@@ -147,8 +147,11 @@ class Manifest:
             body = answer["Body"].read()
             if len(body) != answer["ContentLength"]:
                 raise AmazonBusinessError(f"{self.uri} was not read to its end")
+        try:
             content = json.loads(body)
-        if content.get("version") != _VERSION:
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or content.get("version") != _VERSION:
             raise AmazonBusinessPermanentError(f"{self.uri} is no manifest that this version can read")
         known = {each.name for each in fields(Item)}
         self.items = [

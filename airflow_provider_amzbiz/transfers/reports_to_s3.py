@@ -324,12 +324,10 @@ class ReportsToS3Operator(DocumentToS3Operator):
             try:
                 for each in [*creating, *landing]:
                     each.result()
-            except BaseException:
+            finally:
                 hands.shutdown(cancel_futures=True)
-                # What the others have done is not to be done again.
+                # Also where one of them ends the task: what the others have done is not to be done again.
                 manifest.save()
-                raise
-        manifest.save()
 
     def _create(self, batch: _Batch, item: Item, earlier: float | None) -> None:
         request = batch.requests[item.fingerprint]

@@ -162,6 +162,19 @@ def test_a_fault_of_the_token_endpoint_passes_whatever_words_it_has(sandbox, sta
         ReportsClient(account(sandbox), retry_for=0).token()
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("consent_required", errors.AuthenticationError), ("slow_down", errors.UnavailableError)],
+)
+def test_a_refusal_that_is_not_known_is_permanent_unless_its_word_says_otherwise(sandbox, code, kind):
+    body = json.dumps({"error": code, "error_description": "in words"})
+    sandbox.inject(Fault(operation="token", kind="status", status=400, body=body, times=None))
+
+    with pytest.raises(kind, match=f"400 {code}"):
+        ReportsClient(account(sandbox), retry_for=0).token()
+    assert sandbox.count("token") == 1
+
+
 def test_no_error_drags_the_secrets_along(sandbox):
     nowhere = account(sandbox, token_url="http://127.0.0.1:9/token")
 

@@ -85,6 +85,12 @@ def test_a_time_without_an_offset_is_utc(name):
     assert report.to_dict()[{"createdTime": "created_time"}.get(name, "data_start_time")].endswith("+00:00")
 
 
+@pytest.mark.parametrize("value", ["yesterday", "2025-13-01T00:00:00Z"])
+def test_a_time_that_is_none(value):
+    with pytest.raises(UnavailableError, match="createdTime.*ISO 8601"):
+        Report.from_api({**FULL, "createdTime": value})
+
+
 @bounded()
 @given(st.dictionaries(st.sampled_from(sorted(FULL)) | st.text(), JSON))
 def test_any_json_makes_a_report_or_one_kind_of_error(answer):

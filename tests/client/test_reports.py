@@ -168,6 +168,23 @@ def test_a_report_just_created_can_be_cancelled(sandbox, client):
     assert client.cancel_report(report_id) is True
 
 
+def test_a_cancel_that_is_refused_though_the_report_is_in_the_queue(sandbox, client):
+    sandbox.script(queue_seconds=100)
+    report_id = client.create_report(LINES, [US])
+    sandbox.inject(Fault(operation="cancelReport", kind="status", status=400, body="json"))
+
+    with pytest.raises(errors.RequestRejectedError):
+        client.cancel_report(report_id)
+
+
+def test_a_listing_that_goes_in_circles_is_an_error(sandbox, client):
+    page = json.dumps({"reports": [], "nextToken": "the same"})
+    sandbox.inject(Fault(operation="getReports", kind="status", status=200, body=page, times=None))
+
+    with pytest.raises(errors.UnavailableError, match="same nextToken again"):
+        list(client.get_reports(report_types=LINES))
+
+
 def test_a_cancel_whose_answer_was_lost_still_says_true(sandbox, client):
     sandbox.script(outcome="DONE", queue_seconds=100)
     report_id = client.create_report(LINES, [US])
@@ -242,6 +259,24 @@ def test_a_create_is_repeated_only_where_it_had_no_effect(sandbox, client, fault
     with pytest.raises(errors.AnswerLostError, match="may have been created"):
         client.create_report(LINES, [US])
     assert sandbox.count("createReport") == 1
+
+
+def test_without_a_token_nothing_may_have_been_created(sandbox):
+    sandbox.inject(Fault(operation="token", kind="empty", times=None))
+
+    with pytest.raises(errors.UnavailableError, match="without an access token"):
+        client_of(sandbox, retry_for=0).create_report(LINES, [US])
+    assert sandbox.count("createReport") == 0
+
+
+def test_a_proxy_that_is_away_is_named(sandbox, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(errors.UnreachableError, match="the proxy does not let it through"):
+        client_of(sandbox, retry_for=0).get_report("1")
 
 
 def test_a_create_that_never_connected_is_repeated_until_the_bound(sandbox):

@@ -233,6 +233,21 @@ class TestHost:
         copy(fetch_document=raw_host(WHOLE[:-3], REST[: REST.index(b"\r\n", kept) + 2], REST).fetch)
         assert stored() == {"document": b"abcdef"}
 
+    def test_a_whole_answer_to_a_rest_that_is_cut_between_headers_is_asked_for_again(self, copy, stored, raw_host):
+        copy(fetch_document=raw_host(WHOLE[:-3], CUT, REST).fetch)
+        assert stored() == {"document": b"abcdef"}
+
+    def test_a_whole_answer_to_a_rest_that_breaks_before_the_rest_is_asked_for_again(self, copy, stored, raw_host):
+        copy(fetch_document=raw_host(WHOLE[:-3], WHOLE[:-4], REST).fetch)
+        assert stored() == {"document": b"abcdef"}
+
+    @pytest.mark.parametrize("url", [f"https://[abc/x?X-Amz-Signature={SECRET}", f"/x?X-Amz-Signature={SECRET}"])
+    def test_a_url_without_a_host(self, copy, nothing_left, url):
+        with pytest.raises(DocumentDownloadError, match="names no host") as caught:
+            copy(fetch_document=lambda: Document(url, None))
+        assert SECRET not in str(caught.value)
+        nothing_left()
+
     def test_a_document_without_a_length_is_refused(self, copy, nothing_left, raw_host):
         """Where it ends, a gzip of several members may have been cut between two of them."""
         first = b'HTTP/1.1 200 OK\r\nETag: "a"\r\n\r\n' + gzip.compress(b"the first of two members\n")

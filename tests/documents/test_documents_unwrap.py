@@ -68,6 +68,11 @@ class TestGzip:
         copy()
         assert stored() == {"document": TEXT * 4}
 
+    def test_may_be_padded_with_many_zeros_between_members_too(self, host, copy, stored):
+        host.content = GZIP + bytes(MIB) + GZIP + bytes(MIB)
+        copy()
+        assert stored() == {"document": TEXT + TEXT}
+
     def test_may_be_padded_with_zeros(self, host, copy, stored):
         host.content, host.compression_algorithm = GZIP + bytes(1000), "GZIP"
         copy()

@@ -209,6 +209,37 @@ def test_a_worker_that_died_before_it_could_note_the_id(sandbox):
     assert [create(**WINDOW).execute(context(store))] == list(sandbox.reports)
 
 
+def test_a_store_that_fails_after_the_report_is_created_loses_no_id(sandbox, caplog):
+    store = Store()
+    noted = store.set
+
+    def fail_with_the_id(key, value, **_):
+        if value["report_id"]:
+            raise RuntimeError("the store is away")
+        noted(key, value)
+
+    store.set = fail_with_the_id
+
+    assert [create(**WINDOW).execute(context(store))] == list(sandbox.reports)
+    assert "could not be remembered for a retry: the store is away" in caplog.text
+
+
+@pytest.mark.parametrize("grace", [60, 0])
+def test_a_report_that_is_not_known_is_gone_on_with_while_it_is_young(sandbox, monkeypatch, grace):
+    monkeypatch.setattr(creation, "NOT_FOUND_GRACE", grace)
+    store = Store()
+    with pytest.raises(Killed):
+        create(**WINDOW).execute(context(killed_while(store, "delete")))
+    del store.delete
+    (first,) = sandbox.reports
+    sandbox.inject(Fault(operation="getReport", kind="status", status=404))
+
+    report_id = create(**WINDOW).execute(context(store))
+
+    assert (report_id == first) is bool(grace)
+    assert len(sandbox.reports) == (1 if grace else 2)
+
+
 def test_a_report_with_options_is_gone_on_with_by_its_id(sandbox):
     store = Store()
     options = {"report_options": {"rows": "3"}}
@@ -331,6 +362,34 @@ def test_it_waits_again_where_somebody_else_took_its_permit(sandbox, monkeypatch
     assert [event["status"] for event in events] == ["permitted"] * 3
     assert len({event["since"] for event in events}) == 1
     assert len(sandbox.reports) == 1
+
+
+def test_its_patience_ends(sandbox, monkeypatch):
+    tight(monkeypatch, sandbox)
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json", times=None))
+    event = {"status": "permitted", "operation": "createReport", "permits": 1, "since": 0.0}
+
+    with pytest.raises(ThrottledError):
+        create(deferrable=True).execute_complete(context(), event)
+    assert sandbox.reports == {}
+
+
+def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox):
+    error = AnswerLostError("some reason").to_dict()
+    with pytest.raises(AnswerLostError, match="some reason"):
+        create().execute_complete(context(), {"status": "error", "error": error})
+
+
+def test_an_error_of_another_version_is_an_error_too(sandbox):
+    # A name of the module of errors that is no class of errors.
+    error = {"class": "error_from_dict", "message": "some reason"}
+    with pytest.raises(AmazonBusinessError, match="some reason"):
+        create().execute_complete(context(), {"status": "error", "error": error})
+
+
+def test_an_event_of_another_version_is_not_believed(sandbox):
+    with pytest.raises(AmazonBusinessError, match="'status': 'news'"):
+        create().execute_complete(context(), {"status": "news"})
 
 
 def test_mapped_tasks_queue_before_they_call(sandbox, monkeypatch):

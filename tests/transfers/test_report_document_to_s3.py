@@ -20,7 +20,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from botocore.exceptions import ClientError
 
+from airflow_provider_amzbiz.documents import to_s3
 from airflow_provider_amzbiz.exceptions import (
+    AccessDeniedError,
+    AmazonBusinessError,
     DocumentError,
     DocumentPermanentError,
     InvalidInputError,
@@ -32,6 +35,8 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument
 from airflow_provider_amzbiz.transfers import base
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.conftest import connect
+from tests.deferring import context, run
 
 US = "ATVPDKIKX0DER"
 BUCKET = "tests"
@@ -95,7 +100,7 @@ def test_a_document_of_many_parts(sandbox, s3, key):
     assert (
         head["ChecksumCRC32"] == result["crc32"] == base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
     )
-    assert head["ETag"].strip('"').endswith("-4")
+    assert head["ETag"].strip('"').endswith("-5")
 
 
 def test_running_again_writes_the_same_key(sandbox, s3, key):
@@ -391,6 +396,7 @@ def test_a_connection_without_the_amazon_provider_names_the_extra(sandbox, monke
         ({"report_id": "1", "s3_key": None}, "Either s3_bucket and s3_key or s3_uri"),
         ({"report_id": "1", "unpack": "zip"}, "unpack is 'zip'"),
         ({"report_id": "1", "max_bytes": 0}, "max_bytes is 0"),
+        ({"report_id": "1", "extra_args": {"Body": b""}}, "extra_args has 'Body'"),
     ],
 )
 def test_what_is_wrong_shows_when_the_dag_is_parsed(arguments, said):
@@ -471,6 +477,60 @@ def test_a_document_id_that_the_api_does_not_know_yet(sandbox, s3, key, monkeypa
     assert stored(s3, key) == TEXT
     with pytest.raises(InvalidInputError, match="Invalid reportDocumentId"):
         move(report_document_id="nothing", s3_key=key)
+
+
+def test_a_document_that_may_not_be_read_is_not_waited_for(sandbox, s3, key):
+    report_id = create(sandbox, gzip.compress(TEXT))
+    sandbox.inject(Fault(operation="getReportDocument", kind="status", status=403, times=None))
+
+    with pytest.raises(AccessDeniedError):
+        move(report_id=report_id, s3_key=key)
+    assert sandbox.count("getReportDocument") == 1
+
+
+def deferrable(report_id, key):
+    return ReportDocumentToS3Operator(
+        task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key=key, deferrable=True
+    )
+
+
+def test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer(sandbox, s3, key, monkeypatch):
+    connect(monkeypatch, sandbox, rate_limits='{"getReportDocument": [2, 1]}')
+    report_id = create(sandbox, gzip.compress(TEXT))
+    sandbox.inject(Fault(operation="getReportDocument", kind="status", status=429, body="json"))
+    events = []
+
+    run(lambda: deferrable(report_id, key), context(), deferrals=events)
+
+    assert [event["status"] for event in events] == ["permitted"]
+    assert stored(s3, key) == TEXT
+
+
+def test_a_mapped_task_asks_for_its_turn_first(sandbox, s3, key):
+    report_id = create(sandbox, gzip.compress(TEXT))
+    events = []
+
+    run(lambda: deferrable(report_id, key), context(map_index=3), deferrals=events)
+
+    assert [event["status"] for event in events] == ["permitted"]
+    assert stored(s3, key) == TEXT
+
+
+def test_a_wait_for_the_turn_that_cannot_go_on_fails_with_its_reason(sandbox, s3, key):
+    error = AmazonBusinessError("some reason").to_dict()
+    with pytest.raises(AmazonBusinessError, match="some reason"):
+        deferrable("1", key).execute_complete(context(), {"status": "error", "error": error})
+    assert sandbox.calls == []
+
+
+def test_a_long_transfer_says_how_far_it_is(sandbox, s3, key, monkeypatch, caplog, capsys):
+    monkeypatch.setattr(to_s3, "_PROGRESS_SECONDS", 0.0)
+    caplog.set_level("INFO")
+    body = gzip.compress(TEXT)
+
+    move(report_id=create(sandbox, body), s3_key=key)
+
+    assert f"Downloaded 0 of {len(body)} bytes" in caplog.text + capsys.readouterr().out
 
 
 def test_a_kill_leaves_nothing(sandbox, s3, key, monkeypatch):

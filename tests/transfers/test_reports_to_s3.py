@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from botocore.exceptions import ConnectionClosedError
 
 from airflow_provider_amzbiz import creation
 from airflow_provider_amzbiz.exceptions import (
@@ -209,6 +210,8 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
         (invoices(1, 2, 1), {}, r"requests\[2\] asks for the same report as requests\[0\]"),
         (invoices(1, 2), {"s3_key": "fixed.pdf"}, r"requests\[1\] would write the key 'fixed.pdf'"),
         (invoices(1), {"s3_key": "{order}.pdf"}, "placeholder {order}"),
+        (invoices(1), {"s3_bucket": None}, "s3_bucket and s3_key have to be given"),
+        (invoices(1), {"s3_key": ""}, "s3_bucket and s3_key have to be given"),
         ([{"report_type": LINES, "data_start_time": "2099-01-01T00:00:00Z"}], {}, "in the future"),
     ],
 )
@@ -423,6 +426,103 @@ def test_neither_the_manifest_nor_the_trigger_holds_a_secret(sandbox, s3, prefix
     for secret in (sandbox.client_secret, sandbox.refresh_token, "Atza|", "X-Amz-", "Signature"):
         assert secret not in row
         assert secret not in written
+
+
+def test_a_manifest_at_a_key_of_its_own(sandbox, s3, prefix):
+    result = run(lambda: batch(prefix, invoices(1), manifest_key=f"{prefix}mine.json"), context())
+
+    assert result["manifest"] == f"s3://tests/{prefix}mine.json"
+    assert json.loads(s3.get_object(Bucket="tests", Key=f"{prefix}mine.json")["Body"].read())["items"]
+
+
+def test_without_its_manifest_a_batch_does_not_begin_anew(sandbox, s3, prefix):
+    """What was created would be created twice."""
+    with pytest.raises(TaskDeferred) as deferred:
+        batch(prefix, invoices(1)).execute(context())
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    s3.delete_object(Bucket="tests", Key=f"{prefix}_manifests/dag/run/task.json")
+
+    with pytest.raises(AmazonBusinessError, match="is gone"):
+        batch(prefix, invoices(1)).execute_complete(context(), event)
+    assert sandbox.reports == {}
+
+
+@pytest.mark.parametrize("body", [b"a text", b"[]", b'{"version": 99, "items": []}'])
+def test_what_is_no_manifest_is_not_written_over(sandbox, s3, prefix, body):
+    key = f"{prefix}_manifests/dag/run/task.json"
+    s3.put_object(Bucket="tests", Key=key, Body=body)
+
+    with pytest.raises(AmazonBusinessPermanentError, match="no manifest that this version can read"):
+        batch(prefix, invoices(1)).execute(context())
+    assert s3.get_object(Bucket="tests", Key=key)["Body"].read() == body
+    assert sandbox.reports == {}
+
+
+def test_a_writing_of_the_manifest_whose_answer_is_lost_is_no_other_process(sandbox, s3, prefix):
+    """boto3 writes again, and S3 refuses that: the condition does not hold any more."""
+    task = batch(prefix, invoices(1))
+    manifest = task._batch(context()).manifest
+    http, lost = manifest.s3._endpoint.http_session, []
+    send = http.send
+
+    def lose(request):
+        answer = send(request)
+        if request.method == "PUT" and not lost:
+            lost.append(answer.status_code)
+            raise ConnectionClosedError(endpoint_url=request.url)
+        return answer
+
+    http.send = lose
+    manifest.save()
+    manifest.save()
+
+    assert lost == [200]
+
+
+def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox, s3, prefix):
+    with pytest.raises(TaskDeferred):
+        batch(prefix, invoices(1)).execute(context())
+    error = AmazonBusinessError("some reason").to_dict()
+
+    with pytest.raises(AmazonBusinessError, match="some reason"):
+        batch(prefix, invoices(1)).execute_complete(context(), {"status": "error", "error": error})
+
+
+def test_a_report_that_is_lost_fails_alone_and_a_retry_looks_for_it_again(sandbox, s3, prefix, monkeypatch):
+    monkeypatch.setattr(creation, "NOT_FOUND_GRACE", 0)
+    sandbox.script(processing_seconds=3600, times=2)
+    task = batch(prefix, invoices(1, 2))
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+
+    def go_on():
+        with pytest.raises(TaskDeferred) as deferred:
+            batch(prefix, invoices(1, 2)).execute_complete(context(), event)
+        sandbox.inject(Fault(operation="getReport", kind="status", status=404))
+        sandbox.clock.advance(3600)
+        raise deferred.value
+
+    with pytest.raises(AmazonBusinessPermanentError, match="1 of 2"):
+        run(lambda: batch(prefix, invoices(1, 2)), context(), begin=go_on)
+    assert sum(item["error"] is not None for item in manifest(s3, prefix)) == 1
+
+    result = run(lambda: batch(prefix, invoices(1, 2)), context(try_number=2))
+    assert result["landed"] == 2
+    assert len(sandbox.reports) == 2
+
+
+def test_a_report_of_an_earlier_try_that_is_lost_is_made_anew(sandbox, s3, prefix, monkeypatch):
+    monkeypatch.setattr(creation, "NOT_FOUND_GRACE", 0)
+    sandbox.script(processing_seconds=3600, times=2)
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(1, 2), timeout=2), context())
+    sandbox.clock.advance(3600)
+    sandbox.inject(Fault(operation="getReport", kind="status", status=404))
+
+    result = run(lambda: batch(prefix, invoices(1, 2)), context(try_number=2))
+    assert (result["landed"], result["failed"]) == (2, 0)
+    assert len(sandbox.reports) == 3
 
 
 def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix):

@@ -202,6 +202,28 @@ async def test_an_unknown_report_fails_its_own_wait_only(sandbox):
     assert event["error"]["class"] == "ReportNotFoundError"
 
 
+async def test_a_connection_that_is_away_for_a_while_is_waited_for(sandbox, monkeypatch):
+    ids = running(sandbox, 2, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(0.3)
+    monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
+    sandbox.clock.advance(3600)
+    sandbox.expire_tokens()
+    await asyncio.sleep(0.5)
+    connect(monkeypatch, sandbox)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 2
+
+
+async def test_a_request_that_is_refused_fails_its_own_wait_only(sandbox):
+    (report_id,) = running(sandbox, 1)
+    odd = waiting("a/../b", known=False)
+
+    assert statuses([await waiting(report_id)]) == ["DONE"]
+    (event,) = await odd
+    assert event["status"] == "error"
+
+
 async def test_who_joins_late_and_who_leaves_early(sandbox):
     ids = running(sandbox, 60, processing_seconds=3600)
     early, late = ids[:30], ids[30:]

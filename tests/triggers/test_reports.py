@@ -14,6 +14,7 @@ from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from tests.conftest import connect
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,48 @@ async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbo
     monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", connection)
 
     assert (await waiting)["status"] == "ended"
+
+
+async def test_a_connection_that_stays_away_ends_the_wait_at_its_deadline(sandbox, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
+
+    event = await only_event(trigger("1", deadline=time.time() + 0.3))
+
+    assert event["status"] == "error"
+    assert event["error"]["class"] == "ConnectionNotFoundError"
+
+
+async def test_a_turn_that_never_comes_is_an_error_in_the_end(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, rate_limits='{"createReport": [0.001, 1]}')
+    monkeypatch.setattr(permits, "PATIENCE", 0.3)
+    now = time.time()
+
+    event = await only_event(
+        PermitTrigger(
+            operation="createReport",
+            amazon_business_conn_id="amazon_business_default",
+            since=now,
+            refused_at=now,
+            permitted=True,
+        )
+    )
+
+    assert event["error"]["class"] == "ThrottledError"
+
+
+async def test_killing_a_batch_without_its_connection_never_fails(sandbox, monkeypatch, caplog):
+    monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
+    batch = BatchTrigger(
+        amazon_business_conn_id="amazon_business_default",
+        creates=0,
+        running=[("1", None, None)],
+        documents=0,
+        poke_interval=1.0,
+        deadline=time.time() + 10,
+    )
+
+    await batch.on_kill()
+    assert "are not cancelled" in caplog.text
 
 
 async def test_a_cancelled_trigger_cancels_no_report(sandbox):

@@ -243,6 +243,56 @@ async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
         await after.until(lambda: after.ids == [report_id])
 
 
+async def test_a_store_with_blocking_methods_only(sandbox):
+    """As Airflow 3.3.0 and 3.3.1 have it."""
+
+    class Blocking:
+        def __init__(self):
+            self.values = {}
+
+        def get(self, key):
+            return self.values.get(key)
+
+        def set(self, key, value):
+            self.values[key] = copy.deepcopy(value)
+
+    store = Blocking()
+    async with Watching(watch(store)) as before:
+        await before.looks(sandbox)
+        first = sandbox.add_report(LINES)
+        await before.until(lambda: before.ids == [first])
+        await before.looks(sandbox)
+    second = sandbox.add_report(LINES)
+
+    async with Watching(watch(store)) as after:
+        await after.until(lambda: after.ids == [second])
+
+
+async def test_a_store_that_several_assets_would_share_is_done_without(sandbox, caplog):
+    class Shared:
+        async def aget(self, key):
+            raise ValueError("which asset?")
+
+    async with Watching(watch(Shared())) as watching:
+        await watching.looks(sandbox)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: watching.ids == [report_id])
+    assert "give each its own" in caplog.text
+
+
+async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, caplog):
+    report_id = sandbox.add_report(LINES, status="IN_PROGRESS")
+    async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
+        await watching.looks(sandbox)
+        sandbox.clock.advance(7200)
+        await watching.looks(sandbox)
+        sandbox.inject(Fault(operation="getReport", kind="status", status=404))
+        await watching.until(lambda: f"Report {report_id} is no longer known" in caplog.text)
+        calls = sandbox.count("getReport")
+        await watching.looks(sandbox)
+        assert sandbox.count("getReport") == calls
+
+
 async def test_a_refused_grant_is_logged_as_an_error_and_a_mended_one_goes_on(sandbox, caplog):
     async with Watching(watch()) as watching:
         await watching.looks(sandbox)
