@@ -26,8 +26,8 @@ with DAG("empty_{number}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
     pass
 """
 
-# The clocks start where the DAG processor is when it turns to a file: Airflow is loaded, and frozen so that the garbage
-# collector never walks it (``DagFileProcessorManager.before_run``); the file is not loaded.
+# The clocks start where the DAG processor is when it turns to a file: Airflow is loaded, and frozen so that no
+# garbage collection walks it (``DagFileProcessorManager.before_run``); the file is not loaded.
 PARSE = """
 import gc, sys, time
 from airflow.dag_processing.dagbag import DagBag

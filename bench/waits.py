@@ -27,7 +27,7 @@ POKE_INTERVAL = 15.0
 LONGEST = 600.0
 
 WAITING = """
-import asyncio, json, resource, sys, time
+import asyncio, json, sys, time
 from airflow_provider_amzbiz.triggers import running
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from bench.waits import memory, plain_wait
@@ -52,7 +52,7 @@ ends = asyncio.run(main())
 wall = time.monotonic() - start
 print(json.dumps({
     "ends": dict(ends), "wall": wall, "cpu": time.process_time() - cpu,
-    "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "above_idle": memory("VmHWM") - idle,
+    "memory": memory("VmHWM"), "above_idle": memory("VmHWM") - idle,
 }))
 """
 
