@@ -114,33 +114,32 @@ class ReportsClient:
         :param filters: as :func:`list_query` takes them.
         """
         # Filters that are not allowed are an error now, and not when the first page is asked for.
-        list_query(next_token, **filters)
-        return self._pages(next_token, filters)
+        return self._pages(list_query(next_token, **filters), next_token)
 
     def get_reports_page(
         self, *, next_token: str | None = None, **filters: Any
     ) -> tuple[list[Report], str | None]:
         """Return one page of reports, and the token of the next one, if there is one."""
-        reports, following = self._page(list_query(next_token, **filters))
-        if following is not None and following == next_token:
-            raise UnavailableError(
-                "getReports answers with the same nextToken again and again", operation="getReports"
-            )
-        return reports, following
+        return self._page(list_query(next_token, **filters), next_token)
 
-    def _pages(self, next_token: str | None, filters: dict[str, Any]) -> Iterator[Report]:
+    def _pages(self, query: str, next_token: str | None) -> Iterator[Report]:
         while True:
-            reports, next_token = self.get_reports_page(next_token=next_token, **filters)
+            reports, next_token = self._page(query, next_token)
             yield from reports
             if next_token is None:
                 return
-            filters = {}
+            query = list_query(next_token)
 
-    def _page(self, query: str) -> tuple[list[Report], str | None]:
+    def _page(self, query: str, asked: str | None) -> tuple[list[Report], str | None]:
         answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
         if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
             raise UnavailableError("getReports was answered without a list of reports", operation="getReports")
-        return [Report.from_api(each) for each in answer["reports"]], answer.get("nextToken") or None
+        following = answer.get("nextToken") or None
+        if following is not None and following == asked:
+            raise UnavailableError(
+                "getReports answers with the same nextToken again and again", operation="getReports"
+            )
+        return [Report.from_api(each) for each in answer["reports"]], following
 
     def cancel_report(self, report_id: str) -> bool:
         """Cancel a report (spec, cancelReport): only what is IN_QUEUE can be cancelled.

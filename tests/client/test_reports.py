@@ -126,6 +126,15 @@ def test_get_reports_makes_each_call_only_when_it_is_needed(sandbox, client):
     assert sandbox.count("getReports") == 1
 
 
+def test_get_reports_takes_what_can_be_read_once_only(sandbox, client):
+    wanted = sandbox.add_report(report_type=LINES, marketplace_ids=[US])
+    sandbox.add_report(report_type=LINES, marketplace_ids=[DE])
+
+    found = client.get_reports(report_types=iter([LINES]), marketplace_ids=(each for each in [US]))
+
+    assert [report.report_id for report in found] == [wanted]
+
+
 def test_get_reports_filters(sandbox, client):
     now = sandbox.clock.now()
     wanted = sandbox.add_report(
