@@ -55,13 +55,15 @@ def test_a_worker_killed_in_a_transfer(airflow, sandbox, s3):
 @FAST
 def test_a_worker_killed_in_a_batch(airflow, sandbox, s3):
     invoices = [f"INV-{number}" for number in range(30)]
+    # The fifth document holds the worker until it is killed.
+    sandbox.inject(Fault("document", "stall", after=4, bytes=100, seconds=60))
     run = airflow.start("batch", {"invoices": invoices, "folder": "killed-batch"})
-    wait_until(lambda: sandbox.count("getReportDocument", 200) >= 4, 180)
+    wait_until(lambda: sandbox.count("document") >= 5, 180)
 
     def batch():
         return next(each for each in airflow.tasks("batch", run) if each["task_id"] == "batch")
 
-    wait_until(lambda: batch()["state"] == "running", 120)
+    assert batch()["state"] == "running"
     airflow.kill(airflow.part_of(batch()["pid"]))
 
     assert airflow.wait_for_run("batch", run) == "success"

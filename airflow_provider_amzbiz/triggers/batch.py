@@ -100,7 +100,9 @@ class BatchTrigger(WaitingTrigger):
 
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
-        hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=0)
+        hook = AmazonBusinessHook(
+            self.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
+        )
         until = time.monotonic() + CANCEL_SECONDS
 
         def cancel() -> None:

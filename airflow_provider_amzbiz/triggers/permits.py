@@ -117,7 +117,9 @@ async def readable_hook(amazon_business_conn_id: str, until: float = float("inf"
     :param until: Unix time after which it is not.
     """
     while True:
-        hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=0, max_throttle_wait=0)
+        hook = AmazonBusinessHook(
+            amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
+        )
         try:
             await asyncio.to_thread(hook.get_conn)
             return hook

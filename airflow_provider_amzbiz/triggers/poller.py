@@ -160,7 +160,9 @@ class ReportPoller:
             await self._look(due)
         except (AuthenticationError, AccessDeniedError) as error:
             # The connection may have been mended since it was read.
-            self._hook = AmazonBusinessHook(self._hook.amazon_business_conn_id, retry_for=0, max_throttle_wait=0)
+            self._hook = AmazonBusinessHook(
+                self._hook.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
+            )
             if self._failures:
                 self._tell_all(error)
             else:

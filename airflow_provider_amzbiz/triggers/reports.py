@@ -145,7 +145,9 @@ class ReportStatusTrigger(WaitingTrigger):
     async def on_kill(self) -> None:
         """Cancel the task's own report; Airflow calls this when a person ends the wait, not on a restart."""
         if self.cancel_on_kill:
-            hook = AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS)
+            hook = AmazonBusinessHook(
+                self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS, mask_access_tokens=False
+            )
             await asyncio.to_thread(cancel_quietly, hook, self.report_id)
 
     async def wait(self) -> dict[str, Any]:
@@ -193,7 +195,9 @@ class ReportStatusTrigger(WaitingTrigger):
 
     def _last_look(self, status: str | None) -> dict[str, Any]:
         own = self.cancel_on_kill
-        hook = AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=CANCEL_SECONDS)
+        hook = AmazonBusinessHook(
+            self.amazon_business_conn_id, retry_for=0, max_throttle_wait=CANCEL_SECONDS, mask_access_tokens=False
+        )
         watch = ReportWatch(hook, self.report_id, young_until=self.young_until)
         watch.status = status
         report = watch.look()

@@ -7,6 +7,7 @@ import inspect
 import time
 
 import pytest
+from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import permits
@@ -33,6 +34,17 @@ def trigger(report_id, **arguments):
             "young_until": now + 20,
             **arguments,
         }
+    )
+
+
+def a_batch(report_id):
+    return BatchTrigger(
+        amazon_business_conn_id="amazon_business_default",
+        creates=0,
+        running=[(report_id, "SANDBOX_ORDER_LINES", "2026-01-01T00:00:00+00:00")],
+        documents=0,
+        poke_interval=1.0,
+        deadline=time.time() + 10,
     )
 
 
@@ -119,14 +131,7 @@ async def test_a_turn_that_never_comes_is_an_error_in_the_end(sandbox, monkeypat
 
 async def test_killing_a_batch_without_its_connection_never_fails(sandbox, monkeypatch, caplog):
     monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
-    batch = BatchTrigger(
-        amazon_business_conn_id="amazon_business_default",
-        creates=0,
-        running=[("1", None, None)],
-        documents=0,
-        poke_interval=1.0,
-        deadline=time.time() + 10,
-    )
+    batch = a_batch("1")
 
     await batch.on_kill()
     assert "are not cancelled" in caplog.text
@@ -207,3 +212,53 @@ def test_a_row_of_the_trigger_table_has_every_parameter(trigger):
     assert set(row) == set(inspect.signature(type(trigger)).parameters)
     assert all(row[name] == getattr(trigger, name) for name in row)
     assert type(trigger)(**row).serialize()[1] == row
+
+
+class TestMaskedTokens:
+    """Airflow's masker forgets nothing, and a triggerer lives for weeks in which a token lasts an hour."""
+
+    async def test_those_of_a_wait_do_not_gather(self, sandbox):
+        report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
+        # After the refusal it reads its connection again.
+        sandbox.inject(Fault(operation="getReport", kind="status", status=403))
+        sandbox.inject(Fault(operation="getReport", kind="expire_token"))
+
+        assert (await only_event(trigger(report_id)))["status"] == "ended"
+        self.assert_unmasked(sandbox, 2)
+
+    async def test_those_of_a_last_look_do_not(self, sandbox):
+        report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
+
+        await only_event(trigger(report_id, deadline=time.time() - 100))
+        self.assert_unmasked(sandbox, 1)
+
+    async def test_those_of_a_batch_do_not(self, sandbox):
+        batch = a_batch(sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE"))
+
+        assert (await only_event(batch))["status"] == "go_on"
+        self.assert_unmasked(sandbox, 1)
+
+    async def test_those_of_a_watch_do_not(self, sandbox):
+        sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
+        watch = ReportsDoneTrigger(report_types=["SANDBOX_ORDER_LINES"], since="2026-01-01T00:00:00+00:00")
+
+        async for _ in watch.run():
+            break
+        self.assert_unmasked(sandbox, 1)
+
+    @pytest.mark.parametrize("kind", ["wait", "batch"])
+    async def test_those_of_a_kill_do_not(self, sandbox, kind):
+        report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="IN_QUEUE")
+        killed = trigger(report_id, cancel_on_kill=True) if kind == "wait" else a_batch(report_id)
+
+        await killed.on_kill()
+        assert sandbox.count("cancelReport", 200) == 1
+        self.assert_unmasked(sandbox, 1)
+
+    @staticmethod
+    def assert_unmasked(sandbox, least):
+        tokens = {call.headers["x-amz-access-token"] for call in sandbox.calls if call.operation != "token"}
+        assert len(tokens) >= least
+        for token in tokens:
+            assert redact(f"a line with {token}") == f"a line with {token}"
+        assert sandbox.refresh_token not in redact(f"a line with {sandbox.refresh_token}")
