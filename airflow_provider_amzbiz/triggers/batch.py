@@ -17,7 +17,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.permits import readable_hook, turn
 from airflow_provider_amzbiz.triggers.poller import Wait, poller
 from airflow_provider_amzbiz.triggers.reports import CANCEL_SECONDS
-from airflow_provider_amzbiz.triggers.running import WaitingTrigger
+from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class BatchTrigger(WaitingTrigger):
                 if time.monotonic() < until:
                     cancel_quietly(hook, report_id)
 
-        await asyncio.to_thread(cancel)
+        await in_thread(cancel)
 
 
 class _Gathering:

@@ -11,7 +11,7 @@ from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_bucke
 from airflow_provider_amzbiz.exceptions import ConnectionNotFoundError, ThrottledError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.metrics import CallMetrics
-from airflow_provider_amzbiz.triggers.running import WaitingTrigger
+from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ PATIENCE = 7 * 86400.0
 
 async def permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
     """Queue for permits, and hand them to the hook's next calls of the operation."""
-    client = await asyncio.to_thread(hook.get_conn)
+    client = await in_thread(hook.get_conn)
     await turn(token_buckets(client.account)[operation], operation, count)
     client.grant(operation, count)
 
@@ -121,7 +121,7 @@ async def readable_hook(amazon_business_conn_id: str, until: float = float("inf"
             amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
         )
         try:
-            await asyncio.to_thread(hook.get_conn)
+            await in_thread(hook.get_conn)
             return hook
         except ConnectionNotFoundError as error:
             # Airflow says so also while its database or secrets backend is out of reach.

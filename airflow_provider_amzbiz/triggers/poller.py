@@ -33,6 +33,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.permits import permits, readable_hook
+from airflow_provider_amzbiz.triggers.running import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +239,7 @@ class ReportPoller:
             with translated_errors():
                 return self._hook.client.get_reports_page(**arguments)
 
-        return await asyncio.to_thread(call)
+        return await in_thread(call)
 
     async def _look_at_each(self, waits: list[Wait]) -> None:
         """Look at some reports; one that cannot be looked at is put off, and is nobody else's trouble."""
@@ -267,7 +268,7 @@ class ReportPoller:
     async def _look_at(self, wait: Wait) -> None:
         await permits(self._hook, "getReport")
         try:
-            wait.tell(await asyncio.to_thread(self._hook.get_report, wait.report_id))
+            wait.tell(await in_thread(self._hook.get_report, wait.report_id))
         except ReportNotFoundError as error:
             if time.time() >= wait.young_until:
                 wait.tell(error, last=True)

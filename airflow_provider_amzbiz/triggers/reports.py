@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.poller import ReportPoller, Wait, poller
-from airflow_provider_amzbiz.triggers.running import WaitingTrigger
+from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class ReportStatusTrigger(WaitingTrigger):
             hook = AmazonBusinessHook(
                 self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS, mask_access_tokens=False
             )
-            await asyncio.to_thread(cancel_quietly, hook, self.report_id)
+            await in_thread(cancel_quietly, hook, self.report_id)
 
     async def wait(self) -> dict[str, Any]:
         """Wait until there is something to tell."""
@@ -179,7 +179,7 @@ class ReportStatusTrigger(WaitingTrigger):
                     return {"status": "ended", "report": news.to_dict()}
                 else:
                     note_status(self.report_id, news.processing_status)
-            return await asyncio.to_thread(self._last_look, wait.status)
+            return await in_thread(self._last_look, wait.status)
         finally:
             shared.leave(wait)
 

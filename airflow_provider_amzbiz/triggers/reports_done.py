@@ -25,6 +25,7 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import positive_seconds
 from airflow_provider_amzbiz.triggers.permits import permits, readable_hook
+from airflow_provider_amzbiz.triggers.running import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
         for _, report_id in single:
             try:
                 await permits(hook, "getReport")
-                seen.append(await asyncio.to_thread(hook.get_report, report_id))
+                seen.append(await in_thread(hook.get_report, report_id))
             except ReportNotFoundError:
                 log.warning("Report %s is no longer known, so it is not watched any more", report_id)
                 gone.append(report_id)
@@ -268,7 +269,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
         for tried in range(_PAGE_TRIES):
             await permits(hook, "getReports")
             try:
-                return await asyncio.to_thread(call)
+                return await in_thread(call)
             except AmazonBusinessPermanentError:
                 raise
             except AmazonBusinessError as error:
@@ -332,7 +333,7 @@ class _Store:
         # Airflow 3.3.0 and 3.3.1 have the blocking methods only.
         if hasattr(self._accessors, f"a{method}"):
             return await getattr(self._accessors, f"a{method}")(*arguments)
-        return await asyncio.to_thread(getattr(self._accessors, method), *arguments)
+        return await in_thread(getattr(self._accessors, method), *arguments)
 
 
 def _created(report: Report) -> datetime:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+
+Result = TypeVar("Result")
 
 # Seconds from the deferral to the event at least. A scheduler that hears late of the deferred process's end, when
 # the task is running again, takes it for a process that died (seen on Airflow 3.3.2, after four seconds).
@@ -40,6 +43,16 @@ class WaitingTrigger(BaseTrigger):
         event = await self.event()
         await asyncio.sleep(max(start + SETTLE - time.monotonic(), 0.0))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+
+async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Run what blocks in a thread, which goes on to its end where the trigger is cancelled.
+
+    Not by asyncio.to_thread: on Airflow 3.1, what reads a connection or masks a secret there makes an event loop
+    of its own, leaves the supervisor's answer unread, and the triggerer dies of the next one. So it does where
+    such a call is cancelled.
+    """
+    return await asyncio.shield(sync_to_async(function, thread_sensitive=False)(*arguments))
 
 
 def run_here(trigger: WaitingTrigger) -> dict[str, Any]:
