@@ -214,6 +214,13 @@ MUTANTS = [
     Mutant("token-unmasked", "secret in a log", "hooks/amazon_business.py",
            "mask_secret if self.mask_access_tokens else lambda _: None", "lambda _: None",
            "tests/hooks/test_amazon_business.py"),
+    Mutant("tokens-gathered", "memory that grows", "triggers/permits.py",
+           "mask_access_tokens=False", "mask_access_tokens=True",
+           "tests/triggers/test_reports.py::TestMaskedTokens"),
+    Mutant("loop-of-its-own", "triggerer that dies (3.1)", "triggers/running.py",
+           "asyncio.shield(sync_to_async(function, thread_sensitive=False)(*arguments))",
+           "asyncio.to_thread(function, *arguments)",
+           "tests/triggers/test_running.py"),
 ]
 # fmt: on
 

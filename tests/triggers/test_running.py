@@ -22,11 +22,11 @@ async def test_a_question_under_way_is_answered_though_its_trigger_is_cancelled(
 
     async def ask():
         asked.set()
-        await answer.wait()
+        await asyncio.wait_for(answer.wait(), 5)
         told.set()
 
     asking = asyncio.create_task(in_thread(lambda: async_to_sync(ask)()))
-    await asked.wait()
+    await asyncio.wait_for(asked.wait(), 5)
     asking.cancel()
     await asyncio.wait([asking], timeout=5)
     assert asking.cancelled()
