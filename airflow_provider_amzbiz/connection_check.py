@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_amzbiz.client.errors import (
     AccessDeniedError,
     ApiError,
-    AuthenticationError,
     InvalidParameterError,
     NotFoundError,
     RequestRejectedError,
     ThrottledError,
+    TokenRefusedError,
     UnreachableError,
 )
 
@@ -92,7 +92,7 @@ def _refusal(endpoint: str, error: ApiError) -> str:
             f"{endpoint} lets it do nothing: {error}; or the Refresh token is of another region than this host. "
             "A role that is added later needs a new consent, and so a new Refresh token"
         )
-    if isinstance(error, AuthenticationError):
+    if isinstance(error, TokenRefusedError):
         return f"{endpoint} does not accept it: {error}; Token URL and Endpoint have to belong together"
     return f"{endpoint} has a fault; try again: {error}"
 

@@ -93,7 +93,7 @@ class Day:
     def assert_landed(self, sandbox, s3):
         """Everything of the day is in S3, to the byte."""
         for dag_id, run in (("soak_daily", self.daily), ("batch", self.batch)):
-            assert self.airflow.wait_for_run(dag_id, run, 900) == "success", (dag_id, run)
+            assert self.airflow.wait_for_run(dag_id, run, 900) == "success", self._why(dag_id, run)
         tasks = self.airflow.tasks("soak_daily", self.daily)
         assert len(tasks) == 1 + 3 * len(self.reports)
         for report in self.reports:
@@ -107,6 +107,11 @@ class Day:
             ]
             with zipfile.ZipFile(io.BytesIO(gzip.decompress(sandbox.document(made.report_id)))) as archive:
                 assert stored == archive.read(archive.namelist()[0]), invoice
+
+    def _why(self, dag_id, run):
+        failed = [each for each in self.airflow.tasks(dag_id, run) if each["state"] == "failed"]
+        ends = [(each["task_id"], each["map_index"], *self.airflow.log_tail(each, 40)) for each in failed]
+        return "\n".join([run, *(str(line) for end in ends for line in end)])
 
     def _asked_for(self, made, report):
         return (
@@ -181,9 +186,8 @@ def test_nothing_is_lost_and_nothing_leaks(airflow, postgres, sandbox, s3):
         days.append(Day(airflow, len(days)))
         trouble.for_a_day()
         if len(days) % 5 == 1:
-            for day in days:
-                airflow.wait_for_run("soak_daily", day.daily, 900)
-                airflow.wait_for_run("batch", day.batch, 900)
+            for day in days[-5:]:
+                day.assert_landed(sandbox, s3)
             samples.append(at_rest(airflow, postgres))
             print(f"after {len(days)} days: {samples[-1]}", flush=True)
 

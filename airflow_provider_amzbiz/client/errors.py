@@ -51,7 +51,7 @@ class RequestRejectedError(ApiError):
 
 
 class AuthenticationError(ApiError):
-    """Client id, client secret or refresh token is not accepted, or a fresh access token is refused."""
+    """Client id, client secret or refresh token is not accepted."""
 
 
 class AccessDeniedError(ApiError):
@@ -85,6 +85,10 @@ class UnreachableError(TransientError):
 
 class UnavailableError(TransientError):
     """A 5xx, a broken connection or an unreadable answer: the request may have had its effect."""
+
+
+class TokenRefusedError(TransientError):
+    """A fresh access token is refused: Login with Amazon takes the credentials, the API does not, or not yet."""
 
 
 class AnswerLostError(TransientError):
@@ -133,8 +137,9 @@ def error_from_answer(
     }
     if status == 429:
         return ThrottledError(text, retry_after=retry_after, **context)
-    if status == 401 or rejected_token(status, body):
-        return AuthenticationError(text, **context)
+    if rejected_token(status, body):
+        kind = AuthenticationError if operation == "token" else TokenRefusedError
+        return kind(text, **context)
     if status == 403:
         role = "; the application may lack the role Business Purchase Reconciliation"
         return AccessDeniedError(text if operation == "token" else text + role, **context)

@@ -23,6 +23,7 @@ from airflow_provider_amzbiz.client.errors import (
     ApiError,
     InvalidParameterError,
     ThrottledError,
+    TokenRefusedError,
     TransientError,
     UnavailableError,
     UnreachableError,
@@ -161,7 +162,10 @@ class Transport:
         if rejected_token(answer.status_code, answer.content):
             # It may have run out on the way or been revoked: one fresh token, one replay.
             self._tokens.discard(token)
-            answer = self._send(operation, method, path, body, self.token())
+            token = self.token()
+            answer = self._send(operation, method, path, body, token)
+            if rejected_token(answer.status_code, answer.content):
+                self._tokens.discard(token)
         self._observer.called(operation, answer.status_code)
         self._learn(operation, answer)
         request_id = answer.headers.get("x-amzn-RequestId")
@@ -281,7 +285,8 @@ def user_agent(application_name: str | None) -> str:
 
 
 def _had_no_effect(error: TransientError) -> bool:
-    return isinstance(error, (ThrottledError, UnreachableError)) or error.operation == "token"
+    harmless = (ThrottledError, TokenRefusedError, UnreachableError)
+    return isinstance(error, harmless) or error.operation == "token"
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -50,6 +50,8 @@ _SLACK = timedelta(seconds=1)
 _MISSES = 3
 # Seconds that the pause between looks grows to while they fail.
 LONGEST_PAUSE = 300.0
+# HTTP statuses by which the API refuses whoever asks.
+_REFUSALS = (401, 403)
 # Seconds for which what a connection said is relied upon.
 _CONNECTION_SECONDS = 60.0
 
@@ -160,10 +162,7 @@ class ReportPoller:
         try:
             await self._look(due)
         except (AuthenticationError, AccessDeniedError) as error:
-            # The connection may have been mended since it was read.
-            self._hook = AmazonBusinessHook(
-                self._hook.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
-            )
+            self._read_anew()
             if self._failures:
                 self._tell_all(error)
             else:
@@ -174,6 +173,8 @@ class ReportPoller:
         except AmazonBusinessPermanentError as error:
             self._tell_all(error)
         except AmazonBusinessError as error:
+            if error.status in _REFUSALS:
+                self._read_anew()
             self._failed(error)
         else:
             self._failures = 0
@@ -181,6 +182,12 @@ class ReportPoller:
         for wait in due:
             grown = wait.poke_interval * 2 ** min(wait.failures, 10)
             wait.due = later + min(grown, max(LONGEST_PAUSE, wait.poke_interval))
+
+    def _read_anew(self) -> None:
+        """Have the next look read the connection, which may have been mended since it was read."""
+        self._hook = AmazonBusinessHook(
+            self._hook.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
+        )
 
     async def _look(self, due: list[Wait]) -> None:
         if len(due) <= FEW:

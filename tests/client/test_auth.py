@@ -64,11 +64,28 @@ def test_an_expired_token_is_replaced_once_and_the_call_replayed(sandbox):
     assert sandbox.count("getReport", status=403) == 1
 
 
-def test_a_token_that_stays_refused_is_an_error_after_one_replay(sandbox):
+def test_a_fresh_token_that_is_refused_is_replaced_once_more(sandbox):
+    report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
+    sandbox.inject(Fault(operation="getReport", kind="expire_token", times=2))
+
+    assert ReportsClient(account(sandbox)).get_report(report_id).report_id == report_id
+    assert sandbox.count("getReport") == 3
+    assert sandbox.count("token") == 3
+
+
+def test_a_create_whose_fresh_token_is_refused_creates_once(sandbox):
+    sandbox.inject(Fault(operation="createReport", kind="expire_token", times=2))
+
+    ReportsClient(account(sandbox)).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+    assert len(sandbox.reports) == 1
+
+
+def test_a_token_that_stays_refused_is_an_error_that_a_retry_may_mend(sandbox):
     sandbox.inject(Fault(operation="getReport", kind="expire_token", times=None))
 
-    with pytest.raises(errors.AuthenticationError, match="expired"):
-        ReportsClient(account(sandbox)).get_report("1")
+    with pytest.raises(errors.TokenRefusedError, match="expired") as caught:
+        ReportsClient(account(sandbox), retry_for=0).get_report("1")
+    assert not caught.value.permanent
     assert sandbox.count("getReport") == 2
 
 

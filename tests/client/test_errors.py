@@ -15,11 +15,11 @@ QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.
         (400, b'{"errors":[{"code":"InvalidInput","message":"M","details":"reportTypes;"}]}',
          errors.RequestRejectedError, "400 InvalidInput: M (reportTypes;)"),
         (400, b'{"errors":[{"code":"InvalidInput","message":null}]}', errors.RequestRejectedError, "InvalidInput"),
-        (401, b"", errors.AuthenticationError, "401 without an explanation"),
+        (401, b"", errors.TokenRefusedError, "401 without an explanation"),
         (403, b'{"errors":[{"code":"Unauthorized","message":"Access denied.","details":""}]}',
          errors.AccessDeniedError, "Business Purchase Reconciliation"),
         (403, b'{"errors":[{"code":"Unauthorized","message":"M","details":"The access token has expired."}]}',
-         errors.AuthenticationError, "expired"),
+         errors.TokenRefusedError, "expired"),
         (404, b'{"errors":[{"code":"NotFound","message":"M"}]}', errors.NotFoundError, "NotFound"),
         (415, b"[]", errors.RequestRejectedError, "415"),
         (429, QUOTA, errors.ThrottledError, "QuotaExceeded"),
@@ -44,7 +44,9 @@ def test_a_long_body_is_cut():
     assert len(str(error)) < 300
 
 
-@pytest.mark.parametrize("kind", [errors.ThrottledError, errors.UnavailableError, errors.UnreachableError])
+@pytest.mark.parametrize(
+    "kind", [errors.ThrottledError, errors.TokenRefusedError, errors.UnavailableError, errors.UnreachableError]
+)
 def test_what_a_retry_may_mend(kind):
     assert not kind("m").permanent
     assert errors.RequestRejectedError("m").permanent

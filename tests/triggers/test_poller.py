@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.sandbox import Fault
+from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.triggers import poller
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from tests.conftest import connect
@@ -163,6 +163,13 @@ async def test_failing_looks_fail_no_wait(sandbox, fault):
     assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 30
 
 
+async def test_fresh_tokens_that_are_refused_fail_no_wait(sandbox):
+    (report_id,) = running(sandbox, 1)
+    sandbox.inject(Fault(operation="getReport", kind="expire_token", times=5))
+
+    assert statuses([await waiting(report_id, known=False, poke_interval=0.1)]) == ["DONE"]
+
+
 async def test_a_revoked_grant_fails_each_wait_with_the_reason(sandbox):
     ids = running(sandbox, 30, processing_seconds=3600)
     waits = [waiting(each) for each in ids]
@@ -189,6 +196,22 @@ async def test_a_connection_that_was_mended_meanwhile_is_read_anew(sandbox, monk
     monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(right))
 
     assert statuses([await wait]) == ["DONE"]
+
+
+async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypatch):
+    import json
+
+    (report_id,) = running(sandbox, 1)
+    with Sandbox() as other:
+        wrong = {**sandbox.connection, "host": other.url}
+        monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(wrong))
+        # No last look before the end of the test.
+        wait = waiting(report_id, known=False, poke_interval=0.2, deadline=time.time() + 600)
+        await asyncio.sleep(1)
+        assert other.count("getReport")
+        connect(monkeypatch, sandbox)
+
+        assert statuses([await asyncio.wait_for(wait, 20)]) == ["DONE"]
 
 
 async def test_an_unknown_report_fails_its_own_wait_only(sandbox):
