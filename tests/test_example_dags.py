@@ -28,6 +28,9 @@ from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from tests.conftest import connect
 
+# Airflow 3.1 takes seconds for each task of dag.test().
+pytestmark = pytest.mark.timeout(400)
+
 AIRFLOW_3 = airflow.__version__.startswith("3")
 EXAMPLES = Path(__file__).parent.parent / "example_dags"
 SQL = EXAMPLES.parent / "docs" / "sql"

@@ -8,6 +8,9 @@ from pathlib import Path
 import airflow
 import pytest
 
+# Airflow 3.1 takes seconds for each task of dag.test().
+pytestmark = pytest.mark.timeout(400)
+
 DAGS = """
 from datetime import datetime, timezone
 
