@@ -72,11 +72,13 @@ class Day:
         start = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days=number)
         self.name = f"{start:%Y-%m-%d}"
         self.invoices = [f"INV-{number}-{each}" for each in range(INVOICES_A_DAY)]
-        # Windows of different hours, so that no two reports have the same content.
+        # Windows of different hours, so that no two reports have the same content, and a lost one is not taken for
+        # another, whose options no listing shows.
+        asked = [*((each, None) for each in MARKETPLACES), (US, LARGE)]
         self.reports = [
-            self._report(start + timedelta(hours=hour), marketplace, None)
-            for hour, marketplace in enumerate(MARKETPLACES)
-        ] + [self._report(start, US, LARGE)]
+            self._report(start + timedelta(hours=hour), marketplace, options)
+            for hour, (marketplace, options) in enumerate(asked)
+        ]
         self.daily = airflow.start("soak_daily", {"reports": self.reports})
         self.folder = f"soak/invoices/{self.name}"
         self.batch = airflow.start("batch", {"folder": self.folder, "invoices": self.invoices})
