@@ -157,15 +157,13 @@ class Transport:
         return token
 
     def _call_once(self, operation: str, method: str, path: str, body: dict[str, Any] | None, empty: bool) -> Any:
-        token = self.token()
-        answer = self._send(operation, method, path, body, token)
-        if rejected_token(answer.status_code, answer.content):
-            # It may have run out on the way or been revoked: one fresh token, one replay.
-            self._tokens.discard(token)
+        # A token may have run out on the way or been revoked: one fresh token, one replay.
+        for _ in range(2):
             token = self.token()
             answer = self._send(operation, method, path, body, token)
-            if rejected_token(answer.status_code, answer.content):
-                self._tokens.discard(token)
+            if not rejected_token(answer.status_code, answer.content):
+                break
+            self._tokens.discard(token)
         self._observer.called(operation, answer.status_code)
         self._learn(operation, answer)
         request_id = answer.headers.get("x-amzn-RequestId")
