@@ -91,6 +91,12 @@ class TokenRefusedError(TransientError):
     """A fresh access token is refused: Login with Amazon takes the credentials, the API does not, or not yet."""
 
 
+class StoppedError(ApiError):
+    """The caller was told to stop, so nothing more was sent; what the call should have done may still be done."""
+
+    permanent = False
+
+
 class AnswerLostError(TransientError):
     """createReport may have made a report whose id never arrived."""
 

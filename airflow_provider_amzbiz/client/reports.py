@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -36,6 +35,8 @@ class ReportsClient:
     :param max_throttle_wait: seconds that one call may wait for a permit; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
     :param observer: told about calls, for metrics.
+    :param stopped: asked at least once a second while a call waits, and before anything is sent; when it returns
+        True, the call raises :class:`.StoppedError`. By default never.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ReportsClient:
         max_throttle_wait: float = 3600.0,
         on_token: Callable[[str], None] = lambda _: None,
         observer: Observer | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.account = account
         self._transport = Transport(
@@ -54,6 +56,7 @@ class ReportsClient:
             max_throttle_wait=max_throttle_wait,
             on_token=on_token,
             observer=observer or Observer(),
+            stopped=stopped,
         )
 
     @property
@@ -73,15 +76,17 @@ class ReportsClient:
         """Ask for a report and return its id; parameters as :meth:`.ReportRequest.of` takes them."""
         return self.send(ReportRequest.of(report_type, marketplace_ids, **others))
 
-    def send(self, request: ReportRequest) -> str:
+    def send(self, request: ReportRequest, *, on_sending: Callable[[], None] | None = None) -> str:
         """Ask for a report (spec, createReport) and return its id.
 
+        :param on_sending: called right before each time the HTTP request goes out, so that the caller can record
+            when it was really sent: after the wait for a permit, and again for each repetition.
         :raises AnswerLostError: a report may have been made, but its id did not arrive. Nothing tells the
             API that a second request means the same report, so it is not sent again here.
         """
         try:
             answer = self._transport.call(
-                "createReport", "POST", _REPORTS, body=dict(request.body), repeatable=False
+                "createReport", "POST", _REPORTS, body=dict(request.body), repeatable=False, on_sending=on_sending
             )
             report_id = answer.get("reportId") if isinstance(answer, dict) else None
             if not isinstance(report_id, str) or not report_id:
@@ -152,7 +157,7 @@ class ReportsClient:
                 return self._cancel(path, report_id)
             except NotFoundError:
                 # A report that was just created may be unknown for some seconds (facts, 8).
-                time.sleep(pause)
+                self._transport.sleep("cancelReport", pause)
         return self._cancel(path, report_id)
 
     def _cancel(self, path: str, report_id: str) -> bool:

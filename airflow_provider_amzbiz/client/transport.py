@@ -22,6 +22,7 @@ from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.errors import (
     ApiError,
     InvalidParameterError,
+    StoppedError,
     ThrottledError,
     TokenRefusedError,
     TransientError,
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # Seconds to connect, and between two bytes of the answer.
 TIMEOUT = (10.0, 60.0)
+# Seconds after which a call that sleeps asks again whether it should stop.
+_STOP_SECONDS = 0.5
 # A longer User-Agent is refused by the gateway.
 _USER_AGENT_MOST = 500
 # Seconds between two lines about a wait for a permit.
@@ -56,6 +59,8 @@ class Transport:
     :param max_throttle_wait: seconds that a call may wait for its permits; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
     :param observer: told what happens, for metrics.
+    :param stopped: asked before each request, and at least once a second while a call waits; when it returns
+        True, the call raises :class:`.StoppedError`. A request under way is finished first. By default never.
     """
 
     def __init__(
@@ -66,12 +71,14 @@ class Transport:
         max_throttle_wait: float,
         on_token: Callable[[str], None],
         observer: Observer,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._account = account
         self._retry_for = retry_for
         self._max_throttle_wait = max_throttle_wait
         self._on_token = on_token
         self._observer = observer
+        self._stopped = stopped
         self._tokens = access_tokens(account)
         self._buckets = token_buckets(account)
         self._granted: Counter[str] = Counter()
@@ -93,6 +100,7 @@ class Transport:
         body: dict[str, Any] | None = None,
         repeatable: bool = True,
         empty: bool = False,
+        on_sending: Callable[[], None] | None = None,
     ) -> Any:
         """Call an operation and return its parsed JSON body, repeating it while that can help.
 
@@ -102,6 +110,9 @@ class Transport:
         :param query: the encoded query string.
         :param repeatable: whether a second call is harmless where the first may have had its effect.
         :param empty: whether a good answer has no body.
+        :param on_sending: called right before each HTTP request of the operation, with its permit and its token
+            at hand; not for requests of a token.
+        :raises StoppedError: ``stopped`` returned True; nothing was sent after that.
         :raises ApiError: the last try's error, which knows how many tries there were.
         """
 
@@ -113,11 +124,12 @@ class Transport:
             nonlocal queued
             refusals = 0
             while True:
+                self._check_stopped(operation)
                 # Before the permit, which should be used as soon as it is given.
                 self.token()
                 queued += self._queue(operation, until)
                 try:
-                    return self._call_once(operation, method, path + query, body, empty)
+                    return self._call_once(operation, method, path + query, body, empty, on_sending)
                 except ThrottledError as error:
                     refusals += 1
                     queued += self._after_refusal(operation, error, refusals, until)
@@ -135,6 +147,7 @@ class Transport:
             wait=wait_random_exponential(multiplier=1, max=60),
             stop=over if self._retry_for > 0 else stop_after_attempt(1),
             before_sleep=_say_why,
+            sleep=lambda seconds: self.sleep(operation, seconds),
             reraise=True,
         )
         try:
@@ -150,16 +163,45 @@ class Transport:
 
     def token(self) -> str:
         """Return the current access token, getting one where there is none."""
+        self._check_stopped("token")
         token = self._tokens.current(self._session)
         if token != self._announced:
             self._on_token(token)
             self._announced = token
         return token
 
-    def _call_once(self, operation: str, method: str, path: str, body: dict[str, Any] | None, empty: bool) -> Any:
+    def sleep(self, operation: str, seconds: float) -> None:
+        """Sleep before something more is sent for an operation.
+
+        :raises StoppedError: ``stopped`` returned True meanwhile.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            self._check_stopped(operation)
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _STOP_SECONDS))
+
+    def _check_stopped(self, operation: str) -> None:
+        if self._stopped():
+            raise StoppedError(f"{operation} was not sent, because its caller was stopped", operation=operation)
+
+    def _call_once(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        empty: bool,
+        on_sending: Callable[[], None] | None,
+    ) -> Any:
         # A token may have run out on the way or been revoked: one fresh token, one replay.
         for _ in range(2):
             token = self.token()
+            self._check_stopped(operation)
+            if on_sending is not None:
+                on_sending()
             answer = self._send(operation, method, path, body, token)
             if not rejected_token(answer.status_code, answer.content):
                 break
@@ -246,7 +288,7 @@ class Transport:
                     log.info(
                         "%s waits for its turn, about %.0f s: the account's limit is used up", operation, left
                     )
-                time.sleep(bucket.pause(left))
+                self.sleep(operation, min(bucket.pause(left), _STOP_SECONDS))
         finally:
             bucket.leave(ticket)
         waited = time.monotonic() - start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -46,6 +46,9 @@ class AmazonBusinessHook(BaseHook):
     :param mask_access_tokens: whether Airflow is to mask the account's access tokens in logs. Say False in a
         process that lives for weeks, such as a triggerer: a token lasts an hour, and the masker, which forgets
         none, would grow for ever.
+    :param stopped: asked at least once a second while a call waits (for a permit, or before a repetition), and
+        before anything is sent; when it returns True, nothing more is sent and the call ends with an
+        :class:`.AmazonBusinessError`. A request under way is finished first. By default never.
     """
 
     conn_name_attr = "amazon_business_conn_id"
@@ -60,12 +63,14 @@ class AmazonBusinessHook(BaseHook):
         retry_for: float = 120.0,
         max_throttle_wait: float = 3600.0,
         mask_access_tokens: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.amazon_business_conn_id = amazon_business_conn_id
         self.retry_for = retry_for
         self.max_throttle_wait = max_throttle_wait
         self.mask_access_tokens = mask_access_tokens
+        self.stopped = stopped
 
     @cached_property
     def connection(self) -> Connection:
@@ -95,6 +100,7 @@ class AmazonBusinessHook(BaseHook):
                 max_throttle_wait=self.max_throttle_wait,
                 on_token=mask_secret if self.mask_access_tokens else lambda _: None,
                 observer=CallMetrics(),
+                stopped=self.stopped,
             )
 
     def get_conn(self) -> ReportsClient:
@@ -151,10 +157,13 @@ class AmazonBusinessHook(BaseHook):
                 **others,
             )
 
-    def send(self, request: ReportRequest) -> str:
-        """Ask for a report that :meth:`report_request` has checked; raises as :meth:`create_report`."""
+    def send(self, request: ReportRequest, *, on_sending: Callable[[], None] | None = None) -> str:
+        """Ask for a report that :meth:`report_request` has checked; raises as :meth:`create_report`.
+
+        :param on_sending: called right before each time the HTTP request goes out, after the wait for a permit.
+        """
         with translated_errors():
-            return self.client.send(request)
+            return self.client.send(request, on_sending=on_sending)
 
     def get_report(self, report_id: str) -> Report:
         """Return one report (spec, getReport).
