@@ -35,6 +35,8 @@ class Account:
     :param token_url: URL of the LWA token exchange, with the same rule.
     :param application_name: goes into the User-Agent.
     :param rate_limits: operation id to :class:`.Limit`, where they differ from the built-in usage plan.
+    :param source: where these values come from, such as the id of a connection: its rate limits hold until the
+        same source is read again without them.
     """
 
     client_id: str
@@ -44,6 +46,7 @@ class Account:
     token_url: str = LWA_TOKEN_URL
     application_name: str | None = None
     rate_limits: Mapping[str, Limit] = field(default_factory=dict, hash=False)
+    source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for name, where in _WHERE.items():

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -47,6 +47,9 @@ _STOP_SECONDS = 0.5
 _USER_AGENT_MOST = 500
 # Seconds between two lines about a wait for a permit.
 _SAY_SECONDS = 120.0
+# Seconds by which the API's clock may differ from this machine's. A Date that is further off is a fault of the
+# server or of a proxy, by which no report should be looked for.
+MAX_CLOCK_OFFSET = 86400.0
 # Answers that tell the rate; on others it may be missing or stale (facts, 4).
 _TELL_RATE = (200, 202, 400, 404)
 
@@ -88,6 +91,9 @@ class Transport:
         import requests
 
         self._session = requests.Session()
+        # Without this, requests adds an Authorization header from .netrc, so that the password of another service
+        # leaves, and Login with Amazon takes it for the client's credentials. Proxies and REQUESTS_CA_BUNDLE stay.
+        self._session.auth = _no_authorization
         self._session.headers["User-Agent"] = user_agent(account.application_name)
 
     def call(
@@ -123,16 +129,22 @@ class Transport:
         def once() -> Any:
             nonlocal queued
             refusals = 0
-            while True:
-                self._check_stopped(operation)
-                # Before the permit, which should be used as soon as it is given.
-                self.token()
-                queued += self._queue(operation, until)
-                try:
-                    return self._call_once(operation, method, path + query, body, empty, on_sending)
-                except ThrottledError as error:
-                    refusals += 1
-                    queued += self._after_refusal(operation, error, refusals, until)
+            place: _Place | None = None
+            try:
+                while True:
+                    self._check_stopped(operation)
+                    # Before the permit, which should be used as soon as it is given.
+                    self.token()
+                    queued += self._queue(operation, until, place)
+                    place = None
+                    try:
+                        return self._call_once(operation, method, path + query, body, empty, on_sending)
+                    except ThrottledError as error:
+                        refusals += 1
+                        place = self._after_refusal(operation, error, refusals, until)
+            finally:
+                if place is not None:
+                    self._buckets[operation].leave(place.ticket)
 
         def worth_repeating(error: BaseException) -> bool:
             if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
@@ -255,28 +267,34 @@ class Transport:
 
     def _learn(self, operation: str, answer: requests.Response) -> None:
         """Take the time from an answer, and the rate where it may be trusted with it (spec, response headers)."""
-        with suppress(ValueError, TypeError):
-            self.clock_offset = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
+        with suppress(ValueError, TypeError, OverflowError, OSError):
+            offset = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
+            if abs(offset) <= MAX_CLOCK_OFFSET:
+                self.clock_offset = offset
         said = answer.headers.get("x-amzn-RateLimit-Limit")
         if said is None or answer.status_code not in _TELL_RATE:
             return
         with suppress(ValueError):
             self._buckets[operation].learn(float(said))
 
-    def _queue(self, operation: str, until: float) -> float:
+    def _queue(self, operation: str, until: float, place: _Place | None) -> float:
         """Take a permit, or wait for it; return the seconds that took.
 
+        :param place: that of a call which was throttled; None joins the end of the queue.
         :raises ThrottledError: that would take too long; nothing was sent.
         """
-        with self._lock:
-            if self._granted[operation]:
-                self._granted[operation] -= 1
-                return 0.0
         bucket = self._buckets[operation]
+        with self._lock:
+            granted = self._granted[operation] > 0
+            self._granted[operation] -= granted
+        if granted:
+            if place is not None:
+                bucket.leave(place.ticket)
+            return 0.0
         start = said = time.monotonic()
-        ticket = bucket.join()
+        ticket, earliest = place or _Place(bucket.join(), start)
         try:
-            while left := bucket.claim(ticket):
+            while left := max(earliest - time.monotonic(), 0.0) or bucket.claim(ticket):
                 now = time.monotonic()
                 if now + left > until:
                     raise ThrottledError(
@@ -288,15 +306,15 @@ class Transport:
                     log.info(
                         "%s waits for its turn, about %.0f s: the account's limit is used up", operation, left
                     )
-                self.sleep(operation, min(bucket.pause(left), _STOP_SECONDS))
+                self.sleep(operation, bucket.pause(left))
         finally:
             bucket.leave(ticket)
         waited = time.monotonic() - start
         self._observer.queued(operation, waited)
         return waited
 
-    def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> float:
-        """Make the next call wait; return the seconds slept."""
+    def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> _Place:
+        """Make the next call wait; return this call's place in the queue, before all that came later."""
         bucket = self._buckets[operation]
         bucket.refused(error.retry_after)
         # Others who were refused at the same moment should not come back at the same moment.
@@ -304,8 +322,14 @@ class Transport:
         if time.monotonic() + pause + 1 / bucket.rate > until:
             raise error
         log.warning("%s; queueing again", error)
-        time.sleep(pause)
-        return pause
+        return _Place(bucket.join(first=True), time.monotonic() + pause)
+
+
+class _Place(NamedTuple):
+    """Where a call stands in the queue: its ticket, and the monotonic time before which it does not call."""
+
+    ticket: int
+    earliest: float
 
 
 def user_agent(application_name: str | None) -> str:
@@ -335,10 +359,14 @@ def _retry_after(header: str | None) -> float | None:
 
     if header is None:
         return None
-    try:
-        return Retry().parse_retry_after(header)
-    except InvalidHeader:
-        return None
+    # Dates that no calendar has and numbers that no float holds are as good as none.
+    with suppress(InvalidHeader, ValueError, TypeError, OverflowError, OSError):
+        return float(Retry().parse_retry_after(header))
+    return None
+
+
+def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _say_why(state: RetryCallState) -> None:

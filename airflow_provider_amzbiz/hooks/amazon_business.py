@@ -312,6 +312,7 @@ def account_from_connection(connection: Connection) -> Account:
             token_url=_text(extra, "token_url") or LWA_TOKEN_URL,
             application_name=_text(extra, "application_name"),
             rate_limits=_rate_limits(extra.get("rate_limits")),
+            source=str(connection.conn_id),
         )
 
 

@@ -63,7 +63,7 @@ def test_a_call_that_waits_for_its_repetition_is_stopped(sandbox, stop, operatio
     sandbox.inject(Fault(operation, "status", status=503, times=None))
     client = client_of(sandbox, stopped=lambda: stop.is_set() or sandbox.count(operation) >= 3)
 
-    error = stopped_after(lambda: client.get_report("1"), stop, seconds=5)
+    error = stopped_after(lambda: client.get_report("1"), stop, seconds=3)
 
     assert isinstance(error, errors.StoppedError)
     assert sandbox.count(operation) <= 3
