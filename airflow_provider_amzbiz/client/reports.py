@@ -26,6 +26,9 @@ _DOCUMENTS = "/reports/2021-09-30/documents"
 # Seconds after which a report that cannot be cancelled, because nobody knows it, is cancelled again.
 CANCEL_GRACE = (2.0, 5.0)
 
+# Fingerprints of the requests that this process has sent, by account and report id.
+_created: dict[tuple[str, str, str], dict[str, str]] = {}
+
 
 class ReportsClient:
     """Calls the API for one account; may be shared by threads.
@@ -50,6 +53,7 @@ class ReportsClient:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.account = account
+        self._created = _created.setdefault(account.identity, {})
         self._transport = Transport(
             account,
             retry_for=retry_for,
@@ -91,6 +95,7 @@ class ReportsClient:
             report_id = answer.get("reportId") if isinstance(answer, dict) else None
             if not isinstance(report_id, str) or not report_id:
                 raise UnavailableError("createReport was answered without an id", operation="createReport")
+            self._created[report_id] = request.fingerprint
         except UnavailableError as error:
             if error.operation == "token":
                 raise
@@ -104,6 +109,10 @@ class ReportsClient:
                 request_id=error.request_id,
             ) from error
         return report_id
+
+    def is_of_another_request(self, report_id: str, request: ReportRequest) -> bool:
+        """Tell whether this process created a report for another request, whose options no listing shows."""
+        return self._created.get(report_id, request.fingerprint) != request.fingerprint
 
     def get_report(self, report_id: str) -> Report:
         """Return one report (spec, getReport)."""

@@ -15,6 +15,9 @@ from airflow_provider_amzbiz.client.models import Report
 # Answers may show times without their fractions of a second (facts, 3.4).
 _SAME = timedelta(seconds=1)
 
+# Types whose reports always have options (facts, 3.2): a listing shows somebody's invoice, but not which.
+ALWAYS_WITH_OPTIONS = frozenset({"GET_AB_INVOICE_PDF"})
+
 
 @dataclass(frozen=True)
 class ReportRequest:
@@ -62,6 +65,11 @@ class ReportRequest:
         return options
 
     @property
+    def is_recognizable(self) -> bool:
+        """Whether a listing can show that a report is one of this request: never where there may be options."""
+        return not self.options and self.report_type not in ALWAYS_WITH_OPTIONS
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the request: equal for equal requests only, whatever the order of their parts."""
         canonical = {**self.body, "marketplaceIds": sorted(set(self.body["marketplaceIds"]))}
@@ -70,7 +78,7 @@ class ReportRequest:
     def fits(self, report: Report) -> bool:
         """Tell whether a report is one of this request, as far as the API shows; never with options."""
         return (
-            not self.options
+            self.is_recognizable
             and report.report_type == self.report_type
             and set(report.marketplace_ids) == set(self.body["marketplaceIds"])
             and _same_time(self.body.get("dataStartTime"), report.data_start_time, report.created_time)

@@ -17,7 +17,7 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
-from airflow_provider_amzbiz.operators.reports import QueueingOperator
+from airflow_provider_amzbiz.operators.base import QueueingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -111,6 +111,7 @@ class DocumentToS3Operator(QueueingOperator):
 
         Airflow 3 only tells a task that it is to end, and kills its process some seconds later.
         """
+        super().on_kill()
         first = not self.__killed
         self.__killed = True
         # Once only: a second one would break off the cleaning up that the first one began.

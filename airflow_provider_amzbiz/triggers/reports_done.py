@@ -23,8 +23,10 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.reports import positive_seconds
-from airflow_provider_amzbiz.triggers.permits import permits, readable_hook
+from airflow_provider_amzbiz.operators.base import positive_seconds
+from airflow_provider_amzbiz.triggers.connections import PAUSE, forget, shared_hook
+from airflow_provider_amzbiz.triggers.permits import permits
+from airflow_provider_amzbiz.triggers.poll_failures import may_be_outdated
 from airflow_provider_amzbiz.triggers.running import in_thread
 
 log = logging.getLogger(__name__)
@@ -170,7 +172,13 @@ class ReportsDoneTrigger(BaseEventTrigger):
         watermark = _Watermark.from_dict(stored) if stored else None
         failures = 0
         while True:
-            hook = await readable_hook(self.amazon_business_conn_id)
+            try:
+                hook = await shared_hook(self.amazon_business_conn_id)
+            except AmazonBusinessError as error:
+                # Somebody may be editing the connection, or Airflow's database may be out of reach.
+                log.error("The watch cannot use its connection for the moment: %s", error)
+                await asyncio.sleep(min(PAUSE, self.poll_interval))
+                continue
             try:
                 if watermark is None:
                     watermark = await self._begin(hook)
@@ -178,8 +186,10 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 found = await self._look(hook, watermark)
             except AmazonBusinessError as error:
                 failures += 1
+                if may_be_outdated(error):
+                    forget(hook)
                 level = logging.ERROR if isinstance(error, AmazonBusinessPermanentError) else logging.WARNING
-                log.log(level, "Looking for finished reports failed, the watch goes on: %s", error)
+                log.log(level, "Polling for finished reports failed, the watch continues: %s", error)
                 grown = self.poll_interval * 2 ** min(failures - 1, 10)
                 await asyncio.sleep(min(grown, max(_LONGEST_PAUSE, self.poll_interval)))
                 continue

@@ -41,7 +41,7 @@ class StateStore:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     for module, name in (
-        (permits, "_CONNECTION_PAUSE"),
+        (connections, "PAUSE"),
         (reports_done, "_PAGE_PAUSE"),
         (reports_done, "_STORE_PAUSE"),
         (reports_done, "_HANDED_ON"),
