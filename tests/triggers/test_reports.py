@@ -83,6 +83,7 @@ async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_lo
     assert await only_event(trigger(running, **past)) == {
         "status": "timeout",
         "report_id": running,
+        "report_type": "SANDBOX_ORDER_LINES",
         "last_status": "IN_PROGRESS",
         "own": False,
     }

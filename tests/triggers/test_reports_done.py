@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import permits, reports_done
+from airflow_provider_amzbiz.triggers import connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 
 LINES = "SANDBOX_ORDER_LINES"
@@ -229,7 +229,7 @@ async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
         await watching.looks(sandbox)
 
     assert watching.ids == [report_id]
-    assert "the watch goes on" in caplog.text
+    assert "the watch continues" in caplog.text
 
 
 async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
