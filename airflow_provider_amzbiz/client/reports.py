@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client import marketplaces, parameters
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.errors import (
     AnswerLostError,
@@ -71,7 +71,8 @@ class ReportsClient:
 
     def create_report(self, report_type: str, marketplace_ids: str | Iterable[str] | None, **others: Any) -> str:
         """Ask for a report and return its id; parameters as :meth:`.ReportRequest.of` takes them."""
-        return self.send(ReportRequest.of(report_type, marketplace_ids, **others))
+        endpoint = self.account.endpoint
+        return self.send(ReportRequest.of(report_type, marketplace_ids, endpoint=endpoint, **others))
 
     def send(self, request: ReportRequest) -> str:
         """Ask for a report (spec, createReport) and return its id.
@@ -114,13 +115,16 @@ class ReportsClient:
         :param filters: as :func:`list_query` takes them.
         """
         # Filters that are not allowed are an error now, and not when the first page is asked for.
-        return self._pages(list_query(next_token, **filters), next_token)
+        return self._pages(self._list_query(next_token, **filters), next_token)
 
     def get_reports_page(
         self, *, next_token: str | None = None, **filters: Any
     ) -> tuple[list[Report], str | None]:
         """Return one page of reports, and the token of the next one, if there is one."""
-        return self._page(list_query(next_token, **filters), next_token)
+        return self._page(self._list_query(next_token, **filters), next_token)
+
+    def _list_query(self, next_token: str | None, **filters: Any) -> str:
+        return list_query(next_token, endpoint=self.account.endpoint, **filters)
 
     def _pages(self, query: str, next_token: str | None) -> Iterator[Report]:
         while True:
@@ -182,8 +186,12 @@ def list_query(
     page_size: int = 100,
     created_since: datetime | str | None = None,
     created_until: datetime | str | None = None,
+    endpoint: str | None = None,
 ) -> str:
-    """Return the query of getReports: its checked filters, or an earlier answer's token alone."""
+    """Return the query of getReports: its checked filters, or an earlier answer's token alone.
+
+    :param endpoint: base URL of the API, whose region the marketplaces must be of, where both are known.
+    """
     if next_token:
         if report_types or processing_statuses or marketplace_ids or created_since or created_until:
             raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
@@ -191,15 +199,15 @@ def list_query(
     since, until = parameters.window(
         ("created_since", created_since), ("created_until", created_until), past=False
     )
+    ids = None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
+    marketplaces.check_region(ids or (), endpoint)
     return _query(
         {
             "reportTypes": parameters.report_types(report_types),
             "processingStatuses": (
                 None if processing_statuses is None else parameters.processing_statuses(processing_statuses)
             ),
-            "marketplaceIds": (
-                None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
-            ),
+            "marketplaceIds": ids,
             "pageSize": str(parameters.page_size(page_size)),
             "createdSince": since,
             "createdUntil": until,
