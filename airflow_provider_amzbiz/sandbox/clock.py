@@ -13,7 +13,7 @@ class Clock:
     """Tells the time of the sandbox, and writes times as the API does.
 
     :param scale: sandbox seconds per real second.
-    :param time_format: one of :data:`TIME_FORMATS`.
+    :param time_format: ``+00:00`` or ``.sssZ``.
     """
 
     def __init__(self, scale: float, time_format: str = TIME_FORMATS[0]) -> None:

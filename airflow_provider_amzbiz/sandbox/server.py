@@ -71,6 +71,8 @@ class Sandbox(Journal):
     :param static: answer as Amazon's static sandbox: its ten cases and nothing else.
     :param reject_with_401: refuse tokens with 401, as the spec has it, instead of 403, as the gateway does.
     :param credentials: ``client_id``, ``client_secret``, ``refresh_token`` instead of made ones.
+    :ivar url: base URL of the API, which is the Endpoint of a connection.
+    :ivar token_url: URL of the token exchange.
     """
 
     def __init__(
