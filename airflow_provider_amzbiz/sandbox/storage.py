@@ -218,7 +218,8 @@ def _write(report: SandboxReport, file: Path) -> None:
     elif report.outcome == "FATAL_WITH_DOCUMENT":
         part.write_bytes(documents.fatal_reason(options))
     elif report.report_type == INVOICE:
-        name = options.get("invoiceId") or options["orderId"]
+        # A planted report, or one that a script made DONE, may name none.
+        name = options.get("invoiceId") or options.get("orderId") or "invoice"
         names = [f"{name}-{number}" for number in (1, 2, 3)] if name.startswith("MULTI") else [name]
         part.write_bytes(documents.invoice(names))
     else:

@@ -24,7 +24,7 @@ _FILTERS = (*_LISTS, "pageSize", "createdSince", "createdUntil")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 # As documented: App/Version (Language=...;Platform=...), where Language must be there.
-_USER_AGENT = re.compile(r"[^/]+/[^()\s]+ \((?=.*\bLanguage=)[^=;]+=[^=;]+(;[^=;]+=[^=;]+)*\)")
+_USER_AGENT = re.compile(r"[^/].*/.*\S \((?=.*\bLanguage=)[^=;]+=[^=;]+(;[^=;]+=[^=;]+)*\)")
 # Times have a whole second less than they were sent with, and clocks of one machine run apart by less.
 _SKEW = timedelta(seconds=1)
 

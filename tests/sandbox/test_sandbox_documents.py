@@ -59,6 +59,13 @@ def test_an_invoice_is_a_valid_pdf_in_a_zip_in_a_gzip(shared_api, download, opti
     assert "INV-77" in text
 
 
+def test_a_planted_invoice_needs_no_number(shared_api, download):
+    report = shared_api.get(shared_api.sandbox.add_report("GET_AB_INVOICE_PDF")).json()
+    url = shared_api.document(report["reportDocumentId"]).json()["url"]
+    with zipfile.ZipFile(io.BytesIO(gzip.decompress(download(url).raw_bytes))) as archive:
+        assert archive.namelist() == ["invoice.pdf"]
+
+
 def test_an_invoice_with_signs_that_pdf_escapes(shared_api, download):
     (content,) = invoice_files(shared_api, download, {"invoiceId": "A(1)\\é"}).values()
     assert r"A\(1\)\\" in check_pdf(content)[1]

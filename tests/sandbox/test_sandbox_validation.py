@@ -194,6 +194,8 @@ def test_json_in_other_spellings(shared_api, kind):
         "Tool/2.0 (Language=Python;Linux)",
         "Tool/2.0 (Language=Python",
         "/2.0 (Language=Python)",
+        "Tool/2.0 (Language=Python) and more",
+        "Tool/2.0 Language=Python",
     ],
 )
 def test_a_user_agent_that_is_refused(shared_api, agent):
@@ -206,6 +208,7 @@ def test_a_user_agent_that_is_refused(shared_api, agent):
         AGENT + "x" * (495 - len(AGENT)) + ";A=b)",
         "My Amazon Business Application Tool/2.0 (Language=Java/1.8.0.221;Platform=Windows/10)",
         "Tool/2.0 (Platform=Linux; Language=Python)",
+        "My team/My tool (new)/2.0 (Language=Python)",
     ],
 )
 def test_a_user_agent_of_the_documented_form(shared_api, agent):
