@@ -123,9 +123,11 @@ class Operations:
 
     def _earlier(self, account: SandboxAccount, report: SandboxReport, seconds: float) -> SandboxReport | None:
         """Return a report of an equal request of the last ``seconds`` that has ended well, or still may."""
+        if not seconds:
+            return None
         for other in account.reports.values():
             counts = other.outcome == "DONE" and not other.cancelled
-            if counts and other.equals(report) and self._age(other) < timedelta(seconds=seconds):
+            if counts and self._age(other) < timedelta(seconds=seconds) and other.equals(report):
                 return other
         return None
 
