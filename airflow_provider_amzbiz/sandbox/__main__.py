@@ -52,11 +52,11 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         default="na",
         help="whose marketplaces are served; any: all, one region per request",
     )
-    parser.add_argument("--no-role", dest="has_role", action="store_false", help="answer 403, as without the role")
+    parser.add_argument("--no-role", dest="has_role", action="store_false", help="return 403, as without the role")
     seconds = {
-        "not-found": "for which getReport answers 404 to a new report",
+        "not-found": "for which getReport returns 404 for a new report",
         "listing-lag": "after which getReports shows a new report",
-        "document-lag": "for which getReportDocument answers 400 to a new document",
+        "document-lag": "for which getReportDocument returns 400 for a new document",
         "repeat": "within which an equal request ends CANCELLED",
         "shared-document": "within which equal requests share a document id",
     }

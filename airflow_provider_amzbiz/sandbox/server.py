@@ -46,7 +46,7 @@ class Sandbox(Journal):
     :param region: the region whose host this is: ``na``, ``eu`` or ``fe``; or ``any``, for all hosts at one
         address, each request for marketplaces of one region. Other marketplaces are refused with 400.
     :param has_role: whether the built-in account's application has the role Business Purchase Reconciliation;
-        without it, every operation is answered 403.
+        without it, every operation returns 403.
     :param throttle: whether calls beyond the limits are answered 429.
     :param queue_seconds: sandbox seconds that a report is IN_QUEUE.
     :param processing_seconds: sandbox seconds that it is IN_PROGRESS after that.

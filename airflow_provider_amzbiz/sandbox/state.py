@@ -140,7 +140,7 @@ class SandboxAccount:
 
     :ivar region: the region that the consent is for; the marketplaces of no other are served.
     :ivar has_role: whether the application had the role Business Purchase Reconciliation at the consent;
-        without it, every operation is answered 403.
+        without it, every operation returns 403.
     """
 
     def __init__(

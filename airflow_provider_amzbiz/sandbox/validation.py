@@ -25,7 +25,7 @@ _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 # As documented: App/Version (Language=...;Platform=...), where Language must be there.
 _USER_AGENT = re.compile(r"[^/].*/.*\S \((?=.*\bLanguage=)[^=;]+=[^=;]+(;[^=;]+=[^=;]+)*\)")
-# Times have a whole second less than they were sent with, and clocks of one machine run apart by less.
+# The sandbox's clock and the system's may drift apart by less than this.
 _SKEW = timedelta(seconds=1)
 
 
