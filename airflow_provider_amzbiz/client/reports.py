@@ -124,7 +124,10 @@ class ReportsClient:
         return self._page(self._list_query(next_token, **filters), next_token)
 
     def _list_query(self, next_token: str | None, **filters: Any) -> str:
-        return list_query(next_token, endpoint=self.account.endpoint, **filters)
+        if (given := filters.get("marketplace_ids")) is not None:
+            filters["marketplace_ids"] = parameters.listed_marketplace_ids(given)
+            marketplaces.check_region(filters["marketplace_ids"], self.account.endpoint)
+        return list_query(next_token, **filters)
 
     def _pages(self, query: str, next_token: str | None) -> Iterator[Report]:
         while True:
@@ -186,12 +189,8 @@ def list_query(
     page_size: int = 100,
     created_since: datetime | str | None = None,
     created_until: datetime | str | None = None,
-    endpoint: str | None = None,
 ) -> str:
-    """Return the query of getReports: its checked filters, or an earlier answer's token alone.
-
-    :param endpoint: base URL of the API, whose region the marketplaces must be of, where both are known.
-    """
+    """Return the query of getReports: its checked filters, or an earlier answer's token alone."""
     if next_token:
         if report_types or processing_statuses or marketplace_ids or created_since or created_until:
             raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
@@ -199,15 +198,15 @@ def list_query(
     since, until = parameters.window(
         ("created_since", created_since), ("created_until", created_until), past=False
     )
-    ids = None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
-    marketplaces.check_region(ids or (), endpoint)
     return _query(
         {
             "reportTypes": parameters.report_types(report_types),
             "processingStatuses": (
                 None if processing_statuses is None else parameters.processing_statuses(processing_statuses)
             ),
-            "marketplaceIds": ids,
+            "marketplaceIds": (
+                None if marketplace_ids is None else parameters.listed_marketplace_ids(marketplace_ids)
+            ),
             "pageSize": str(parameters.page_size(page_size)),
             "createdSince": since,
             "createdUntil": until,
