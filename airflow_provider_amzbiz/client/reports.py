@@ -124,7 +124,7 @@ class ReportsClient:
         return self._page(self._list_query(next_token, **filters), next_token)
 
     def _list_query(self, next_token: str | None, **filters: Any) -> str:
-        if (given := filters.get("marketplace_ids")) is not None:
+        if given := filters.get("marketplace_ids"):
             filters["marketplace_ids"] = parameters.listed_marketplace_ids(given)
             marketplaces.check_region(filters["marketplace_ids"], self.account.endpoint)
         return list_query(next_token, **filters)
