@@ -228,6 +228,18 @@ MUTANTS = [
            "asyncio.shield(sync_to_async(function, thread_sensitive=False)(*arguments))",
            "asyncio.to_thread(function, *arguments)",
            "tests/triggers/test_running.py"),
+    Mutant("any-region", "marketplace of another region", "client/marketplaces.py",
+           "if region not in (None, called):", "if False:",
+           "tests/client/test_marketplaces.py::test_the_hook_refuses_creates_and_listings"),
+    Mutant("any-option", "misspelt option of an invoice", "client/invoice_options.py",
+           "        if name not in INVOICE_OPTIONS:", "        if False:",
+           "tests/client/test_invoice_options.py::test_the_nearest_option_is_named"),
+    Mutant("sandbox-lax", "sandbox laxer than Amazon", "sandbox/validation.py",
+           "        invoices.check(given[\"marketplaceIds\"], options)\n", "        pass\n",
+           "tests/sandbox/test_sandbox_invoices.py::test_options_that_no_documentation_shows"),
+    Mutant("documents-for-ever", "documents past their 30 days", "sandbox/operations.py",
+           "return report.has_document and is_kept and", "return report.has_document and",
+           "tests/sandbox/test_sandbox_behaviour.py::test_a_document_can_be_had_for_some_days"),
 ]
 # fmt: on
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client import marketplaces, parameters
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.errors import (
     AnswerLostError,
@@ -78,7 +78,8 @@ class ReportsClient:
 
     def create_report(self, report_type: str, marketplace_ids: str | Iterable[str] | None, **others: Any) -> str:
         """Ask for a report and return its id; parameters as :meth:`.ReportRequest.of` takes them."""
-        return self.send(ReportRequest.of(report_type, marketplace_ids, **others))
+        endpoint = self.account.endpoint
+        return self.send(ReportRequest.of(report_type, marketplace_ids, endpoint=endpoint, **others))
 
     def send(self, request: ReportRequest, *, on_sending: Callable[[], None] | None = None) -> str:
         """Ask for a report (spec, createReport) and return its id.
@@ -128,13 +129,19 @@ class ReportsClient:
         :param filters: as :func:`list_query` takes them.
         """
         # Filters that are not allowed are an error now, and not when the first page is asked for.
-        return self._pages(list_query(next_token, **filters), next_token)
+        return self._pages(self._list_query(next_token, **filters), next_token)
 
     def get_reports_page(
         self, *, next_token: str | None = None, **filters: Any
     ) -> tuple[list[Report], str | None]:
         """Return one page of reports, and the token of the next one, if there is one."""
-        return self._page(list_query(next_token, **filters), next_token)
+        return self._page(self._list_query(next_token, **filters), next_token)
+
+    def _list_query(self, next_token: str | None, **filters: Any) -> str:
+        if given := filters.get("marketplace_ids"):
+            filters["marketplace_ids"] = parameters.listed_marketplace_ids(given)
+            marketplaces.check_region(filters["marketplace_ids"], self.account.endpoint)
+        return list_query(next_token, **filters)
 
     def _pages(self, query: str, next_token: str | None) -> Iterator[Report]:
         while True:

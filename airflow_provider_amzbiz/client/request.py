@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client import invoice_options, marketplaces, parameters
 from airflow_provider_amzbiz.client.models import Report
 
 # Answers may show times without their fractions of a second (facts, 3.4).
@@ -37,9 +37,11 @@ class ReportRequest:
         data_start_time: datetime | str | None = None,
         data_end_time: datetime | str | None = None,
         report_options: Mapping[str, Any] | str | None = None,
+        endpoint: str | None = None,
     ) -> ReportRequest:
         """Check the parameters.
 
+        :param endpoint: base URL of the API, whose region the marketplaces must be of, where both are known.
         :raises InvalidParameterError: one of them is not allowed.
         """
         start, end = parameters.window(
@@ -49,7 +51,9 @@ class ReportRequest:
             "reportType": parameters.required_text("report_type", report_type),
             "marketplaceIds": parameters.created_marketplace_ids(marketplace_ids),
         }
+        marketplaces.check_region(body["marketplaceIds"], endpoint)
         options = parameters.report_options(report_options)
+        invoice_options.check_names(body["reportType"], options)
         more = (("dataStartTime", start), ("dataEndTime", end), ("reportOptions", options))
         return cls(body | {name: value for name, value in more if value})
 

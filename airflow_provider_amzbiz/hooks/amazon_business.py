@@ -124,7 +124,8 @@ class AmazonBusinessHook(BaseHook):
         """Ask for a report and return its id (spec, createReport).
 
         :param report_type: such as ``GET_AB_INVOICE_PDF``.
-        :param marketplace_ids: 1 to 25 ids, or one comma-separated text; by default the connection's.
+        :param marketplace_ids: 1 to 25 ids, or one comma-separated text; by default the connection's. Those that
+            Amazon lists for another region than the connection's are refused.
         :param data_start_time: start of the data, an aware datetime or an ISO 8601 text with an offset, at or
             before now.
         :param data_end_time: end of the data, the same way, not before ``data_start_time``.
@@ -154,6 +155,7 @@ class AmazonBusinessHook(BaseHook):
             return ReportRequest.of(
                 report_type,
                 self._default_marketplace_ids if marketplace_ids is None else marketplace_ids,
+                endpoint=self.client.account.endpoint,
                 **others,
             )
 

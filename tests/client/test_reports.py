@@ -16,7 +16,7 @@ from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 
 US = "ATVPDKIKX0DER"
-DE = "A1PA6795UKMFR9"
+CA = "A2EUQ1WTGCTBG2"
 LINES = "SANDBOX_ORDER_LINES"
 
 
@@ -46,7 +46,7 @@ def test_create_sends_every_parameter(sandbox, client):
 
     report_id = client.create_report(
         LINES,
-        [US, DE],
+        [US, CA],
         data_start_time=start,
         data_end_time="2026-01-02 00:00:00+00:00",
         report_options={"rows": 10},
@@ -54,7 +54,7 @@ def test_create_sends_every_parameter(sandbox, client):
 
     report = sandbox.reports[report_id]
     assert report.report_type == LINES
-    assert list(report.marketplace_ids) == [US, DE]
+    assert list(report.marketplace_ids) == [US, CA]
     assert report.report_options == {"rows": "10"}
     call = next(call for call in sandbox.calls if call.operation == "createReport")
     assert (
@@ -63,7 +63,7 @@ def test_create_sends_every_parameter(sandbox, client):
         else call.body
         == {
             "reportType": LINES,
-            "marketplaceIds": [US, DE],
+            "marketplaceIds": [US, CA],
             "dataStartTime": "2026-01-01T00:00:00.000Z",
             "dataEndTime": "2026-01-02T00:00:00.000Z",
             "reportOptions": {"rows": "10"},
@@ -128,7 +128,7 @@ def test_get_reports_makes_each_call_only_when_it_is_needed(sandbox, client):
 
 def test_get_reports_takes_what_can_be_read_once_only(sandbox, client):
     wanted = sandbox.add_report(report_type=LINES, marketplace_ids=[US])
-    sandbox.add_report(report_type=LINES, marketplace_ids=[DE])
+    sandbox.add_report(report_type=LINES, marketplace_ids=[CA])
 
     found = client.get_reports(report_types=iter([LINES]), marketplace_ids=(each for each in [US]))
 
@@ -138,16 +138,16 @@ def test_get_reports_takes_what_can_be_read_once_only(sandbox, client):
 def test_get_reports_filters(sandbox, client):
     now = sandbox.clock.now()
     wanted = sandbox.add_report(
-        report_type=LINES, marketplace_ids=[DE], status="FATAL", created=now - timedelta(days=2)
+        report_type=LINES, marketplace_ids=[CA], status="FATAL", created=now - timedelta(days=2)
     )
     sandbox.add_report(report_type=LINES, marketplace_ids=[US], status="FATAL", created=now - timedelta(days=2))
-    sandbox.add_report(report_type=LINES, marketplace_ids=[DE], status="DONE", created=now - timedelta(days=2))
-    sandbox.add_report(report_type=LINES, marketplace_ids=[DE], status="FATAL", created=now - timedelta(days=9))
+    sandbox.add_report(report_type=LINES, marketplace_ids=[CA], status="DONE", created=now - timedelta(days=2))
+    sandbox.add_report(report_type=LINES, marketplace_ids=[CA], status="FATAL", created=now - timedelta(days=9))
 
     found = client.get_reports(
         report_types=[LINES, "GET_AB_INVOICE_PDF"],
         processing_statuses=["FATAL", "CANCELLED"],
-        marketplace_ids=[DE],
+        marketplace_ids=[CA],
         created_since=now - timedelta(days=3),
         created_until=now - timedelta(days=1),
     )
@@ -377,7 +377,7 @@ def test_a_redirect_is_not_followed(sandbox):
 def test_the_static_sandbox_of_amazon_answers():
     with Sandbox(static=True) as sandbox:
         client = client_of(sandbox)
-        marketplaces = [DE, US]
+        marketplaces = ["A1PA6795UKMFR9", US]
         created = client.create_report(
             "GET_MERCHANT_LISTINGS_ALL_DATA", marketplaces, data_start_time="2019-12-10T20:11:24Z"
         )

@@ -140,10 +140,10 @@ def test_an_old_client_secret_is_warned_of(monkeypatch, caplog, capsys, age, war
 def test_the_connections_marketplaces_are_the_default(sandbox):
     hook = AmazonBusinessHook()
 
-    mine = hook.create_report("SANDBOX_ORDER_LINES", "A1PA6795UKMFR9")
+    mine = hook.create_report("SANDBOX_ORDER_LINES", "A2EUQ1WTGCTBG2")
     default = hook.create_report("SANDBOX_ORDER_LINES")
 
-    assert list(sandbox.reports[mine].marketplace_ids) == ["A1PA6795UKMFR9"]
+    assert list(sandbox.reports[mine].marketplace_ids) == ["A2EUQ1WTGCTBG2"]
     assert list(sandbox.reports[default].marketplace_ids) == ["ATVPDKIKX0DER"]
 
 

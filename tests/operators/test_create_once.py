@@ -95,8 +95,8 @@ def test_with_options_nothing_is_taken_from_a_listing(sandbox, caplog):
     "other",
     [
         {"report_type": "GET_AFN_INVENTORY_DATA"},
-        {"marketplace_ids": ["A1PA6795UKMFR9"]},
-        {"marketplace_ids": ["ATVPDKIKX0DER", "A1PA6795UKMFR9"]},
+        {"marketplace_ids": ["A2EUQ1WTGCTBG2"]},
+        {"marketplace_ids": ["ATVPDKIKX0DER", "A2EUQ1WTGCTBG2"]},
         {"data_start_time": "2025-12-31T00:00:00Z"},
         {"data_end_time": "2026-01-03T00:00:00Z"},
         {"data_start_time": None, "data_end_time": None},

@@ -98,9 +98,7 @@ async def test_one_report_may_be_waited_for_twice(sandbox):
 
 async def test_reports_that_the_listing_does_not_show_are_found_one_by_one(sandbox):
     ids = running(sandbox, 40)
-    # To the listing they are too old, as after 90 days.
-    for report in sandbox.reports.values():
-        report.created_time -= timedelta(days=91)
+    sandbox.operations.behaviour.listing_lag_seconds = 3600
 
     results = await asyncio.gather(*[waiting(each) for each in ids])
 

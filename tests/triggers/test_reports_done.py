@@ -207,12 +207,12 @@ async def test_since_announces_what_is_older_than_the_watch_page_by_page(sandbox
 
 
 async def test_only_the_types_and_marketplaces_asked_for(sandbox):
-    arguments = {"report_types": [LINES, INVOICE], "marketplace_ids": "A1F83G8C2ARO7P"}
+    arguments = {"report_types": [LINES, INVOICE], "marketplace_ids": "A2EUQ1WTGCTBG2"}
     async with Watching(watch(**arguments)) as watching:
         await watching.looks(sandbox)
         sandbox.add_report(LINES)
-        sandbox.add_report("SANDBOX_OTHER", marketplace_ids=["A1F83G8C2ARO7P"])
-        invoice = sandbox.add_report(INVOICE, marketplace_ids=["A1F83G8C2ARO7P", "ATVPDKIKX0DER"])
+        sandbox.add_report("SANDBOX_OTHER", marketplace_ids=["A2EUQ1WTGCTBG2"])
+        invoice = sandbox.add_report(INVOICE, marketplace_ids=["A2EUQ1WTGCTBG2", "ATVPDKIKX0DER"])
         await watching.looks(sandbox)
 
     assert watching.ids == [invoice]
