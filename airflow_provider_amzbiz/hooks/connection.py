@@ -34,8 +34,13 @@ def account_from_connection(connection: Connection) -> Account:
 
     :raises InvalidParameterError: a field is missing or not allowed; the message names it.
     """
+    # With what it imports, only where a call follows.
+    from airflow_provider_amzbiz.client.transport import user_agent
+
     extra = read_extra(connection)
     with named(connection):
+        application_name = text(extra, "application_name")
+        user_agent(application_name)
         login, password = (_field(connection, name) for name in ("login", "password"))
         if not connection.conn_type and not login:
             raise InvalidParameterError(
@@ -56,7 +61,7 @@ def account_from_connection(connection: Connection) -> Account:
             refresh_token=text(extra, "refresh_token") or "",
             endpoint=_endpoint(connection) or REGION_ENDPOINTS[region],
             token_url=text(extra, "token_url") or LWA_TOKEN_URL,
-            application_name=text(extra, "application_name"),
+            application_name=application_name,
             rate_limits=_rate_limits(extra.get("rate_limits")),
             source=str(connection.conn_id),
         )
