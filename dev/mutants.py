@@ -67,7 +67,7 @@ MUTANTS = [
            "            if False:\n                self.wait_for_turn(",
            "tests/operators/test_create_once.py::test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer"),
     Mutant("no-permits", "calls above the limit", "client/transport.py",
-           "                queued += self._queue(operation, until)\n", "",
+           "                    queued += self._queue(operation, until, place)\n", "",
            "tests/client/test_reports.py::test_a_call_beyond_the_limit_waits_instead_of_being_refused"),
     Mutant("rate-unlearnt", "another limit than the usage plan's", "client/transport.py",
            "self._buckets[operation].learn(float(said))", "float(said)",

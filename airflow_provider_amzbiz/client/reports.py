@@ -149,13 +149,18 @@ class ReportsClient:
             yield from reports
             if next_token is None:
                 return
-            query = list_query(next_token)
+            # Not checked as a user's is: whatever the API gives is what it wants back.
+            query = _query({"nextToken": next_token})
 
     def _page(self, query: str, asked: str | None) -> tuple[list[Report], str | None]:
         answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
         if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
             raise UnavailableError("getReports was answered without a list of reports", operation="getReports")
         following = answer.get("nextToken") or None
+        if following is not None and not (isinstance(following, str) and following.isascii()):
+            raise UnavailableError(
+                "getReports was answered with a nextToken that is no ASCII string", operation="getReports"
+            )
         if following is not None and following == asked:
             raise UnavailableError(
                 "getReports answers with the same nextToken again and again", operation="getReports"
@@ -205,9 +210,9 @@ def list_query(
     created_until: datetime | str | None = None,
 ) -> str:
     """Return the query of getReports: its checked filters, or an earlier answer's token alone."""
-    if next_token:
+    if next_token not in (None, ""):
         if report_types or processing_statuses or marketplace_ids or created_since or created_until:
-            raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
+            raise InvalidParameterError("next_token is given together with filters, but must be given alone")
         return _query({"nextToken": parameters.required_text("next_token", next_token)})
     since, until = parameters.window(
         ("created_since", created_since), ("created_until", created_until), past=False

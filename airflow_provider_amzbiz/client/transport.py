@@ -229,7 +229,7 @@ class Transport:
                 answer.content,
                 request_id=request_id,
                 retry_after=_retry_after(answer.headers.get("Retry-After")),
-            )
+            ).hide(token, self._account.refresh_token, self._account.client_secret)
         if empty:
             return None
         try:
@@ -246,9 +246,7 @@ class Transport:
     def _send(
         self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
     ) -> requests.Response:
-        import requests
-
-        from airflow_provider_amzbiz.client.failures import never_connected, reason
+        from airflow_provider_amzbiz.client.failures import never_connected, no_response_errors, reason
 
         kind: type[TransientError]
         try:
@@ -260,7 +258,7 @@ class Transport:
                 timeout=TIMEOUT,
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        except no_response_errors() as error:
             kind, why = UnreachableError if never_connected(error) else UnavailableError, reason(error)
         # Not raised where the error of requests is being handled, because that holds the token.
         raise kind(f"{operation} got no answer from {self._account.endpoint} ({why})", operation=operation)
@@ -342,8 +340,8 @@ def user_agent(application_name: str | None) -> str:
     text = f"{name}/{__version__} (Language=Python/{platform.python_version()};Platform={system})"
     if len(text) > _USER_AGENT_MOST or not text.isprintable() or not text.isascii():
         raise InvalidParameterError(
-            f"application_name is {name!r}, but has to be printable ASCII that makes a User-Agent of at "
-            f"most {_USER_AGENT_MOST} characters"
+            f"application_name is a string of {len(name)} characters, but must be printable ASCII that makes a "
+            f"User-Agent of at most {_USER_AGENT_MOST} characters"
         )
     return text
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    BaseHook,
+    mask_secret,
+)
 
-from airflow_provider_amzbiz.client.account import LWA_TOKEN_URL, REGION_ENDPOINTS, Account
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.client.parameters import required_text
 from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ConnectionNotFoundError,
     translated_errors,
+)
+from airflow_provider_amzbiz.hooks.connection import (
+    account_from_connection,
+    marketplace_ids,
+    named,
+    read_extra,
+    text,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 # Seconds that the test of a connection may wait for a permit.
 _TEST_SECONDS = 5.0
+# What Airflow raises while it takes a connection apart that cannot be one.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 class AmazonBusinessHook(BaseHook):
@@ -75,15 +86,30 @@ class AmazonBusinessHook(BaseHook):
     @cached_property
     def connection(self) -> Connection:
         """The Airflow connection."""
-        try:
-            return self.get_connection(self.amazon_business_conn_id)
-        except AirflowNotFoundException as error:
-            raise ConnectionNotFoundError(
-                f"There is no connection {self.amazon_business_conn_id!r}, or it cannot be read; add one of type "
-                f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
-                f"AIRFLOW_CONN_{self.amazon_business_conn_id.upper()} has to be exported and valid JSON or a "
-                "valid URI; outside a task, Airflow 3 does not look into its database"
-            ) from error
+        with translated_errors():
+            conn_id = required_text("amazon_business_conn_id", self.amazon_business_conn_id)
+            try:
+                return self.get_connection(conn_id)
+            except AirflowNotFoundException as error:
+                raise ConnectionNotFoundError(
+                    f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
+                    f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
+                    f"AIRFLOW_CONN_{conn_id.upper()} must be exported and valid JSON or a "
+                    "valid URI; outside a task, Airflow 3 does not look into its database"
+                ) from error
+            except Exception as error:
+                unreadable = isinstance(error, _UNREADABLE) and not isinstance(error, OSError)
+                kind = type(error).__name__
+                if not unreadable and type(error) is not AirflowException:
+                    # A database, a secrets backend or an API server that is out of reach for a while.
+                    raise AmazonBusinessError(f"Connection {conn_id!r} cannot be read now ({kind})") from error
+            # Not chained: Airflow's own text may hold a part of the connection, and so a secret.
+            form = f"Connection {conn_id!r} is stored in a form that Airflow cannot read ({kind})"
+            if unreadable:
+                raise InvalidParameterError(
+                    f"{form}, but must be valid JSON, a valid URI, or fields with a port that is a number"
+                )
+            raise AmazonBusinessError(f"{form}, or cannot be read now")
 
     @cached_property
     def client(self) -> ReportsClient:
@@ -236,22 +262,22 @@ class AmazonBusinessHook(BaseHook):
 
     @cached_property
     def _extra(self) -> dict[str, Any]:
-        return _read_extra(self.connection)
+        return read_extra(self.connection)
 
     @property
-    def _default_marketplace_ids(self) -> str | None:
-        return self._extra.get("marketplace_ids")
+    def _default_marketplace_ids(self) -> str | list[str] | None:
+        return marketplace_ids(self.connection, self._extra)
 
     @property
     def _secret_age(self) -> int | None:
-        with _named(self.connection):
-            created_on = _text(self._extra, "client_secret_created_on")
+        with named(self.connection):
+            created_on = text(self._extra, "client_secret_created_on")
             return None if created_on is None else age_of_secret(created_on)
 
     def _warn_of_old_secret(self) -> None:
         """Warn in time that the client secret ends.
 
-        :raises InvalidParameterError: ``client_secret_created_on`` is not an ISO date.
+        :raises InvalidParameterError: ``client_secret_created_on`` is no ISO date, or lies in the future.
         """
         age = self._secret_age
         if age is not None and age >= SECRET_WARNING_DAYS:
@@ -289,94 +315,6 @@ class AmazonBusinessHook(BaseHook):
         from airflow_provider_amzbiz.get_provider_info import FIELD_BEHAVIOUR
 
         return {name.replace("-", "_"): value for name, value in FIELD_BEHAVIOUR.items()}
-
-
-def account_from_connection(connection: Connection) -> Account:
-    """Read an ``amazon_business`` connection.
-
-    :raises InvalidParameterError: a field is missing or not allowed; the message names it.
-    """
-    extra = _read_extra(connection)
-    with _named(connection):
-        if not connection.conn_type and not connection.login:
-            raise InvalidParameterError(
-                "it has no type and no login; a URI has to begin with amazon-business://, because no scheme can "
-                "have an underscore"
-            )
-        region = (_text(extra, "region") or "na").lower()
-        if region not in REGION_ENDPOINTS:
-            raise InvalidParameterError(f"region is {region!r}, but has to be one of {sorted(REGION_ENDPOINTS)}")
-        return Account(
-            client_id=connection.login or "",
-            client_secret=connection.password or "",
-            refresh_token=_text(extra, "refresh_token") or "",
-            endpoint=_endpoint(connection) or REGION_ENDPOINTS[region],
-            token_url=_text(extra, "token_url") or LWA_TOKEN_URL,
-            application_name=_text(extra, "application_name"),
-            rate_limits=_rate_limits(extra.get("rate_limits")),
-            source=str(connection.conn_id),
-        )
-
-
-def _read_extra(connection: Connection) -> dict[str, Any]:
-    """Return the extras, and have Airflow mask the refresh token in logs.
-
-    :raises InvalidParameterError: they are no JSON object.
-    """
-    try:
-        extra = json.loads(connection.extra or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
-    if isinstance(token := extra.get("refresh_token"), str):
-        mask_secret(token)
-    return extra
-
-
-@contextmanager
-def _named(connection: Connection) -> Iterator[None]:
-    """Put the connection's id before what is wrong with it."""
-    try:
-        yield
-    except InvalidParameterError as error:
-        raise InvalidParameterError(f"Connection {connection.conn_id!r}: {error}") from None
-
-
-def _endpoint(connection: Connection) -> str | None:
-    """Return the base URL: as given, or put together where a URI or a form split it into its parts."""
-    host = (connection.host or "").strip().rstrip("/")
-    if not host or "://" in host:
-        return host or None
-    port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}"
-
-
-def _text(extra: Mapping[str, Any], name: str) -> str | None:
-    value = extra.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidParameterError(f"{name} has to be a text, but is a {type(value).__name__}")
-    return (value or "").strip() or None
-
-
-def _rate_limits(value: Any) -> dict[str, Limit]:
-    """Read ``{"createReport": [0.1, 15], ...}``, as JSON text or as the object itself."""
-    if not value:
-        return {}
-    try:
-        parsed = json.loads(value) if isinstance(value, str) else value
-        limits = {name: Limit(float(rate), int(burst)) for name, (rate, burst) in parsed.items()}
-    except (ValueError, TypeError, AttributeError):
-        limits = None
-    if limits is None or not all(
-        name in USAGE_PLAN and limit.rate > 0 and limit.burst >= 1 for name, limit in limits.items()
-    ):
-        raise InvalidParameterError(
-            f"rate_limits is {value!r}, but has to be a JSON object such as "
-            f'{{"createReport": [0.1, 15]}}: an operation of {sorted(USAGE_PLAN)} to requests per second '
-            "(above 0) and burst (1 or more)"
-        )
-    return limits
 
 
 def _translated(reports: Iterator[Report]) -> Iterator[Report]:
