@@ -110,22 +110,6 @@ def texts(name: str, value: str | Iterable[str] | None, *, most: int) -> list[st
     return cleaned
 
 
-def refuse_template(name: str, value: object) -> None:
-    """Refuse what still holds a template, in mappings and sequences too."""
-    if isinstance(value, str):
-        if "{{" in value or "{%" in value:
-            raise InvalidParameterError(
-                f"{name} is {value!r}, which still holds a template: Airflow renders a value only once, so that a "
-                "template that comes in by a mapped argument, an XCom or a variable is not rendered"
-            )
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            refuse_template(f"{name}[{key!r}]", each)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for each in value:
-            refuse_template(name, each)
-
-
 def report_types(value: str | Iterable[str] | None) -> list[str]:
     """1 to 10 report types (spec, getReports)."""
     return texts("report_types", value, most=10)
