@@ -332,7 +332,7 @@ def test_the_record_stays_small(sandbox):
     ("arguments", "said"),
     [
         ({"report_types": []}, "report_types has 0 values"),
-        ({"report_types": [f"T{n}" for n in range(11)]}, "has to have 1 to 10"),
+        ({"report_types": [f"T{n}" for n in range(11)]}, "must have 1 to 10"),
         ({"marketplace_ids": []}, "marketplace_ids has 0 values"),
         ({"since": "yesterday"}, "since is 'yesterday'"),
         ({"since": datetime(2026, 1, 1)}, "no UTC offset"),
