@@ -21,9 +21,9 @@ _MARGIN = 0.5
 # What is left of the rate after a refusal, and how far it may sink.
 _STEP = 0.75
 _LOWEST = 0.1
-# Rates that a header may name: at the slowest, an empty bucket gives a permit within MAX_PAUSE; the fastest is 50
+# Rates that a header may name: at the slowest, an empty bucket gives a permit within MAX_PAUSE; the fastest is 500
 # times the highest of the usage plan. Whatever is outside is not meant, and is ignored.
-_BELIEVABLE = ((1 + _MARGIN) / MAX_PAUSE, 100.0)
+_BELIEVABLE = ((1 + _MARGIN) / MAX_PAUSE, 1000.0)
 # Permits' times after which the full rate is reached again.
 _RECOVERY = 60
 # Seconds after which whoever waits looks again at least, should the rate have risen meanwhile.
