@@ -333,7 +333,7 @@ MUTANTS = [
            "if abs(offset) <= MAX_CLOCK_OFFSET:", "if True:",
            "tests/client/test_reports.py::test_a_clock_that_is_absurd_is_not_believed"),
     Mutant("limits-kept", "rate limits taken out of a connection", "client/token_bucket.py",
-           "                buckets[operation].unfix(account.source)\n", "                pass\n",
+           "                self._words.pop(source, None)\n", "                pass\n",
            "tests/hooks/test_connection_fields.py::test_limits_that_a_connection_no_longer_names_no_longer_hold"),
     Mutant("endpoint-as-written", "one account, two sets of limits", "client/account.py",
            "host = host.lower().removesuffix(\".\")", "pass",
