@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -98,9 +98,14 @@ class _Watermark:
             self.pending[report.report_id] = report.created_time
         return False
 
-    def advance(self, now: datetime) -> None:
-        """Move the mark to shortly before the time at which a listing was asked for."""
-        self.mark = max(self.mark, now - _OVERLAP)
+    def advance(self, now: datetime, listed: Iterable[Report]) -> None:
+        """Move the mark to shortly before the time at which a listing was asked for.
+
+        But not past the newest report that was listed: a clock of the API that is ahead for a moment would hide
+        the reports created until it is right again.
+        """
+        newest = max((report.created_time for report in listed), default=self.mark)
+        self.mark = max(self.mark, min(now - _OVERLAP, newest))
         self.announced = {key: each for key, each in self.announced.items() if each >= self.mark}
         self.pending = {key: each for key, each in self.pending.items() if each > now - _RETENTION}
 
@@ -220,7 +225,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
         for report in reports:
             # What is DONE by now counts as announced.
             watermark.take(report)
-        watermark.advance(now)
+        watermark.advance(now, reports)
         log.info("The watch begins; %s reports are on their way", len(watermark.pending))
         return watermark
 
@@ -249,7 +254,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             del watermark.pending[report_id]
         by_age = sorted({each.report_id: each for each in [*seen, *listed]}.values(), key=_created)
         found = [report for report in by_age if watermark.take(report)]
-        watermark.advance(now)
+        watermark.advance(now, listed)
         return found
 
     async def _listed(self, hook: AmazonBusinessHook, since: datetime) -> tuple[list[Report], datetime]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections, reports_done
@@ -244,6 +245,19 @@ async def test_a_connection_that_is_invalid_for_a_while_ends_no_watch(sandbox, m
         await watching.until(lambda: watching.ids == [report_id])
 
     assert "The watch cannot use its connection for the moment" in caplog.text
+
+
+async def test_a_clock_that_is_ahead_for_a_moment_hides_no_report(sandbox, monkeypatch):
+    store = StateStore()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ReportsClient, "clock_offset", property(lambda _: 80000.0))
+        async with Watching(watch(store)) as watching:
+            sandbox.add_report(LINES)
+            await watching.looks(sandbox)
+    async with Watching(watch(store)) as watching:
+        await watching.looks(sandbox)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: report_id in watching.ids)
 
 
 async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
