@@ -6,7 +6,14 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-REPORT = {"reportId": "1", "reportType": "T", "processingStatus": "DONE", "createdTime": "2026-01-01T00:00:00Z"}
+REPORT = {
+    "reportId": "1",
+    "reportType": "T",
+    "processingStatus": "DONE",
+    "createdTime": "2026-01-01T00:00:00Z",
+    "reportDocumentId": "1",
+    "url": "https://documents.example.com",
+}
 GOOD_TOKEN = (200, b'{"access_token": "Atza|good", "expires_in": 3600}')
 
 

@@ -160,7 +160,9 @@ def _refusal(answer: requests.Response, content: dict[str, Any]) -> ApiError:
         return UnavailableError(
             f"Login with Amazon answered {status} {code}", operation="token", status=status, code=code
         )
-    return error_from_answer("token", status, answer.content, request_id=request_id)
+    # Only what cannot be a token that came cut short, or with a status of its own, is repeated.
+    readable = "errors" in content or answer.content.lstrip().startswith(b"<")
+    return error_from_answer("token", status, answer.content if readable else b"", request_id=request_id)
 
 
 def _text(value: object) -> str | None:

@@ -265,7 +265,7 @@ class AmazonBusinessHook(BaseHook):
         return read_extra(self.connection)
 
     @property
-    def _default_marketplace_ids(self) -> str | list[str] | None:
+    def _default_marketplace_ids(self) -> list[str] | None:
         return marketplace_ids(self.connection, self._extra)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # No secret is as short.
 _HARMLESS_LENGTH = 4
+_MARKETPLACE_ID = re.compile(r"[A-Za-z0-9]{1,20}")
 
 
 def account_from_connection(connection: Connection) -> Account:
@@ -83,16 +85,22 @@ def read_extra(connection: Connection) -> dict[str, Any]:
     return extra
 
 
-def marketplace_ids(connection: Connection, extra: Mapping[str, Any]) -> list[str] | str | None:
-    """Return the connection's marketplaces, as a comma-separated string or a list of strings; None without any.
+def marketplace_ids(connection: Connection, extra: Mapping[str, Any]) -> list[str] | None:
+    """Return the connection's marketplaces, from a comma-separated string or a list; None without any.
 
-    :raises InvalidParameterError: they have another type.
+    :raises InvalidParameterError: they have another type, or are no ids.
     """
     value = extra.get("marketplace_ids")
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return [each.strip() for each in value if each.strip()] or None
+    allowed = "a comma-separated string or a list of ids such as ATVPDKIKX0DER"
     with named(connection):
-        return text(extra, "marketplace_ids", "a comma-separated string or a list of strings")
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            parts = value
+        else:
+            parts = (text(extra, "marketplace_ids", allowed) or "").split(",")
+        ids = [part.strip() for part in parts if part.strip()]
+        if not all(_MARKETPLACE_ID.fullmatch(each) for each in ids):
+            raise InvalidParameterError(f"marketplace_ids is {shape(value)}, but must be {allowed}")
+    return ids or None
 
 
 def text(extra: Mapping[str, Any], name: str, allowed: str = "a string") -> str | None:

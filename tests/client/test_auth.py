@@ -323,6 +323,8 @@ def test_a_token_that_fits_no_header_is_an_error_that_does_not_show_it(token):
         (200, b'{"access_token": ["Atza|x"]}'),
         (200, b'{"a": %s}' % (b"1" * 5000)),
         (204, b""),
+        (201, b'{"access_token": "Atza|hidden"}'),
+        (400, b'{"access_token": "Atza|hidden", "refresh_token'),
         (302, b'{"error": "invalid_grant_of_a_proxy"}'),
         (500, b'{"error": "\\ud800\\u0000"}'),
     ],
@@ -333,6 +335,7 @@ def test_any_response_of_lwa_is_a_known_error(response):
         with pytest.raises(errors.ApiError) as caught:
             scripted(api).get_report("1")
     str(caught.value).encode()
+    assert "hidden" not in str(caught.value)
     assert "\0" not in str(caught.value)
 
 

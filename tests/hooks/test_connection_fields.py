@@ -89,12 +89,15 @@ def test_marketplaces_as_a_list_or_as_one_string(monkeypatch, sandbox, ids):
     assert list(sandbox.reports[report_id].marketplace_ids) == ["ATVPDKIKX0DER"]
 
 
-@pytest.mark.parametrize("ids", [5, {"a": 1}, [1], [None], True, [["A"]]])
+@pytest.mark.parametrize("ids", [5, {"a": 1}, [1], [None], True, [["A"]], "Atzr|hunter2", ["{{ hunter2 }}"]])
 def test_marketplaces_of_another_type_are_refused(monkeypatch, ids):
     define(monkeypatch, extra={"marketplace_ids": ids})
 
-    with pytest.raises(InvalidInputError, match="marketplace_ids is a .*, but must be a comma-separated string"):
+    with pytest.raises(
+        InvalidInputError, match="marketplace_ids is a .*, but must be a comma-separated"
+    ) as caught:
         AmazonBusinessHook().create_report(LINES)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +188,7 @@ def test_a_url_with_a_secret_in_it_is_never_shown(monkeypatch, url, where):
         {"extra": {"application_name": "hunter2\n|"}},
         {"extra": {"application_name": "x" * 500 + "hunter2"}},
         {"extra": {"refresh_token": ["hunter2"]}},
+        {"extra": {"rate_limits": {"getReport": [1, ["hunter2"]]}}},
         {"extra": {"refresh_token": "Atzr|hunter2\nx"}},
         {"login": "hunter2\u2026"},
         {"password": "hunter2\x00x"},

@@ -556,6 +556,17 @@ def test_a_missing_connection_fails_at_once_and_not_in_the_triggerer():
         ).execute(context(map_index=0))
 
 
+def test_the_wait_of_a_create_can_be_listed(sandbox):
+    before = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        create(wait_for_completion=True, deferrable=True).execute(context(Store()))
+
+    trigger = deferred.value.trigger
+    assert trigger.report_type == LINES
+    since, until = trigger.created_between
+    assert before <= since <= until <= time.time()
+
+
 def test_killing_never_fails(sandbox):
     sandbox.script(queue_seconds=3600)
     with pytest.raises(TaskDeferred) as deferred:

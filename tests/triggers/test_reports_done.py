@@ -12,6 +12,7 @@ from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from tests.conftest import connect
 
 LINES = "SANDBOX_ORDER_LINES"
 INVOICE = "GET_AB_INVOICE_PDF"
@@ -230,6 +231,19 @@ async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
 
     assert watching.ids == [report_id]
     assert "the watch continues" in caplog.text
+
+
+async def test_a_connection_that_is_invalid_for_a_while_ends_no_watch(sandbox, monkeypatch, caplog):
+    monkeypatch.setattr(connections, "_FRESH_SECONDS", 0.05)
+    async with Watching(watch()) as watching:
+        await watching.looks(sandbox)
+        connect(monkeypatch, sandbox, region="us")
+        await asyncio.sleep(0.5)
+        connect(monkeypatch, sandbox)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: watching.ids == [report_id])
+
+    assert "The watch cannot use its connection for the moment" in caplog.text
 
 
 async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
