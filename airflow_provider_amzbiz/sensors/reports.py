@@ -87,42 +87,54 @@ class ReportStatusSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> AmazonBusinessHook:
         """The hook; it does not repeat failed calls, because the next look does."""
-        return AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=self.poke_interval)
+        return AmazonBusinessHook(
+            self.amazon_business_conn_id,
+            retry_for=0,
+            max_throttle_wait=self.poke_interval,
+            stopped=lambda: self._killed,
+        )
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
         check_rendered(self)
         if self.deferrable:
             return self._defer_unless_ended(context)
-        self._on_worker = True
+        self._interruptible = not self.reschedule
         try:
             return super().execute(context)
         except AirflowSensorTimeout:
             watch = self._watch(context)
             self._raise_timeout(watch.status, watch.report.report_type if watch.report else None)
         finally:
-            self._on_worker = False
+            self._interruptible = False
             if self._killed:
                 # Whatever soft_fail or never_fail has made of it.
                 self._raise_killed()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once."""
-        with about_report(self.report_id):
-            report = self._watch(context).look()
-            if report is None:
-                return PokeReturnValue(is_done=False)
-            return PokeReturnValue(is_done=True, xcom_value=self._settle(report))
+        interruptible, self._interruptible = self._interruptible, False
+        try:
+            with about_report(self.report_id):
+                report = self._watch(context).look()
+                outcome = self._settle(report) if report else None
+        finally:
+            self._interruptible = interruptible
+        if self._killed:
+            self._raise_killed()
+        return PokeReturnValue(is_done=report is not None, xcom_value=outcome)
 
     def on_kill(self) -> None:
         """End the wait; the report, which another task has created, is left alone."""
         self._killed = True
-        if self._on_worker and threading.current_thread() is threading.main_thread():
+        if self._interruptible and threading.current_thread() is threading.main_thread():
             # Airflow 3 only tells a task that it is to end; this ends the sleep between two polls.
             self._raise_killed()
 
-    # Whether this process waits, and whether Airflow has told it to end.
-    _on_worker = False
+    # Whether an exception may be raised anywhere: during a poll it could be taken for the poll's own failure, or
+    # leave Airflow's answer about a connection unread.
+    _interruptible = False
+    # Whether Airflow has told the task to end.
     _killed = False
 
     def _raise_killed(self) -> NoReturn:

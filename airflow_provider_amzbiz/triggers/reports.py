@@ -17,6 +17,7 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     ConnectionNotFoundError,
     ReportNotFoundError,
+    TaskKilledError,
     about_report,
     error_from_dict,
 )
@@ -60,6 +61,7 @@ class ReportWatch:
         """Return the report once its status is terminal, None before that.
 
         :raises AmazonBusinessPermanentError: no later look can succeed.
+        :raises TaskKilledError: the task was ended.
         """
         try:
             report = self._hook.get_report(self._report_id)
@@ -73,7 +75,7 @@ class ReportWatch:
                 raise
             log.warning("%s. The wait goes on", error)
             return None
-        except AmazonBusinessPermanentError:
+        except (AmazonBusinessPermanentError, TaskKilledError):
             raise
         except AmazonBusinessError as error:
             log.warning("Looking at report %s failed, the wait goes on: %s", self._report_id, error)

@@ -20,6 +20,7 @@ from airflow_provider_amzbiz.operators.reports import (
     CreateReportOperator,
     GetReportsOperator,
 )
+from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from tests.conftest import BUCKET, connect
@@ -156,26 +157,42 @@ def test_a_task_that_waits_for_its_permit_calls_no_more(sandbox, terminated, mon
 
 
 @pytest.mark.parametrize("soft_fail", [True, False])
-@pytest.mark.parametrize("mode", ["poke", "reschedule"])
-def test_a_sensor_leaves_the_report_and_is_retried(sandbox, terminated, mode, soft_fail, monkeypatch):
+@pytest.mark.parametrize(
+    ("mode", "moment"), [("poke", "between two polls"), ("poke", "during a poll"), ("reschedule", "during a poll")]
+)
+def test_a_sensor_leaves_the_report_and_is_retried(sandbox, terminated, mode, moment, soft_fail):
     report_id = sandbox.add_report(LINES, status="IN_QUEUE")
     sensor = ReportStatusSensor(
         task_id="wait", report_id=report_id, poke_interval=60, timeout=3600, soft_fail=soft_fail, mode=mode
     )
     ctx = context()
-    if mode == "reschedule":
-        # It is ended while it polls, and not between two polls.
-        from airflow_provider_amzbiz.sandbox import Fault
+    ctx["ti"].get_first_reschedule_date = lambda _: None
 
-        ctx["ti"].get_first_reschedule_date = lambda _: None
+    def has_come():
+        return [call for call in sandbox.calls if call.operation == "getReport" and (during or call.status)]
+
+    during = moment == "during a poll"
+    if during:
         sandbox.inject(Fault(operation="getReport", kind="delay", seconds=3))
 
     with pytest.raises(TaskKilledError, match="a retry continues to wait") as caught:
-        terminated(sensor, ctx, when=lambda: sandbox.count("token") or sandbox.count("getReport"))
+        terminated(sensor, ctx, when=has_come)
 
     assert_retried(caught)
     assert caught.value.report_id == report_id
     assert sandbox.reports[report_id].status == "IN_QUEUE"
+    assert sandbox.count("getReport") == 1
+
+
+def test_a_sensor_that_waits_for_its_permit_is_ended_too(sandbox, terminated, monkeypatch):
+    connect(monkeypatch, sandbox, rate_limits=json.dumps({"getReport": [0.02, 1]}))
+    AmazonBusinessHook().client._transport._buckets["getReport"].emptied()
+    sensor = ReportStatusSensor(task_id="wait", report_id="1", poke_interval=60, timeout=3600)
+
+    with pytest.raises(TaskKilledError, match="a retry continues to wait"):
+        terminated(sensor, context())
+
+    assert sandbox.count("getReport") == 0
 
 
 def test_a_batch_cancels_what_it_can_and_its_retry_lands_all(sandbox, s3, terminated):
@@ -200,8 +217,6 @@ def test_a_batch_cancels_what_it_can_and_its_retry_lands_all(sandbox, s3, termin
 
 
 def test_a_look_up_of_a_lost_report_ends_too(sandbox, terminated, monkeypatch):
-    from airflow_provider_amzbiz.sandbox import Fault
-
     monkeypatch.setattr(creation, "LOOKUP_PAUSES", (60.0, 60.0))
     sandbox.inject(Fault(operation="createReport", kind="lost"))
     store = Store()
