@@ -190,7 +190,7 @@ MUTANTS = [
            "            self.pending[report.report_id] = report.created_time", "            pass",
            "tests/triggers/test_reports_done.py"),
     Mutant("no-overlap", "listing that shows a report late", "triggers/reports_done.py",
-           "max(self.mark, now - _OVERLAP)", "max(self.mark, now)",
+           "min(now - _OVERLAP, newest)", "min(now, newest)",
            "tests/triggers/test_reports_done.py"),
     Mutant("batch-unnoted", "worker lost while a batch creates", "transfers/reports_to_s3.py",
            "the next one knows what may have been sent.\n            manifest.save()",

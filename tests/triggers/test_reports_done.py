@@ -313,6 +313,8 @@ async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, ca
     async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
         await watching.looks(sandbox)
         sandbox.clock.advance(7200)
+        sandbox.add_report(LINES, status="IN_PROGRESS")
+        sandbox.clock.advance(1200)
         await watching.looks(sandbox)
         sandbox.inject(Fault(operation="getReport", kind="status", status=404))
         await watching.until(lambda: f"Report {report_id} is no longer known" in caplog.text)
@@ -349,9 +351,10 @@ def test_the_record_stays_small(sandbox):
     watermark.announced = {"1": mark + timedelta(minutes=1)}
     watermark.pending = {"2": mark + timedelta(minutes=1)}
 
-    watermark.advance(mark + timedelta(days=89))
+    newest = [AmazonBusinessHook().get_report(sandbox.add_report(LINES))]
+    watermark.advance(mark + timedelta(days=89), newest)
     assert (watermark.announced, list(watermark.pending)) == ({}, ["2"])
-    watermark.advance(mark + timedelta(days=91))
+    watermark.advance(mark + timedelta(days=91), newest)
     assert watermark.pending == {}
     assert reports_done._Watermark.from_dict(watermark.to_dict()) == watermark
 
