@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
