@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -55,13 +55,17 @@ class Archive:
     :param file: the whole ZIP.
     :param max_bytes: decoded bytes of all files together.
     :param raw_bytes: of the document that the ZIP came in, to tell how far it grew.
+    :param check: called as bytes are decoded; raises to stop.
     :raises CorruptDocumentError: the ZIP is damaged.
     :raises UnsupportedDocumentError: it has no files, or some that are encrypted or of an unknown compression.
     :raises DocumentTooLargeError: its files, or the list of them, are too large.
     """
 
-    def __init__(self, file: IO[bytes], max_bytes: int, raw_bytes: int) -> None:
+    def __init__(
+        self, file: IO[bytes], max_bytes: int, raw_bytes: int, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._file = file
+        self._check = check
         records = read_records(file)
         #: The content type of an Office file or the like, which is a document and not an archive; else None.
         self.document_type = self._document_type(records)
@@ -85,7 +89,7 @@ class Archive:
     def files(self) -> Iterator[tuple[str, Readable]]:
         """Yield each file's safe name and content."""
         for each in self._files:
-            yield each.name, _Content(self._file, each.record)
+            yield each.name, _Content(self._file, each.record, self._check)
 
     def _document_type(self, records: list[ZipRecord]) -> str | None:
         names = [record.name for record in records]
@@ -95,7 +99,7 @@ class Archive:
         for record in records:
             readable = record.method in (STORED, DEFLATED) and not record.flags & ENCRYPTED
             if record.name == "mimetype" and 0 < record.size <= _LONGEST_TYPE and readable:
-                content = _Content(self._file, record).readall()
+                content = _Content(self._file, record, self._check).readall()
                 return content.strip().decode() if content and _TYPE.fullmatch(content.strip()) else None
         return None
 
@@ -104,7 +108,7 @@ class Archive:
         check_size(sum(record.size for record in records), max_bytes, lambda: raw_bytes)
         buffer = bytearray(CHUNK)
         for record in records:
-            content = _Content(self._file, record)
+            content = _Content(self._file, record, self._check)
             while content.readinto(buffer):
                 pass
 
@@ -128,8 +132,9 @@ class _Content(io.RawIOBase):
     :raises CorruptDocumentError: on reading, the size, the checksum or the compressed format is wrong.
     """
 
-    def __init__(self, file: IO[bytes], record: ZipRecord) -> None:
+    def __init__(self, file: IO[bytes], record: ZipRecord, check: Callable[[], None]) -> None:
         super().__init__()
+        self._check = check
         self._file = file
         self._record = record
         self._left = record.compressed_size
@@ -145,6 +150,7 @@ class _Content(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read decoded bytes."""
+        self._check()
         view = memoryview(buffer)
         decoded = self._inflate(len(view)) if self._inflater else self._take(min(CHUNK, len(view)))
         if not decoded:

@@ -27,6 +27,7 @@ from airflow_provider_amzbiz.documents.unwrap import (
     spooled,
 )
 from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, store
+from airflow_provider_amzbiz.documents.watch import Watch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -126,6 +127,7 @@ def copy_to_s3(
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
+    api_host: str | None = None,
     abort_earlier: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     log: Log,
@@ -142,21 +144,23 @@ def copy_to_s3(
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come from a loopback address, also by plain http.
+    :param api_host: host of the API's own endpoint, which may serve documents by https whatever its address is.
     :param abort_earlier: whether to abort open uploads to the very keys that this one needs parts for: on a retry,
         they are what a killed process left.
-    :param stopped: asked now and then whether to give up and leave nothing.
+    :param stopped: asked twice a second whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
     options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier, max_bytes)
     target = Target(s3, bucket, key, *options, log)
+    watch = Watch(stopped)
     for start in range(1, _STARTS + 1):
-        stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
+        stream = DocumentStream(fetch_document, allow_http=allow_http, api_host=api_host, log=log, watch=watch)
         try:
             with stream:
                 stream.start()
-                return _copy(stream, target, unpack, max_bytes, stopped)
+                return _copy(stream, target, unpack, max_bytes, watch)
         except DocumentChangedError as changed:
             if start == _STARTS:
                 raise
@@ -164,10 +168,8 @@ def copy_to_s3(
     raise AssertionError("the loop ends in a return or an exception")
 
 
-def _copy(
-    stream: DocumentStream, target: Target, unpack: str, max_bytes: int, stopped: Callable[[], bool]
-) -> list[StoredObject]:
-    reported = _Progress(stream, target.log, stopped)
+def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int, watch: Watch) -> list[StoredObject]:
+    reported = _Progress(stream, target.log)
     content: Readable = reported
     if unpack != "none":
         content = gunzip(content, stream.compression_algorithm, target.log)
@@ -180,7 +182,8 @@ def _copy(
         )
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
         with spooled(Limited(decoded, max_bytes, lambda: stream.position)) as file:
-            return _write_archive(file, stream, target, max_bytes)
+            archive = Archive(file, max_bytes, stream.position, watch.check)
+            return _write_archive(archive, file, stream, target)
     return [_write_plain(decoded, stream, target, max_bytes)]
 
 
@@ -192,8 +195,9 @@ def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_
     return target.write(Prefixed(text, SNIFFED), target.key(None), kind, stream.length)[0]
 
 
-def _write_archive(file: IO[bytes], stream: DocumentStream, target: Target, max_bytes: int) -> list[StoredObject]:
-    archive = Archive(file, max_bytes, stream.position)
+def _write_archive(
+    archive: Archive, file: IO[bytes], stream: DocumentStream, target: Target
+) -> list[StoredObject]:
     if archive.document_type is None:
         return _write_files(archive, target)
     file.seek(0)
@@ -239,17 +243,14 @@ def _delete(target: Target, key: str) -> None:
 
 
 class _Progress:
-    """Passes raw bytes on, says now and then how many, and ends when it is told to."""
+    """Passes raw bytes on, and logs now and then how many."""
 
-    def __init__(self, stream: DocumentStream, log: Log, stopped: Callable[[], bool]) -> None:
-        self._stopped = stopped
+    def __init__(self, stream: DocumentStream, log: Log) -> None:
         self._stream = stream
         self._log = log
         self._next = time.monotonic() + _PROGRESS_SECONDS
 
     def readinto(self, buffer: Any) -> int:
-        if self._stopped():
-            raise DocumentDownloadError("The transfer was stopped")
         if time.monotonic() >= self._next:
             self._next += _PROGRESS_SECONDS
             total = "?" if self._stream.length is None else self._stream.length
