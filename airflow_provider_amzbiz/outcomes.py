@@ -84,6 +84,7 @@ def _reason(report: Report, hook: AmazonBusinessHook) -> str:
                 lambda: hook.get_report_document(document_id),
                 limit=REASON_CHARACTERS,
                 allow_http=hook.is_local,
+                api_host=hook.api_host,
             )
     except AmazonBusinessError as error:
         return f"Its document {document_id} may tell why, but could not be read: {error}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tests.documents.scripted_server import SECRET, Document
 
@@ -19,11 +21,15 @@ class RawHost:
     A reply gets the request's headers, in lower case, and gives pieces of bytes; then the connection is closed.
     """
 
-    def __init__(self, *replies: Reply | bytes) -> None:
+    def __init__(self, *replies: Reply | bytes, certificate: Path | None = None) -> None:
         self.replies = list(replies)
         self.requests: list[dict[str, str]] = []
         self.gone = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self._tls: ssl.SSLContext | None = None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> RawHost:
@@ -35,7 +41,8 @@ class RawHost:
 
     def fetch(self) -> Document:
         """What the operator passes as ``fetch_document``."""
-        return Document(f"http://127.0.0.1:{self._socket.getsockname()[1]}/d?X-Amz-Signature={SECRET}", None)
+        scheme = "https" if self._tls else "http"
+        return Document(f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}/d?X-Amz-Signature={SECRET}", None)
 
     def silent(self, seconds: float = 60.0) -> bytes:
         """Wait until the test is over."""
@@ -51,14 +58,16 @@ class RawHost:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection, connection.makefile("rb") as file:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            wire = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+            file = stack.enter_context(stack.enter_context(wire).makefile("rb"))
             lines = iter(lambda: file.readline().strip(), b"")
             pairs = (line.decode().split(": ", 1) for line in list(lines)[1:])
             headers = {name.lower(): value for name, value in pairs}
             self.requests.append(headers)
             reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
             for piece in [reply] if isinstance(reply, bytes) else reply(headers):
-                connection.sendall(piece)
+                wire.sendall(piece)
 
 
 def response(status: int, body: bytes = b"", **headers: object) -> bytes:

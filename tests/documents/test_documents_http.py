@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_amzbiz.documents import download, http_request, watch
 from airflow_provider_amzbiz.documents.errors import DocumentDownloadError, DocumentError
 from airflow_provider_amzbiz.documents.text import read_head
+from dev.certificate import write_certificate
 from tests.documents.raw_host import RawHost, chunks, dripped, response
 
 TEXT = b"".join(b"%d\tpaper\n" % number for number in range(40))
@@ -224,6 +225,40 @@ def test_the_body_of_a_redirect_is_not_read(moved):
 
     with RawHost(endless) as raw:
         assert "redirects are not followed" in str(moved(raw))
+
+
+class TestTls:
+    """A sandbox behind TLS, on this machine."""
+
+    @pytest.fixture
+    def certificate(self, tmp_path, monkeypatch):
+        path = tmp_path / "certificate.pem"
+        write_certificate(path)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+        return path
+
+    @pytest.mark.parametrize("framing", ["length", "chunks"])
+    def test_is_read_whole(self, moved, certificate, framing):
+        large = random.Random(1).randbytes(1_000_000)
+        body = large if framing == "length" else chunks(large, 70_000) + b"0\r\n\r\n"
+        headers = CHUNKED if framing == "chunks" else {"Content_Length": len(large)}
+        answer = response(200, body, **headers)
+
+        def rest(headers):
+            start = int(headers["range"][6:-1])
+            said = f"bytes {start}-{len(large) - 1}/{len(large)}"
+            yield response(206, large[start:], Content_Range=said, Content_Length=len(large) - start)
+
+        with RawHost(answer[:600_000], rest, certificate=certificate) as raw:
+            assert moved(raw) == large
+            assert len(raw.requests) == 2
+
+    def test_a_stop_is_noticed(self, moved, certificate, monkeypatch):
+        monkeypatch.setattr(download, "TIMEOUT", (60.0, 60.0))
+        asked = iter([False] * 4)
+        answer = response(200, TEXT[:-1], Content_Length=LENGTH)
+        with RawHost(lambda _: [answer, raw.silent()], certificate=certificate) as raw:
+            assert "was stopped" in str(moved(raw, stopped=lambda: next(asked, True)))
 
 
 class TestStop:
