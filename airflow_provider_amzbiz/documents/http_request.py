@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_amzbiz.documents.http_body import BrokenBodyError, body_of
+from airflow_provider_amzbiz.documents.http_body import BrokenBodyError, body_of, content_length
 from airflow_provider_amzbiz.documents.streams import CHUNK
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RunningRequest:
         self._check = check
         self._changed = threading.Condition()
         self._response: requests.Response | None = None
-        self._ring = memoryview(bytearray(_RING))
+        self._ring = memoryview(b"")
         # Bytes that were read from the network, and by the caller, since the body began.
         self._received = self._consumed = 0
         self._failure = ""
@@ -62,10 +62,11 @@ class RunningRequest:
         """
         self._check()
         self._want_body()
-        start = self._consumed % _RING
-        count = min(len(buffer), self._received - self._consumed, _RING - start)
+        count = min(len(buffer), self._received - self._consumed)
         if not count:
             return 0, self._failure
+        start = self._consumed % len(self._ring)
+        count = min(count, len(self._ring) - start)
         buffer[:count] = self._ring[start : start + count]
         with self._changed:
             self._consumed += count
@@ -121,12 +122,15 @@ class RunningRequest:
             self._response = response
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._wanted or self._closed)
+        # No larger than the body: most are small, and to clear memory takes longer than to read them.
+        size = max(1, min(_RING, content_length(response.headers) or _RING))
+        self._ring = memoryview(bytearray(size))
         body = body_of(response.headers, original.fp)
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._received - self._consumed < _RING or self._closed)
-            start = self._received % _RING
-            free = min(_RING - (self._received - self._consumed), _RING - start)
+                self._changed.wait_for(lambda: self._received - self._consumed < size or self._closed)
+            start = self._received % size
+            free = min(size - (self._received - self._consumed), size - start)
             count = body.readinto(self._ring[start : start + free])
             if not count:
                 return
