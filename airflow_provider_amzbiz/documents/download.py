@@ -17,7 +17,7 @@ from airflow_provider_amzbiz.documents.errors import (
     DocumentDownloadError,
     UnsafeDocumentUrlError,
 )
-from airflow_provider_amzbiz.documents.http_body import content_length, is_delimited
+from airflow_provider_amzbiz.documents.http_body import content_length, is_chunked, is_delimited
 from airflow_provider_amzbiz.documents.http_request import RunningRequest
 from airflow_provider_amzbiz.documents.streams import CHUNK
 from airflow_provider_amzbiz.documents.watch import Watch
@@ -99,6 +99,8 @@ class DocumentStream(io.RawIOBase):
         self._by_range = True
         # Whether the end of the body that is being read is the end of the document.
         self._to_the_end = True
+        # Whether it ends by itself, and not where its length says.
+        self._in_chunks = False
         # Where the body that is being read has to end at the latest.
         self._until: int | None = None
         self.position = 0
@@ -125,7 +127,7 @@ class DocumentStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read at least one byte, or return 0 at the end of the whole document."""
-        while self.length is None or self.position != self.length:
+        while self.length is None or self.position < self.length:
             if self._request is None:
                 self._connect()
                 continue
@@ -136,8 +138,15 @@ class DocumentStream(io.RawIOBase):
             if failure:
                 self._broken(failure)
             elif self._body_ended():
-                break
+                return 0
+        self._refuse_more()
         return 0
+
+    def _refuse_more(self) -> None:
+        """See that chunks end where the length says, which is from another header or another response."""
+        if self._request is not None and self._in_chunks:
+            self._advance(self._request.readinto(bytearray(1))[0])
+            self._drop()
 
     def _advance(self, count: int) -> None:
         self.position += count
@@ -185,6 +194,7 @@ class DocumentStream(io.RawIOBase):
 
     def _accept(self, response: requests.Response, request: RunningRequest) -> None:
         status = response.status_code
+        self._in_chunks = is_chunked(response.headers)
         if status in (200, 206) and self.position and not (is_delimited(response.headers) and request.has_body()):
             # The connection broke in the headers, which looks like an answer without the others. There is a body
             # otherwise, because something is missing still.

@@ -100,10 +100,24 @@ class TestChunks:
         with RawHost(response(200, body, Transfer_Encoding=coding, Content_Length=len(body))) as raw:
             assert isinstance(moved(raw), DocumentDownloadError)
 
-    @pytest.mark.parametrize("wrong", [-10, 10])
-    def test_and_a_length_that_disagrees(self, moved, wrong):
-        body = chunks(TEXT, 50) + b"0\r\n\r\n"
+    @pytest.mark.parametrize("wrong", [-50, -10, -1, 1, 10])
+    @pytest.mark.parametrize("size", [1, 50, LENGTH])
+    def test_and_a_length_that_disagrees(self, moved, wrong, size):
+        body = chunks(TEXT, size) + b"0\r\n\r\n"
         with RawHost(response(200, body, **CHUNKED, Content_Length=LENGTH + wrong)) as raw:
+            assert isinstance(moved(raw), DocumentError)
+
+    @pytest.mark.parametrize("size", [1, 50, LENGTH])
+    def test_and_a_length_that_agrees(self, moved, size):
+        body = chunks(TEXT, size) + b"0\r\n\r\n"
+        with RawHost(response(200, body, **CHUNKED, Content_Length=LENGTH)) as raw:
+            assert moved(raw) == TEXT
+
+    @pytest.mark.parametrize("more", [b"m", b"more" * 100])
+    def test_that_are_longer_than_the_document_was(self, moved, more):
+        """A host without ranges sends another document under the same ETag."""
+        longer = response(200, chunks(TEXT, 40) + chunks(more, 40) + b"0\r\n\r\n", **CHUNKED)
+        with RawHost(response(200, TEXT[:100], Content_Length=LENGTH), longer) as raw:
             assert isinstance(moved(raw), DocumentError)
 
 
