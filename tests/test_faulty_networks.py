@@ -20,8 +20,10 @@ from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentStor
 from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
 from dev.fault_proxy import FaultProxy, Toxic
 from tests.conftest import connect
+from tests.deferring import Store
 
 LINES = "SANDBOX_ORDER_LINES"
 US = "ATVPDKIKX0DER"
@@ -346,7 +348,7 @@ class TestStorage:
     def test_an_upload_that_could_not_be_aborted_is_aborted_by_the_retry(
         self, sandbox, s3, client, emptied, caplog, monkeypatch
     ):
-        source = Source(sandbox, PACKED)
+        source, task = Source(sandbox, PACKED), {"task_state_store": Store()}
         create = client.create_multipart_upload
 
         def create_and_lose_the_network(**arguments):
@@ -356,13 +358,13 @@ class TestStorage:
 
         monkeypatch.setattr(client, "create_multipart_upload", create_and_lose_the_network)
         with caplog.at_level(logging.WARNING), pytest.raises(DocumentError, match="S3 did not take"):
-            move(client, source)
+            move(client, source, uploads=RememberedUploads(task))
         assert "could not be aborted" in caplog.text
         assert len(open_uploads(emptied)) == 1
         monkeypatch.undo()
         s3.up()
 
-        (result,) = move(emptied, source, abort_earlier=True)
+        (result,) = move(emptied, source, uploads=RememberedUploads(task))
 
         assert_whole_or_nothing(emptied, CONTENT, result)
 

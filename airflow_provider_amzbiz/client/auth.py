@@ -78,8 +78,6 @@ def access_tokens(account: Account) -> AccessTokens:
 
 def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
     """Get a new token and its lifetime in seconds (LWA, refresh request)."""
-    import requests
-
     from airflow_provider_amzbiz.client.failures import reason
 
     form = {
@@ -91,7 +89,8 @@ def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
     answer, failure = None, ""
     try:
         answer = session.post(account.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
-    except requests.RequestException as error:
+    # Those of requests are OSErrors, and so is what it raises for a CA bundle that is missing.
+    except OSError as error:
         failure = reason(error)
     if answer is None:
         # Not raised where the error of requests is being handled, because that holds the secrets. For a token it

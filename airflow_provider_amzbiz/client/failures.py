@@ -6,13 +6,17 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import requests
     from urllib3.exceptions import SSLError
 
 
-def never_connected(error: requests.RequestException) -> bool:
+def never_connected(error: OSError) -> bool:
     """Tell whether the request cannot have reached the server."""
+    import requests
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+
+    if not isinstance(error, requests.RequestException):
+        # It is raised while the connection is prepared.
+        return True
 
     cause = _cause(error)
     if isinstance(cause, SSLError):
@@ -21,11 +25,13 @@ def never_connected(error: requests.RequestException) -> bool:
     return isinstance(cause, (NewConnectionError, ConnectTimeoutError))
 
 
-def reason(error: requests.RequestException) -> str:
+def reason(error: OSError) -> str:
     """Return what a person has to know to look in the right place, such as ``DNS does not know the host``."""
     import requests
     from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
 
+    if not isinstance(error, requests.RequestException):
+        return str(error)
     cause = _cause(error)
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy does not let it through"
@@ -40,7 +46,7 @@ def reason(error: requests.RequestException) -> str:
     return type(error).__name__
 
 
-def _cause(error: requests.RequestException) -> object:
+def _cause(error: OSError) -> object:
     from urllib3.exceptions import MaxRetryError
 
     cause = error.args[0] if error.args else None

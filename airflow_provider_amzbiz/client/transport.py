@@ -192,8 +192,6 @@ class Transport:
     def _send(
         self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
     ) -> requests.Response:
-        import requests
-
         from airflow_provider_amzbiz.client.failures import never_connected, reason
 
         kind: type[TransientError]
@@ -206,7 +204,8 @@ class Transport:
                 timeout=TIMEOUT,
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        # Those of requests are OSErrors, and so is what it raises for a CA bundle that is missing.
+        except OSError as error:
             kind, why = UnreachableError if never_connected(error) else UnavailableError, reason(error)
         # Not raised where the error of requests is being handled, because that holds the token.
         raise kind(f"{operation} got no answer from {self._account.endpoint} ({why})", operation=operation)

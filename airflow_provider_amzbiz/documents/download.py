@@ -19,6 +19,7 @@ from airflow_provider_amzbiz.documents.errors import (
     DocumentDownloadError,
     UnsafeDocumentUrlError,
 )
+from airflow_provider_amzbiz.documents.session import document_session
 
 if TYPE_CHECKING:
     import requests
@@ -82,11 +83,7 @@ class DocumentStream(io.RawIOBase):
         self._fetch = fetch
         self._allow_http = allow_http
         self._log = log
-        import requests
-
-        self._session = requests.Session()
-        # A .netrc entry for the host would add an Authorization header, which S3 refuses beside a signature.
-        self._session.auth = _no_authorization
+        self._session = document_session()
         self._response: requests.Response | None = None
         self._url = ""
         self._etag: str | None = None
@@ -106,7 +103,6 @@ class DocumentStream(io.RawIOBase):
     def close(self) -> None:
         """Let the connection go."""
         self._drop()
-        self._session.close()
         super().close()
 
     def start(self) -> None:
@@ -314,10 +310,6 @@ def _is_internal(host: str) -> bool:
     except (OSError, ValueError):
         return host == "localhost" or host.endswith(".localhost")
     return not (getattr(address, "ipv4_mapped", None) or address).is_global
-
-
-def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _strong(etag: str | None) -> str | None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import mimetypes
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset
-from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
+from airflow_provider_amzbiz.documents.download import DocumentSource, DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
-    DocumentStorageError,
     UnsupportedDocumentError,
+    WorkerError,
 )
-from airflow_provider_amzbiz.documents.objects import exists, repeated, storage_errors
+from airflow_provider_amzbiz.documents.multipart import abort_uploads
+from airflow_provider_amzbiz.documents.objects import TakeBack, unless_secret, without_secrets
+from airflow_provider_amzbiz.documents.open_uploads import NoMemory, OpenUploads
+from airflow_provider_amzbiz.documents.s3_object import S3Object
+from airflow_provider_amzbiz.documents.units import size, transferred
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
     Archive,
@@ -57,7 +61,7 @@ class Target:
     content_type: str | None
     encoding: str | None
     extra_args: Mapping[str, Any]
-    abort_earlier: bool
+    uploads: OpenUploads
     max_bytes: int
     log: Log
 
@@ -75,30 +79,36 @@ class Target:
             )
         return Utf8(content, charset), f"{content_type.split(';')[0].strip()}; charset=UTF-8"
 
+    def take_back(self) -> TakeBack:
+        """Return what deletes a document's objects where it fails."""
+        return TakeBack(self.s3, self.bucket, self.extra_args, self.log)
+
     def write(
-        self, content: Readable, key: str, content_type: str, raw_length: int | None
-    ) -> tuple[StoredObject, bool]:
-        """Write one object, and say how it went; return whether it was written now, too."""
+        self,
+        content: Readable,
+        key: str,
+        content_type: str,
+        raw_length: int | None,
+        take_back: TakeBack,
+        *,
+        one_of_many: bool = False,
+    ) -> StoredObject:
+        """Write one object, and log how it went."""
         kind = self.content_type or content_type
         started = time.monotonic()
-        stored, written = store(
+        stored = store(
             content,
-            s3=self.s3,
-            bucket=self.bucket,
-            key=key,
-            content_type=kind,
+            S3Object(self.s3, self.bucket, key, kind, self.extra_args, self.replace),
             size_of_part=part_size(raw_length, self.max_bytes),
-            replace=self.replace,
             sha256=self.sha256,
             rows=self.rows and _has_lines(kind),
-            extra_args=self.extra_args,
-            abort_earlier=self.abort_earlier,
+            take_back=take_back,
+            one_of_many=one_of_many,
+            uploads=self.uploads,
             log=self.log,
         )
-        seconds = time.monotonic() - started
-        speed = stored.bytes / 1e6 / max(seconds, 1e-6)
-        self.log.info("Stored %s: %s bytes in %.1f s, %.1f MB/s", stored.uri, stored.bytes, seconds, speed)
-        return stored, written
+        self.log.info("Stored %s: %s", stored.uri, transferred(stored.bytes, time.monotonic() - started))
+        return stored
 
 
 def copy_to_s3(
@@ -116,7 +126,7 @@ def copy_to_s3(
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
-    abort_earlier: bool = False,
+    uploads: OpenUploads | None = None,
     stopped: Callable[[], bool] = lambda: False,
     log: Log,
 ) -> list[StoredObject]:
@@ -132,17 +142,59 @@ def copy_to_s3(
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come from a loopback address, also by plain http.
-    :param abort_earlier: whether to abort open uploads to the very keys that this one needs parts for: on a retry,
-        they are what a killed process left.
+    :param uploads: remembers open uploads through the attempts of a task; those that an earlier attempt left are
+        aborted first.
     :param stopped: asked now and then whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
-    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier, max_bytes)
+    uploads = uploads or NoMemory()
+    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, uploads, max_bytes)
     target = Target(s3, bucket, key, *options, log)
+    of_fetch: list[Exception] = []
+
+    def fetch() -> DocumentSource:
+        try:
+            return fetch_document()
+        except Exception as error:
+            of_fetch.append(error)
+            raise
+
+    with _worker_errors(of_fetch):
+        abort_uploads(s3, uploads, extra_args or {}, log)
+        return _copy_unchanged(fetch, target, unpack, max_bytes, allow_http, stopped)
+
+
+@contextmanager
+def _worker_errors(others: Sequence[Exception]) -> Iterator[None]:
+    """Turn what the worker's own machine is to blame for into an error of ours.
+
+    :param others: errors that pass through.
+    """
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if any(error is each for each in others):
+            raise
+        # A library's own text may show the URL that it failed with.
+        text = without_secrets(str(error)) or "no reason is given"
+        raise WorkerError(
+            f"The transfer failed on the worker itself: {type(error).__name__}: {text}"
+        ) from unless_secret(error)
+
+
+def _copy_unchanged(
+    fetch_document: Fetch,
+    target: Target,
+    unpack: str,
+    max_bytes: int,
+    allow_http: bool,
+    stopped: Callable[[], bool],
+) -> list[StoredObject]:
+    """Copy the document, from scratch where it changes under its download."""
     for start in range(1, _STARTS + 1):
-        stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
+        stream = DocumentStream(fetch_document, allow_http=allow_http, log=target.log)
         try:
             with stream:
                 stream.start()
@@ -150,7 +202,7 @@ def copy_to_s3(
         except DocumentChangedError as changed:
             if start == _STARTS:
                 raise
-            log.warning("%s; beginning anew", changed)
+            target.log.warning("%s; beginning anew", changed)
     raise AssertionError("the loop ends in a return or an exception")
 
 
@@ -169,12 +221,15 @@ def _copy(
             "a gzip, which may end after each of its members"
         )
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
-        with _spooled_archive(decoded, stream, max_bytes) as archive:
-            return _write_files(archive, target)
-    return [_write_plain(decoded, stream, target, max_bytes)]
+        with _spooled_archive(decoded, stream, max_bytes) as archive, target.take_back() as take_back:
+            return _write_files(archive, target, take_back)
+    with target.take_back() as take_back:
+        return [_write_plain(decoded, stream, target, max_bytes, take_back)]
 
 
-def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int) -> StoredObject:
+def _write_plain(
+    content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int, take_back: TakeBack
+) -> StoredObject:
     limited = Limited(content, max_bytes, lambda: stream.position)
     announced = (stream.content_type or "").split(";")[0].strip().lower()
     meaningful = stream.content_type if announced and announced not in _MEANINGLESS else None
@@ -183,7 +238,7 @@ def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_
         # Asked for by name, and nothing says that it is anything else.
         kind = "text/plain"
     text, kind = target.text(limited, kind, stream.content_type)
-    return target.write(text, target.key(None), kind, stream.length)[0]
+    return target.write(text, target.key(None), kind, stream.length, take_back)
 
 
 @contextmanager
@@ -193,7 +248,7 @@ def _spooled_archive(content: Readable, stream: DocumentStream, max_bytes: int) 
         yield Archive(file, max_bytes, stream.position)
 
 
-def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
+def _write_files(archive: Archive, target: Target, take_back: TakeBack) -> list[StoredObject]:
     keys = [target.key(name) for name in archive.names]
     if len(set(keys)) < len(keys):
         raise UnsupportedDocumentError(
@@ -201,33 +256,13 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
             "into the key so that they differ"
         )
     stored: list[StoredObject] = []
-    mine: list[str] = []
-    try:
-        for key, (name, content) in zip(keys, archive.files(), strict=True):
-            head = Prefixed(content, _SNIFFED)
-            kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
-            text, kind = target.text(head, kind)
-            new = not target.replace or not exists(target.s3, target.bucket, key, target.extra_args)
-            written, now = target.write(text, key, kind, None)
-            stored.append(written)
-            # What was there before is not this transfer's to take away.
-            mine += [key] * (new and now)
-    except BaseException:
-        # All files or none: a reader could not tell that the rest is missing.
-        for key in mine:
-            _delete(target, key)
-        raise
+    # All files or none: a reader could not tell that the rest is missing.
+    for key, (name, content) in zip(keys, archive.files(), strict=True):
+        head = Prefixed(content, _SNIFFED)
+        kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
+        text, kind = target.text(head, kind)
+        stored.append(target.write(text, key, kind, None, take_back, one_of_many=len(keys) > 1))
     return stored
-
-
-def _delete(target: Target, key: str) -> None:
-    try:
-        with storage_errors(target.bucket, key):
-            more = repeated(target.extra_args, content=False)
-            target.s3.delete_object(Bucket=target.bucket, Key=key, **more)
-    except DocumentStorageError as error:
-        # Not raised: it would hide why the object has to go.
-        target.log.warning("%s stays, though other files of its archive are missing: %s", key, error)
 
 
 def _is_text(content_type: str) -> bool:
@@ -259,6 +294,6 @@ class _Progress:
             raise DocumentDownloadError("The transfer was stopped")
         if time.monotonic() >= self._next:
             self._next += _PROGRESS_SECONDS
-            total = "?" if self._stream.length is None else self._stream.length
-            self._log.info("Downloaded %s of %s bytes", self._stream.position, total)
+            total = "an unknown size" if self._stream.length is None else size(self._stream.length)
+            self._log.info("Downloaded %s of %s", size(self._stream.position), total)
         return self._stream.readinto(buffer)
