@@ -32,7 +32,7 @@ _SMART_OPEN_LOG = logging.getLogger("smart_open.s3")
 
 
 def write_parts(
-    first: bytearray,
+    first: list[bytearray],
     content: Readable,
     there: S3Object,
     digest: Digest,
@@ -43,7 +43,7 @@ def write_parts(
 ) -> None:
     """Write an object of at least one whole part.
 
-    :param first: the first part, which has been read and counted.
+    :param first: holds the first part, which has been read and counted; it is taken out, so that nobody keeps it.
     :raises DocumentStorageError: S3 did not take it; there is no open upload then.
     :raises ObjectExists: there is one, and it is not to be replaced.
     """
@@ -60,8 +60,7 @@ def write_parts(
         # Not by URI, because smart-open takes a question mark in a key for a query.
         writer: Any = smart_open_s3.open(there.bucket, there.key, "wb", **transport)
         try:
-            writer.write(first)
-            del first
+            writer.write(first.pop())
             _copy(content, writer, digest)
             writer.close()
         except BaseException:

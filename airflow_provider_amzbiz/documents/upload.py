@@ -76,17 +76,18 @@ def store(
     :raises DocumentExistsError: there is other content under the key, which is not to be replaced.
     """
     digest = Digest(sha256, rows)
-    first = _read_part(content, size_of_part, digest)
+    first = [_read_part(content, size_of_part, digest)]
+    is_small = len(first[0]) < size_of_part
     is_new = (one_of_many or not there.replace) and not there.exists()
     try:
         if not there.replace and not is_new:
             # A server that speaks S3 may ignore the condition, so nothing is sent that it could write.
-            _read_to_end(first, content, size_of_part, digest)
+            _read_to_end(first.pop(), content, size_of_part, digest)
             raise ObjectExists
         if is_new:
             take_back.sending(there.key, digest)
-        if len(first) < size_of_part:
-            _put(first, there, digest, take_back)
+        if is_small:
+            _put(first.pop(), there, digest, take_back)
         else:
             write_parts(first, content, there, digest, size_of_part, take_back, uploads, log)
         if is_new:
