@@ -282,6 +282,23 @@ class TestReplace:
         assert stored() == {"document": there}
         assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
+    @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+    def test_false_with_an_object_that_appears_after_the_look(
+        self, host, copy, s3, s3_server, bucket, stored, content
+    ):
+        """It is S3's condition that excludes two writers."""
+
+        def appear(request, **_):
+            s3_server.client().put_object(Bucket=bucket, Key="document", Body=EXISTING)
+
+        s3.meta.events.register("before-send.s3.PutObject", appear)
+        s3.meta.events.register("before-send.s3.CompleteMultipartUpload", appear)
+        host.content = content
+        with pytest.raises(DocumentExistsError):
+            copy(replace=False)
+        assert stored() == {"document": EXISTING}
+        assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
     def test_false_with_the_same_content_without_a_checksum(self, host, copy, s3_server, bucket, stored):
         """Another tool may have written it without the checksum that ours are written with."""
         other = s3_server.client(request_checksum_calculation="when_required")

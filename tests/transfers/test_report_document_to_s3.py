@@ -9,15 +9,18 @@ import io
 import json
 import random
 import signal
+import socket
 import sys
+import threading
 import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents import to_s3
@@ -566,6 +569,95 @@ def test_a_task_that_is_ended_gives_up_at_once_and_leaves_nothing(sandbox, s3, k
         signal.signal(signal.SIGALRM, before)
 
     assert_nothing_there(s3, key)
+
+
+@contextmanager
+def interrupted(action, *, once):
+    """Have a signal call something in this thread, once a condition holds and what waits for it is blocked."""
+
+    def wait_and_signal():
+        deadline = time.monotonic() + 30
+        while not once() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: action())
+    waiting = threading.Thread(target=wait_and_signal)
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+class SilentServer:
+    """Takes each connection and what comes over it, and never answers."""
+
+    def __init__(self):
+        self.begun = []
+        self._connections = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        for each in [self._socket, *self._connections]:
+            each.close()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self.begun.append(connection.recv(4).decode())
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+def test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again(sandbox, monkeypatch, key, mode):
+    """botocore's newer retry modes repeat whatever looks like a broken connection."""
+    server = SilentServer()
+    settings = {"s3": {"addressing_style": "path"}, "retries": {"mode": mode, "max_attempts": 5}}
+    connection = {
+        "conn_type": "aws",
+        "login": "x",
+        "password": "x",
+        "extra": {"endpoint_url": server.url, "region_name": "us-east-1", "config_kwargs": settings},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    report_id = create(sandbox, gzip.compress(TEXT))
+    task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
+
+    with (
+        interrupted(task.on_kill, once=lambda: server.begun),
+        pytest.raises(DocumentError, match="ended while it moved a document"),
+    ):
+        task.execute({})
+    server.stop()
+    assert server.begun == ["PUT "]
+
+
+def test_a_timeout_of_airflows_is_not_hidden_by_on_kill(sandbox, s3, key):
+    """Airflow calls it once more when an execution timeout has left the task already."""
+    report_id = create(sandbox, gzip.compress(TEXT))
+    task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
+
+    sandbox.inject(Fault(operation="document", kind="stall", bytes=100, seconds=50))
+
+    def expire():
+        raise AirflowTaskTimeout
+
+    with interrupted(expire, once=lambda: sandbox.count("document")), pytest.raises(AirflowTaskTimeout):
+        task.execute({})
+    task.on_kill()
+
+    assert_nothing_there(s3, key)
+    with pytest.raises(DocumentError, match="ended"):
+        task.execute({})
 
 
 def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
