@@ -716,7 +716,7 @@ def left(sandbox, s3, key):
         s3.abort_multipart_upload(Bucket=BUCKET, Key=each, UploadId=upload_id)
 
 
-def test_a_retry_aborts_the_upload_that_an_earlier_attempt_left_and_no_other(s3, left):
+def test_a_retry_aborts_what_an_earlier_attempt_left_open_and_no_more(s3, left):
     left.make().execute(context(left.store, try_number=2))
 
     assert open_uploads(s3) == left.others
