@@ -60,6 +60,13 @@ def without_templates(text: str) -> str:
     return _JINJA.sub("", text)
 
 
+def is_constant(given: Any) -> bool:
+    """Tell whether a parameter is the same in each run and each mapped task: None, or nothing to be filled in."""
+    if given is None:
+        return True
+    return isinstance(given, str) and without_templates(given) == given and not placeholders(given)
+
+
 def place_of(key: str) -> str:
     """Return a key as it is, or, where it has placeholders, the folder that it begins with."""
     fixed, brace, _ = key.partition("{")

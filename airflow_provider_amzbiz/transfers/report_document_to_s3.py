@@ -24,6 +24,7 @@ from airflow_provider_amzbiz.transfers.keys import (
     check_key_values,
     check_placeholders,
     fill,
+    is_constant,
     place_of,
     without_templates,
 )
@@ -175,6 +176,12 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 self._target()
             if self.key_values is None or isinstance(self.key_values, Mapping):
                 self._check_names(without_templates(given), self.key_values or {})
+        target = (self.s3_uri,) if self.s3_uri else (self.s3_bucket, self.s3_key)
+        if all(is_constant(each) for each in (*target, self.aws_conn_id)) and any(self.iter_mapped_task_groups()):
+            raise InvalidInputError(
+                f"s3_key is the same for all tasks of a mapped task group, {target[-1]!r}, so that each document "
+                "would replace the one before; put a template or a placeholder such as {report_id} into it"
+            )
 
     def _check_placeholders(self, key: str) -> dict[str, str]:
         """Check, before any call, that the key can be filled in; return the values of ``key_values``."""

@@ -126,6 +126,39 @@ def test_an_f_string_with_a_mapped_argument_shows_at_parsing(field):
         build()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        ({"s3_key": "invoices/1.pdf"}, True),
+        ({"s3_bucket": None, "s3_key": None, "s3_uri": "s3://tests/invoices/1.pdf"}, True),
+        ({"s3_key": "invoices/1.pdf", "aws_conn_id": None}, True),
+        ({"s3_key": "invoices/{report_id}.pdf"}, False),
+        ({"s3_key": "invoices/{{ ti.map_index }}.pdf"}, False),
+        ({"s3_key": "invoices/1.pdf", "s3_bucket": "{{ params.bucket }}"}, False),
+    ],
+)
+def test_one_key_for_all_tasks_of_a_mapped_group_shows_at_parsing(arguments, refused):
+    @task_group
+    def each(report_id):
+        operator(report_id=report_id, **arguments)
+
+    with DAG("one_key", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+        if refused:
+            with pytest.raises(InvalidInputError, match="s3_key is the same for all tasks"):
+                each.expand(report_id=["1", "2"])
+        else:
+            each.expand(report_id=["1", "2"])
+
+
+def test_a_mapped_key_is_taken():
+    @task_group
+    def each(report_id, key):
+        operator(report_id=report_id, s3_key=key)
+
+    with DAG("mapped_key", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+        each.expand_kwargs([{"report_id": "1", "key": "a"}, {"report_id": "2", "key": "b"}])
+
+
 @pytest.fixture
 def report(sandbox):
     def create(body=b"text"):
