@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isal import isal_zlib
@@ -19,15 +17,15 @@ from airflow_provider_amzbiz.documents.errors import DocumentExistsError, Docume
 from airflow_provider_amzbiz.documents.interrupts import despite_interrupts
 from airflow_provider_amzbiz.documents.objects import TakeBack, answered, check_etag, repeated, storage_errors
 from airflow_provider_amzbiz.documents.open_uploads import OpenUpload, OpenUploads
+from airflow_provider_amzbiz.documents.part_buffer import PartBuffer
 from airflow_provider_amzbiz.documents.s3_object import ObjectExists, S3Object
 from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
+from airflow_provider_amzbiz.documents.upload_creation import Creations
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 SENDERS = 6
-# Requests that botocore makes for one call, where it is not configured otherwise.
-_MAX_REQUESTS = 5
 _SMART_OPEN_LOG = logging.getLogger("smart_open.s3")
 
 
@@ -54,7 +52,7 @@ def write_parts(
         "client": upload,
         "multipart_upload": True,
         "min_part_size": size_of_part,
-        "writebuffer": _PartBuffer(size_of_part),
+        "writebuffer": PartBuffer(size_of_part, SENDERS),
     }
     with upload:
         # Not by URI, because smart-open takes a question mark in a key for a query.
@@ -94,58 +92,6 @@ def _abort(s3: S3Client, upload: OpenUpload, arguments: Mapping[str, Any]) -> No
         # One that is unknown is ended.
         if error.code != "NoSuchUpload":
             raise
-
-
-class _PartBuffer(io.RawIOBase):
-    """What smart-open gathers a part in: one block fills while each sender sends one, and all are used again.
-
-    New buffers for every part would leave the heap in holes, at twice the memory and more.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._free: SimpleQueue[bytearray] = SimpleQueue()
-        self._size = size
-        self._unmade = SENDERS
-        self._block = bytearray(size)
-        self._filled = 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Do nothing: smart-open rewinds for a client that reads, and ours takes the block."""
-        return self._filled
-
-    def tell(self) -> int:
-        return self._filled
-
-    def truncate(self, size: int | None = None) -> int:
-        self._filled = size or 0
-        return self._filled
-
-    def write(self, chunk: Any) -> int:
-        end = self._filled + len(chunk)
-        self._block[self._filled : end] = chunk
-        self._filled = end
-        return len(chunk)
-
-    def content(self) -> bytearray:
-        """Return the block that was filled, as long as it is filled; no copy."""
-        del self._block[self._filled :]
-        return self._block
-
-    def next_block(self) -> None:
-        """Take a block that nobody sends from; wait for one if need be."""
-        if self._unmade:
-            self._unmade -= 1
-            self._block = bytearray(self._size)
-        else:
-            self._block = self._free.get()
-
-    def release(self, block: bytearray) -> None:
-        """Take a block back that has been sent."""
-        self._free.put(block)
 
 
 class _Upload:
@@ -189,25 +135,22 @@ class _Upload:
         there = self._there
         checksum = there.checksum(ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
         before = self._open_uploads()
-        retries = getattr(self._s3.meta.config, "retries", None) or {}
-        most = int(retries.get("total_max_attempts", _MAX_REQUESTS))
+        creations = Creations(self._s3)
         try:
-            created = there.send(
-                lambda: self._s3.create_multipart_upload(**there.target, **checksum, **there.arguments)
-            )
-        except BaseException as error:
-            if not isinstance(error, DocumentStorageError) or error.unanswered:
-                despite_interrupts(lambda: self._abort_lost(before, most))
+            with creations:
+                created = there.send(
+                    lambda: self._s3.create_multipart_upload(**there.target, **checksum, **there.arguments)
+                )
+        except BaseException:
+            despite_interrupts(lambda: self._abort_surplus(creations, before))
             raise
         self._upload_id = created.get("UploadId")
         if self._upload_id:
             self._uploads.opened(self._open_upload)
-        # Where botocore asked again, or the answer was cut, there may be an upload whose id did not arrive.
-        if lost := created["ResponseMetadata"].get("RetryAttempts", 0) + (not self._upload_id):
-            self._abort_lost(before, lost)
+        self._abort_surplus(creations, before)
         return {"UploadId": answered(self._upload_id, **there.names)}
 
-    def upload_part(self, *, Body: _PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def upload_part(self, *, Body: PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
         for part in self._parts:
             if part.done():
                 # A part that failed ends the upload now, not after the rest of the document.
@@ -229,7 +172,7 @@ class _Upload:
         try:
             # S3 answers before it has completed the object: an answer that was cut tells nothing, so it is asked
             # again.
-            etag = self._complete(parts) or self._complete(parts)
+            etag = self._complete(parts) or self._complete_again(parts)
         except DocumentStorageError as error:
             # It was completed, and the answer was lost, where it was asked again.
             if error.code != "NoSuchUpload" or not self._is_there(error):
@@ -240,6 +183,13 @@ class _Upload:
         self._upload_id = None
         if not there.keeps_checksums:
             self._verify(parts, etag)
+
+    def _complete_again(self, parts: list[_Part]) -> str | None:
+        try:
+            return self._complete(parts)
+        except ObjectExists:
+            # It was completed at first, in all likelihood.
+            raise ObjectExists(ours=True) from None
 
     def _complete(self, parts: list[_Part]) -> str | None:
         there = self._there
@@ -312,18 +262,21 @@ class _Upload:
             return None
         return {each["UploadId"] for each in found if each["Key"] == there.key}
 
-    def _abort_lost(self, before: set[str] | None, most: int) -> None:
-        """Abort the uploads whose ids did not arrive, unless they may be somebody else's.
+    def _abort_surplus(self, creations: Creations, before: set[str] | None) -> None:
+        """Abort what was begun beside our upload: where botocore asked again, and where a response was lost.
 
         :param before: ids of the uploads that were open before.
-        :param most: how many there can be.
         """
+        for upload_id in creations.upload_ids - {self._upload_id}:
+            self._abort_one(upload_id)
+        if not creations.lost:
+            return
         after = None if before is None else self._open_uploads()
         if before is None or after is None:
             reason: object = self._unlisted
         else:
-            lost = after - before - {self._upload_id}
-            if len(lost) <= most:
+            lost = after - before - creations.upload_ids
+            if len(lost) <= creations.lost:
                 for upload_id in lost:
                     self._abort_one(upload_id)
                 return

@@ -10,13 +10,12 @@ import zipfile
 from itertools import product
 
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
 from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentError
 from tests.documents.scripted_server import EXPIRED_URL, Answer
-from tests.documents.test_documents_servers import Raw
+from tests.documents.test_documents_take_back import error_response
 
 TEXT = random.Random(1).randbytes(1500).hex().encode()
 PDF = b"%PDF-1.7\n" + TEXT
@@ -142,10 +141,8 @@ def answer(code, status, numbers):
         count = itertools.count(1)
 
         def refuse(request, **_):
-            if not writes(request) or next(count) not in numbers:
-                return None
-            body = f"<Error><Code>{code}</Code><Message>Said by the test.</Message></Error>".encode()
-            return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, Raw(body))
+            refused = writes(request) and next(count) in numbers
+            return error_response(request, status, code) if refused else None
 
         client.meta.events.register("before-send.s3", refuse)
 

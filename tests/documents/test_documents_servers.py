@@ -8,28 +8,15 @@ import random
 import zipfile
 
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
-from tests.documents.test_documents_take_back import archive
+from tests.documents.test_documents_take_back import archive, error_response
 
 SMALL = b"order\tamount\n" * 100
 LARGE = random.Random(7).randbytes(9 * 1024**2)
 SIZES = pytest.mark.parametrize("content", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
-
-
-class Raw(io.BytesIO):
-    """A body as botocore reads it."""
-
-    def stream(self):
-        yield self.read()
-
-
-def error_response(request, status, code):
-    body = f"<Error><Code>{code}</Code><Message>Said by the test.</Message></Error>".encode()
-    return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, Raw(body))
 
 
 class TestIgnoredConditions:

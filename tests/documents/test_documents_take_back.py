@@ -8,6 +8,7 @@ import signal
 import zipfile
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
@@ -22,6 +23,18 @@ def archive(content=b"second"):
         for name, each in (("1.bin", b"first"), ("2.bin", content), ("3.bin", b"third")):
             packed.writestr(name, each)
     return file.getvalue()
+
+
+class Raw(io.BytesIO):
+    """A body as botocore reads it."""
+
+    def stream(self):
+        yield self.read()
+
+
+def error_response(request, status, code):
+    body = f"<Error><Code>{code}</Code><Message>Said by the test.</Message></Error>".encode()
+    return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, Raw(body))
 
 
 @pytest.fixture
@@ -245,6 +258,21 @@ class TestUploadsOfOthers:
         copy()
         assert begun[0] in {each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]}
         assert "may stay open" in caplog.text
+
+    def test_live_on_where_ours_was_refused_and_theirs_begun_meanwhile(self, host, copy, s3, s3_server, bucket):
+        """A refusal begins nothing, so there is nothing of ours to look for."""
+        other, begun = s3_server.client(), []
+
+        def refuse_first(request, **_):
+            if begun:
+                return None
+            begun.append(other.create_multipart_upload(Bucket=bucket, Key="document")["UploadId"])
+            return error_response(request, 503, "SlowDown")
+
+        s3.meta.events.register("before-send.s3.CreateMultipartUpload", refuse_first)
+        host.content = LARGE
+        copy()
+        assert [each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == begun
 
     def test_may_not_be_listed(self, host, copy, s3, bucket, lose, stored, caplog):
         host.content = LARGE
