@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_amzbiz.documents.digest import Digest
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentExistsError, DocumentStorageError
+from airflow_provider_amzbiz.documents.foreign_errors import unless_secret, without_secrets
 from airflow_provider_amzbiz.documents.interrupts import despite_interrupts
 from airflow_provider_amzbiz.documents.unwrap import CHUNK
 
@@ -41,16 +42,6 @@ _ACTIONS = {
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
 }
 _DENIED = ("403", "AccessDenied", "AllAccessDisabled")
-# Texts of errors may show a header or a parameter as it was given.
-_SECRETS = (
-    (
-        re.compile(r"(Invalid (?:leading whitespace.*?|header value|return character.*?):? ).*", re.DOTALL),
-        r"\1***",
-    ),
-    (re.compile(r"(parameter \S*SSECustomerKey\S*, value: ).*?(, type:)", re.DOTALL), r"\1***\2"),
-    (re.compile(r"(https?://)[^/@\s]*@"), r"\1***@"),
-    (re.compile(r"\?[^\s'\"]*(?:X-Amz-|Signature=)[^\s'\"]*", re.IGNORECASE), "?***"),
-)
 _MD5 = re.compile("[0-9a-f]{32}")
 # Python's own errors, which boto3 and what it calls do not turn into theirs.
 _OF_PYTHON = (
@@ -76,13 +67,6 @@ def repeated(arguments: Mapping[str, Any], *, content: bool = True) -> dict[str,
 def keeps_checksums(s3: S3Client) -> bool:
     """Tell whether requests may have checksum headers: not where botocore is told ``when_required``."""
     return getattr(s3.meta.config, "request_checksum_calculation", None) != "when_required"
-
-
-def without_secrets(text: str) -> str:
-    """Return the text of another library's error without the secrets that it may show."""
-    for secret, rest in _SECRETS:
-        text = secret.sub(rest, text)
-    return text
 
 
 @contextlib.contextmanager
@@ -125,11 +109,6 @@ def storage_errors(Bucket: str, Key: str) -> Iterator[None]:  # noqa: N803
         raise DocumentStorageError(
             f"S3 did not take {what}: {type(error).__name__}: {without_secrets(str(error))}", unanswered=True
         ) from unless_secret(error)
-
-
-def unless_secret(error: Exception) -> Exception | None:
-    """Return an error to be the cause of another, or None where its own text would show a secret."""
-    return error if without_secrets(str(error)) == str(error) else None
 
 
 def _missing_action(code: str, error: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch
+from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
 from airflow_provider_amzbiz.documents.unwrap import ZIP_MAGICS, Prefixed, gunzip
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def read_head(fetch_document: Fetch, *, limit: int = 2000, allow_http: bool = Fa
 
     :raises DocumentError: it cannot be downloaded or unpacked.
     """
-    with DocumentStream(fetch_document, allow_http=allow_http, log=log) as stream:
+    with worker_errors(), DocumentStream(fetch_document, allow_http=allow_http, log=log) as stream:
         stream.start()
         decoded = gunzip(stream, stream.compression_algorithm, log)
         head = Prefixed(decoded, limit * _BYTES_PER_CHARACTER).head

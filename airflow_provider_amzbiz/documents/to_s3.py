@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
     UnsupportedDocumentError,
-    WorkerError,
 )
+from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
 from airflow_provider_amzbiz.documents.multipart import abort_uploads
-from airflow_provider_amzbiz.documents.objects import TakeBack, unless_secret, without_secrets
+from airflow_provider_amzbiz.documents.objects import TakeBack
 from airflow_provider_amzbiz.documents.open_uploads import NoMemory, OpenUploads
 from airflow_provider_amzbiz.documents.s3_object import S3Object
 from airflow_provider_amzbiz.documents.units import size, transferred
@@ -161,27 +161,9 @@ def copy_to_s3(
             of_fetch.append(error)
             raise
 
-    with _worker_errors(of_fetch):
+    with worker_errors(of_fetch):
         abort_uploads(s3, uploads, extra_args or {}, log)
         return _copy_unchanged(fetch, target, unpack, max_bytes, allow_http, stopped)
-
-
-@contextmanager
-def _worker_errors(others: Sequence[Exception]) -> Iterator[None]:
-    """Turn what the worker's own machine is to blame for into an error of ours.
-
-    :param others: errors that pass through.
-    """
-    try:
-        yield
-    except (OSError, MemoryError) as error:
-        if any(error is each for each in others):
-            raise
-        # A library's own text may show the URL that it failed with.
-        text = without_secrets(str(error)) or "no reason is given"
-        raise WorkerError(
-            f"The transfer failed on the worker itself: {type(error).__name__}: {text}"
-        ) from unless_secret(error)
 
 
 def _copy_unchanged(

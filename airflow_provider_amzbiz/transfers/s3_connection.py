@@ -83,7 +83,7 @@ def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
 
 
 def _failure(aws_conn_id: str | None, error: Exception, secrets: list[str]) -> AmazonBusinessError:
-    from airflow_provider_amzbiz.documents.objects import without_secrets
+    from airflow_provider_amzbiz.documents.foreign_errors import without_secrets
 
     text = without_secrets(str(error))
     for secret in sorted(secrets, key=len, reverse=True):

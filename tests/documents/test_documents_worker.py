@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 from airflow_provider_amzbiz.documents.errors import DocumentError, WorkerError
+from airflow_provider_amzbiz.documents.text import read_head
 from tests.documents.scripted_server import SECRET, Document
 
 
@@ -23,6 +24,12 @@ def test_a_missing_ca_bundle_is_named(copy, nothing_left, monkeypatch):
     assert not caught.value.permanent
     assert SECRET not in str(caught.value)
     nothing_left()
+
+
+def test_the_reason_of_a_fatal_report_that_cannot_be_read_for_that_is_an_error_of_ours(monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(WorkerError, match=r"/nowhere/ca\.pem"):
+        read_head(lambda: Document(f"https://documents.example/x?X-Amz-Signature={SECRET}", None))
 
 
 def large_archive():
