@@ -62,12 +62,17 @@ def age_of_secret(created_on: str) -> int:
     try:
         days = (datetime.now(timezone.utc).date() - date.fromisoformat(created_on)).days
     except ValueError:
+        # Not shown: it may be a secret in the wrong field.
         raise InvalidParameterError(
-            f"client_secret_created_on is {created_on!r}, but has to be an ISO date such as 2026-10-31"
+            f"client_secret_created_on is a string of {len(created_on)} characters, but must be an ISO date such "
+            "as 2026-10-31"
         ) from None
     # East of Greenwich, the day of a secret made just now may still be to come here.
     if days < -1:
-        raise InvalidParameterError(f"client_secret_created_on is {created_on!r}, which is still to come")
+        raise InvalidParameterError(
+            f"client_secret_created_on is {created_on!r}, which is in the future, but must be the day on which "
+            "the Client secret was created"
+        )
     return max(days, 0)
 
 

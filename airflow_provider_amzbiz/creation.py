@@ -1,131 +1,205 @@
 """Creating a report once per intent, although the API cannot be told that two requests mean the same.
 
-An answer that was lost leaves open whether there is a report. Without options a report shows everything that it
-was asked with, so that the one report which fits and is younger than the request is adopted. Options are shown
-nowhere: two invoices look the same, so such a report is never taken from a listing.
+A lost response leaves open whether there is a report. Without options a report shows everything that it was asked
+with, so that the one report which fits, and which was created while the request was under way, is adopted. Options
+are shown nowhere: two invoices look the same, so such a report is never taken from a listing.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AnswerLostError,
     InvalidInputError,
     ReportNotFoundError,
-    ThrottledError,
+    TaskKilledError,
+    translated_errors,
 )
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.request import ReportRequest
-    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 log = logging.getLogger(__name__)
 
-# Seconds to wait before each look into the listing for a report whose id was lost.
+# Seconds to wait before each look-up of a report whose id was lost, because the listing may show it late.
 LOOKUP_PAUSES = (3.0, 15.0)
 # Seconds for which getReport may not know a report that createReport has just made.
 NOT_FOUND_GRACE = 120.0
-# What the API's clock is known to, its times being shown in whole seconds.
+# Seconds that a cancellation may wait for its permit, and repeat itself, when its task is being ended.
+CANCEL_SECONDS = 15.0
+# Seconds after it was sent in which the API may still carry out the request of a process that died.
+_CARRIED_OUT_SECONDS = 120.0
+# Precision of the API's clock: its times have whole seconds.
 _CLOCK_ERROR = timedelta(seconds=2)
-# How far back the listing is asked for, before the API's clock is known.
+# How far this machine's clock and the API's may differ, before the first response.
 _CLOCKS_APART = timedelta(minutes=15)
+# Documents are kept for 30 days (facts, 0), and reading one takes its time.
+MAX_REUSE = timedelta(days=30)
+_DOCUMENT_MARGIN = timedelta(hours=1)
 _USELESS = (ProcessingStatus.FATAL, ProcessingStatus.CANCELLED)
-# Of marketplaces, the most that getReports can be asked for (spec, getReports).
-_MARKETPLACES = 10
+_USEFUL = ("IN_QUEUE", "IN_PROGRESS", "DONE")
+# Maximum marketplaces per getReports call (spec, getReports).
+_MAX_MARKETPLACES = 10
+
+# Unix times between which a request was under way; the second is None while it is, or if its process died.
+Sent = list[float | None]
 
 
 class Memory:
-    """What a task remembers of its report through retries: Airflow's task state store, from 3.3 on.
+    """What a task remembers of its report: through retries in Airflow's task state store, from 3.3 on.
 
-    The record is a dict of ``fingerprint``, ``sent_at`` (Unix time), ``report_id``, which is None while the
-    request is on its way, and ``earlier``, whether an earlier try has made the report.
+    The record is a dict of ``fingerprint``, ``report_id`` (None while it is not known), ``sent`` (a list of
+    :data:`Sent`, one for each request that may have created a report), ``lookups`` (how often the listing was
+    searched for it), ``earlier`` (whether an earlier attempt of the task created it) and ``waiting_since`` (Unix
+    time from which the task's timeout counts).
 
-    :param context: the task's context; where it has no store, nothing is remembered.
+    :param context: the task's context; without a store, only this process and its deferrals remember.
     :param durable: whether to remember at all.
+    :param carried: the record that a deferral has brought along.
     """
 
     KEY = "amazon_business_report"
 
-    def __init__(self, context: Mapping[str, Any], *, durable: bool) -> None:
+    def __init__(
+        self, context: Mapping[str, Any], *, durable: bool, carried: Mapping[str, Any] | None = None
+    ) -> None:
+        self.durable = durable
         self._store = context.get("task_state_store") if durable else None
+        self._record: Mapping[str, Any] | None = carried if durable else None
 
-    def recall(self, request: ReportRequest) -> Mapping[str, Any] | None:
+    def recall(self, request: ReportRequest) -> dict[str, Any] | None:
         """Return the record of an equal request."""
-        record = None if self._store is None else self._store.get(self.KEY)
-        if not isinstance(record, dict) or record.get("fingerprint") != request.fingerprint:
+        record = self._record
+        if self._store is not None:
+            with _store_errors("read"):
+                record = self._store.get(self.KEY)
+        if not isinstance(record, Mapping) or record.get("fingerprint") != request.fingerprint:
             return None
-        return record
+        return dict(record)
 
     def is_earlier(self, request: ReportRequest) -> bool:
-        """Tell whether the report on record is that of an earlier try."""
+        """Tell whether the report on record is that of an earlier attempt."""
         return bool((self.recall(request) or {}).get("earlier"))
 
-    def note(
-        self, request: ReportRequest, report_id: str | None, sent_at: float, *, earlier: bool = False
-    ) -> None:
-        """Write the record.
-
-        :param earlier: whether the report is that of an earlier try.
-        """
+    def note(self, request: ReportRequest, **values: Any) -> None:
+        """Write the record: what is given, and of an equal request's record the rest."""
+        if not self.durable:
+            return
+        empty: dict[str, Any] = {
+            "report_id": None,
+            "sent": [],
+            "lookups": 0,
+            "earlier": False,
+            "waiting_since": None,
+        }
+        record = {**empty, **(self.recall(request) or {}), **values, "fingerprint": request.fingerprint}
         if self._store is not None:
-            record = {"fingerprint": request.fingerprint, "sent_at": sent_at, "report_id": report_id}
-            self._store.set(self.KEY, {**record, "earlier": earlier})
+            with _store_errors("written"):
+                self._store.set(self.KEY, record)
+        self._record = record
 
     def forget(self) -> None:
         """Drop the record, so that a cleared task makes a new report."""
         if self._store is not None:
-            self._store.delete(self.KEY)
+            with _store_errors("written"):
+                self._store.delete(self.KEY)
+        self._record = None
+
+    def begin_attempt(self, request: ReportRequest) -> None:
+        """Have a report that a previous attempt did not find looked up again."""
+        record = self.recall(request)
+        if record and not record["report_id"]:
+            self.note(request, lookups=0)
+
+
+@contextmanager
+def _store_errors(done: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        # Before a request is sent, so that nothing is created that nobody knows of.
+        raise AmazonBusinessError(f"Airflow's task state store could not be {done}: {error}") from None
 
 
 def create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> str:
-    """Create a report, and see to it that a lost answer does not make two; return its id.
+    """Create a report, and see to it that a lost response does not make two; return its id.
 
     :param sender: creates.
-    :param hook: looks for what may have been created.
-    :raises ThrottledError: the sender may not wait for a permit; nothing was created.
-    :raises AnswerLostError: two answers in a row were lost.
+    :param hook: looks up what may have been created.
+    :raises ThrottledError: one of the hooks may not wait for a permit; its ``operation`` tells for which.
+    :raises AnswerLostError: two responses in a row were lost.
     """
-    sent_at = time.time()
-    memory.note(request, None, sent_at)
+    sent: list[Sent] = list((memory.recall(request) or {}).get("sent", ()))
     try:
-        report_id = sender.send(request)
-    except ThrottledError:
-        memory.forget()
-        raise
+        report_id = _send(sender, request, memory, sent)
     except AnswerLostError as error:
-        # From here on the record stays, whatever happens: there may be a report.
-        report_id = find_lost(hook, request, sent_at, str(error)) or sender.send(request)
+        report_id = find_lost(hook, request, sent, str(error), memory) or _send(sender, request, memory, sent)
     try:
-        memory.note(request, report_id, sent_at)
-    except Exception as error:  # noqa: BLE001
+        memory.note(request, report_id=report_id)
+    except AmazonBusinessError as error:
         # Whatever the store's trouble is: failing the task now would lose the id for certain.
         log.warning("Report %s could not be remembered for a retry: %s", report_id, error)
     log.info("Created report %s of type %s", report_id, request.report_type)
     return report_id
 
 
-def find_lost(hook: AmazonBusinessHook, request: ReportRequest, sent_at: float, why: str) -> str | None:
-    """Return the id of the report that a request made whose answer was lost, if there is provably one.
+def _send(sender: AmazonBusinessHook, request: ReportRequest, memory: Memory, sent: list[Sent]) -> str:
+    """Send a request, and keep on record when, as long as it may have created a report.
 
-    :param sent_at: Unix time at which the request was sent, or some moments earlier.
+    :param sent: gets the time of this request; what was there before stays.
     """
-    if request.options:
+    before = len(sent)
+
+    def on_sending() -> None:
+        # A request that is repeated had no effect, so that only the last one counts.
+        sent[before:] = [[time.time(), None]]
+        memory.note(request, sent=sent, lookups=0)
+
+    try:
+        return sender.send(request, on_sending=on_sending)
+    except AnswerLostError:
+        sent[before:] = [[each[0], time.time()] for each in sent[before:]]
+        memory.note(request, sent=sent)
+        raise
+    except AmazonBusinessError:
+        # Throttled, refused or never connected: there is no report of it.
+        del sent[before:]
+        if before:
+            memory.note(request, sent=sent)
+        else:
+            memory.forget()
+        raise
+
+
+def find_lost(
+    hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent], why: str, memory: Memory
+) -> str | None:
+    """Return the id of the report that a request made whose response was lost, if there is provably one.
+
+    :param sent: when the requests that may have made it were under way.
+    :raises ThrottledError: the hook may not wait for a permit of getReports; the next call continues.
+    """
+    if not request.is_recognizable:
         log.warning("%s. It has options, which no listing shows, so the report is created again", why)
-        time.sleep(LOOKUP_PAUSES[0])
         return None
-    log.warning("%s. Looking for the report", why)
-    for pause in LOOKUP_PAUSES:
-        time.sleep(pause)
-        found = _fitting(hook, request, datetime.fromtimestamp(sent_at, timezone.utc))
+    log.warning("%s. Looking it up in the listing", why)
+    done = (memory.recall(request) or {}).get("lookups", 0)
+    for lookup, pause in list(enumerate(LOOKUP_PAUSES, 1))[done:]:
+        _sleep(hook, pause if _is_recent(sent) else 0.0)
+        found = _created_while_sent(hook, request, sent)
+        memory.note(request, lookups=lookup)
         if len(found) == 1:
-            log.info("Report %s was created all the same: going on with it", found[0].report_id)
+            log.info("Report %s was created all the same: continuing with it", found[0].report_id)
             return found[0].report_id
         if found:
             ids = [report.report_id for report in found]
@@ -135,78 +209,189 @@ def find_lost(hook: AmazonBusinessHook, request: ReportRequest, sent_at: float, 
     return None
 
 
-def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> tuple[str | None, float]:
-    """Return the id of the report that an earlier try of the task created, if it is of use, and its Unix time."""
+def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> str | None:
+    """Return the id of the report that an earlier attempt of the task created, if it is still of use."""
     record = memory.recall(request)
     if record is None:
-        return None, 0.0
-    report_id, sent_at = record.get("report_id"), float(record.get("sent_at") or 0)
+        return None
+    report_id, sent = record["report_id"], record["sent"]
     if not report_id:
-        found = find_lost(hook, request, sent_at, "An earlier try ended while it created its report")
+        why = "An earlier attempt ended while it created its report"
+        found = find_lost(hook, request, sent, why, memory) if sent else None
         if found:
-            memory.note(request, found, sent_at, earlier=True)
-        return found, sent_at
+            memory.note(request, report_id=found, earlier=True)
+        return found
     try:
         report = hook.get_report(report_id)
     except ReportNotFoundError:
-        if time.time() < sent_at + NOT_FOUND_GRACE:
-            memory.note(request, report_id, sent_at, earlier=True)
-            return str(report_id), sent_at
-        log.warning("Report %s of an earlier try is no longer known: creating a new one", report_id)
-        return None, 0.0
+        if any(time.time() < (since or 0.0) + NOT_FOUND_GRACE for since, _ in sent):
+            memory.note(request, earlier=True)
+            return str(report_id)
+        log.warning("Report %s of an earlier attempt is no longer known: creating a new one", report_id)
+        memory.forget()
+        return None
     if report.processing_status in _USELESS:
-        log.info("Report %s of an earlier try is %s: creating a new one", report_id, report.processing_status)
-        return None, 0.0
-    log.info("Going on with report %s of an earlier try, which is %s", report_id, report.processing_status)
-    memory.note(request, report_id, sent_at, earlier=True)
-    return str(report_id), sent_at
+        log.info("Report %s of an earlier attempt is %s: creating a new one", report_id, report.processing_status)
+        memory.forget()
+        return None
+    log.info("Continuing with report %s of an earlier attempt, which is %s", report_id, report.processing_status)
+    memory.note(request, earlier=True)
+    return str(report_id)
 
 
-def reuse(hook: AmazonBusinessHook, request: ReportRequest, within: timedelta) -> str | None:
+def check_reuse(within: timedelta | None) -> None:
+    """Refuse a ``reuse_within`` that cannot be meant.
+
+    :raises InvalidInputError: it is neither None nor a timedelta above 0 and of at most 30 days.
+    """
+    if within is not None and not (isinstance(within, timedelta) and timedelta(0) < within <= MAX_REUSE):
+        raise InvalidInputError(
+            f"reuse_within is {within!r}, but must be None, or a timedelta above 0 and of at most the "
+            f"{MAX_REUSE.days} days for which Amazon keeps documents"
+        )
+
+
+def reuse(
+    hook: AmazonBusinessHook, request: ReportRequest, within: timedelta, progress: MutableMapping[str, Any]
+) -> str | None:
     """Return the id of the newest equal report of the last while, whoever created it.
 
+    :param progress: where an earlier call was throttled; kept up to date here.
     :raises InvalidInputError: the request has options, which no listing shows.
+    :raises ThrottledError: the hook may not wait for a permit of getReports; the next call continues.
     """
-    if request.options:
+    if not request.is_recognizable:
         raise InvalidInputError(
-            f"reuse_within is {within} and report_options is {dict(request.options)}, but only a report without "
-            "options can be recognized; leave one of them out"
+            f"reuse_within is {within}, but no listing shows options, so that a report of type "
+            f"{request.report_type} with report_options {dict(request.options)} cannot be recognized; leave "
+            "reuse_within out"
         )
-    found = _fitting(hook, request, datetime.now(timezone.utc) - within)
-    if not found:
-        return None
-    newest = found[0]
-    log.info(
-        "Reusing report %s of %s, which is %s", newest.report_id, newest.created_time, newest.processing_status
+    now = datetime.now(timezone.utc)
+    arguments: dict[str, Any] = {
+        **_filters(request),
+        "processing_statuses": _USEFUL,
+        "created_since": now - within - _CLOCKS_APART,
+    }
+    while True:
+        if token := progress.get("next_token"):
+            arguments = {"next_token": token}
+        with translated_errors():
+            reports, progress["next_token"] = hook.client.get_reports_page(**arguments)
+        earliest = now - min(within, MAX_REUSE - _DOCUMENT_MARGIN) + timedelta(seconds=hook.client.clock_offset)
+        for report in reports:
+            if report.created_time >= earliest - _CLOCK_ERROR and _is_useful(hook, request, report):
+                log.info(
+                    "Reusing report %s of %s, which is %s",
+                    report.report_id,
+                    report.created_time,
+                    report.processing_status,
+                )
+                return report.report_id
+        if not progress["next_token"]:
+            progress["done"] = True
+            return None
+
+
+def cancel_quietly(amazon_business_conn_id: str, report_id: str, *, mask_access_tokens: bool = False) -> bool:
+    """Cancel a report if that is still possible, within some seconds.
+
+    It never fails, because it is part of ending a task.
+
+    :return: whether it is cancelled now.
+    """
+    hook = AmazonBusinessHook(
+        amazon_business_conn_id,
+        retry_for=CANCEL_SECONDS,
+        max_throttle_wait=CANCEL_SECONDS,
+        mask_access_tokens=mask_access_tokens,
     )
-    return newest.report_id
+    return _cancel(hook, report_id)
 
 
-def cancel_quietly(hook: AmazonBusinessHook, report_id: str) -> None:
-    """Cancel a report if that is still possible; never fail, because it is part of ending a task."""
+def cancel_newest(amazon_business_conn_id: str, report_ids: Iterable[str]) -> None:
+    """Cancel as many reports as the limit of cancelReport allows at once, in the order given; never fail."""
+    hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
     try:
-        if hook.cancel_report(report_id):
-            log.info("Cancelled report %s", report_id)
-        else:
-            log.info("Report %s was no longer in the queue, so it was not cancelled", report_id)
+        left = token_buckets(hook.client.account)["cancelReport"].burst
+    except AmazonBusinessError as error:
+        log.warning("The reports are not cancelled: %s", error)
+        return
+    until = time.monotonic() + CANCEL_SECONDS
+    for report_id in report_ids:
+        if left <= 0 or time.monotonic() >= until:
+            return
+        left -= 1
+        _cancel(hook, report_id)
+
+
+def _cancel(hook: AmazonBusinessHook, report_id: str) -> bool:
+    try:
+        cancelled = hook.cancel_report(report_id)
     except AmazonBusinessError as error:
         log.warning("Report %s could not be cancelled: %s", report_id, error)
+        return False
+    if cancelled:
+        log.info("Cancelled report %s", report_id)
+    else:
+        log.info("Report %s was no longer in the queue, so it was not cancelled", report_id)
+    return cancelled
 
 
-def _fitting(hook: AmazonBusinessHook, request: ReportRequest, since: datetime) -> list[Report]:
-    """Return the useful reports of a request since a time of this machine's clock, newest first."""
-    marketplaces = request.body["marketplaceIds"]
+def _sleep(hook: AmazonBusinessHook, seconds: float) -> None:
+    """Sleep, unless the hook's task is being ended."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if hook.stopped():
+            raise TaskKilledError("The task was ended while it looked up its report; a retry continues")
+        time.sleep(min(left, 0.5))
+
+
+def _is_recent(sent: Sequence[Sent]) -> bool:
+    """Tell whether the listing may not show yet what these requests have made."""
+    return any(time.time() < (until or since or 0.0) + sum(LOOKUP_PAUSES) for since, until in sent)
+
+
+def _created_while_sent(hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent]) -> list[Report]:
+    """Return the useful reports of a request that were created while it was under way."""
+    spans = [(since, until or since + _CARRIED_OUT_SECONDS) for since, until in sent if since]
+    if not spans:
+        return []
+    first, last = min(since for since, _ in spans), max(until for _, until in spans)
     listed = list(
         hook.get_reports(
-            report_types=[request.report_type],
-            marketplace_ids=marketplaces if len(marketplaces) <= _MARKETPLACES else None,
-            created_since=since - _CLOCKS_APART,
+            **_filters(request),
+            created_since=_time(first) - _CLOCKS_APART,
+            created_until=_time(last) + _CLOCKS_APART if last + 2 * _CLOCKS_APART.seconds < time.time() else None,
         )
     )
-    # Known better than before: the answer came with the API's time.
-    earliest = since + timedelta(seconds=hook.client.clock_offset) - _CLOCK_ERROR
+    # Known better than before: the response came with the API's time.
+    offset = timedelta(seconds=hook.client.clock_offset)
+    times = [
+        (_time(since) + offset - _CLOCK_ERROR, _time(until) + offset + _CLOCK_ERROR) for since, until in spans
+    ]
     return [
         report
         for report in listed
-        if request.fits(report) and report.created_time >= earliest and report.processing_status not in _USELESS
+        if any(since <= report.created_time <= until for since, until in times)
+        and _is_useful(hook, request, report)
     ]
+
+
+def _filters(request: ReportRequest) -> dict[str, Any]:
+    marketplaces = request.body["marketplaceIds"]
+    return {
+        "report_types": [request.report_type],
+        "marketplace_ids": marketplaces if len(marketplaces) <= _MAX_MARKETPLACES else None,
+    }
+
+
+def _is_useful(hook: AmazonBusinessHook, request: ReportRequest, report: Report) -> bool:
+    return (
+        request.fits(report)
+        and report.processing_status not in _USELESS
+        and not hook.client.is_of_another_request(report.report_id, request)
+    )
+
+
+def _time(unix: float) -> datetime:
+    return datetime.fromtimestamp(unix, timezone.utc)

@@ -29,6 +29,9 @@ class AmazonBusinessError(AirflowException):
     :ivar code: error code of the answer, such as ``QuotaExceeded`` or ``invalid_grant``.
     :ivar details: the answer's details.
     :ivar request_id: Amazon's id of the request; their support asks for it.
+    :ivar report_id: the report that it is about, where that is known.
+    :ivar report_type: the type of that report, or of the report that was asked for.
+    :ivar reason: for a FATAL report, what its document says, up to 2,000 characters.
     """
 
     def __init__(
@@ -40,6 +43,9 @@ class AmazonBusinessError(AirflowException):
         code: str | None = None,
         details: str | None = None,
         request_id: str | None = None,
+        report_id: str | None = None,
+        report_type: str | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.operation = operation
@@ -47,6 +53,9 @@ class AmazonBusinessError(AirflowException):
         self.code = code
         self.details = details
         self.request_id = request_id
+        self.report_id = report_id
+        self.report_type = report_type
+        self.reason = reason
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe dict, for a trigger's event; :func:`error_from_dict` reads it."""
@@ -102,6 +111,13 @@ class ReportTimeoutError(AmazonBusinessError, AirflowSensorTimeout):
     """The report had no terminal status when the wait's ``timeout`` was over."""
 
 
+class TaskKilledError(AmazonBusinessError):
+    """The task was ended by SIGTERM (a pod evicted, a node drained) or by a user while it ran; a retry continues.
+
+    The message says whether this task cancelled its report.
+    """
+
+
 class ManifestTakenError(AmazonBusinessPermanentError):
     """Another process has written the batch's manifest since this one read it, so that this one has to stop."""
 
@@ -114,7 +130,8 @@ class DocumentPermanentError(DocumentError, AmazonBusinessPermanentError):
     """The document cannot be moved as asked, however often it is tried."""
 
 
-_CONTEXT = ("operation", "status", "code", "details", "request_id")
+_CLIENT_CONTEXT = ("operation", "status", "code", "details", "request_id")
+_CONTEXT = (*_CLIENT_CONTEXT, "report_id", "report_type", "reason")
 
 _BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] = {
     client_errors.InvalidParameterError: InvalidInputError,
@@ -124,19 +141,34 @@ _BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] 
     client_errors.NotFoundError: ReportNotFoundError,
     client_errors.ThrottledError: ThrottledError,
     client_errors.AnswerLostError: AnswerLostError,
+    client_errors.StoppedError: TaskKilledError,
 }
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn the errors of ``client`` and ``documents``, which know no Airflow, into this module's."""
+    """Turn the errors of ``client`` and ``documents``, which know no Airflow, into this module's.
+
+    Without the original as their cause: a task log would show the same message twice, with two tracebacks.
+    """
     try:
         yield
     except client_errors.ApiError as error:
         kind = _BY_CLIENT_ERROR.get(type(error), AmazonBusinessError)
-        raise kind(str(error), **{name: getattr(error, name) for name in _CONTEXT}) from error
+        raise kind(str(error), **{name: getattr(error, name) for name in _CLIENT_CONTEXT}) from None
     except document_errors.DocumentError as error:
-        raise (DocumentPermanentError if error.permanent else DocumentError)(str(error)) from error
+        raise (DocumentPermanentError if error.permanent else DocumentError)(str(error)) from None
+
+
+@contextmanager
+def about_report(report_id: str | None = None, report_type: str | None = None) -> Iterator[None]:
+    """Have the errors that leave the block name the report that they are about, unless they name one already."""
+    try:
+        yield
+    except AmazonBusinessError as error:
+        error.report_id = error.report_id or report_id
+        error.report_type = error.report_type or report_type
+        raise
 
 
 def error_from_dict(values: dict[str, Any]) -> AmazonBusinessError:

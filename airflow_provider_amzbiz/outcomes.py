@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
@@ -12,16 +12,16 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ReportCancelledError,
     ReportFatalError,
+    about_report,
     translated_errors,
 )
-
-if TYPE_CHECKING:
-    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 ON_CANCELLED = ("fail", "skip", "succeed")
 
 # Characters of a FATAL report's document that go into the error.
 REASON_CHARACTERS = 2000
+# Seconds that the call for that document may wait for its permit, and repeat itself.
+REASON_SECONDS = 10.0
 
 
 def check_on_cancelled(value: str) -> None:
@@ -33,7 +33,7 @@ def check_on_cancelled(value: str) -> None:
         raise InvalidInputError(f"on_cancelled is {value!r}, but has to be one of {list(ON_CANCELLED)}")
 
 
-def settle(report: Report, *, on_cancelled: str, hook: AmazonBusinessHook) -> dict[str, Any]:
+def settle(report: Report, *, on_cancelled: str, amazon_business_conn_id: str) -> dict[str, Any]:
     """Return the XCom value of a report that ended well, or raise what its end means.
 
     ===================  ================================================================
@@ -42,19 +42,21 @@ def settle(report: Report, *, on_cancelled: str, hook: AmazonBusinessHook) -> di
     FATAL                an error with the reason, where the report has one
     ===================  ================================================================
 
+    :param amazon_business_conn_id: reads a FATAL report's document.
     :raises ReportFatalError: FATAL, or DONE without a document.
     :raises ReportCancelledError: CANCELLED with ``fail``.
     :raises AirflowSkipException: CANCELLED with ``skip``.
     """
     what = f"Report {report.report_id} ({report.report_type})"
-    if report.processing_status == ProcessingStatus.FATAL:
-        raise ReportFatalError(f"{what} ended FATAL. {_reason(report, hook)}")
-    if report.processing_status == ProcessingStatus.CANCELLED:
-        return _settle_cancelled(report, what, on_cancelled)
-    if report.report_document_id is None:
-        raise ReportFatalError(
-            f"{what} is DONE, but the API names no document of it; ask Amazon's support, or create it again"
-        )
+    with about_report(report.report_id, report.report_type):
+        if report.processing_status == ProcessingStatus.FATAL:
+            _raise_fatal(report, what, amazon_business_conn_id)
+        if report.processing_status == ProcessingStatus.CANCELLED:
+            return _settle_cancelled(report, what, on_cancelled)
+        if report.report_document_id is None:
+            raise ReportFatalError(
+                f"{what} is DONE, but the API names no document of it; ask Amazon's support, or create it again"
+            )
     return report.to_dict()
 
 
@@ -71,20 +73,27 @@ def _settle_cancelled(report: Report, what: str, on_cancelled: str) -> dict[str,
     return report.to_dict()
 
 
-def _reason(report: Report, hook: AmazonBusinessHook) -> str:
-    """Say why a report is FATAL, as far as its document tells. Never fails: it is part of an error."""
-    from airflow_provider_amzbiz.documents.text import read_head
-
+def _raise_fatal(report: Report, what: str, amazon_business_conn_id: str) -> NoReturn:
+    """Say why a report is FATAL, as far as its document tells; reading that never hides the FATAL itself."""
     document_id = report.report_document_id
     if document_id is None:
-        return "The API gives no reason"
+        raise ReportFatalError(f"{what} ended FATAL. The API gives no reason")
     try:
-        with translated_errors():
-            text = read_head(
-                lambda: hook.get_report_document(document_id),
-                limit=REASON_CHARACTERS,
-                allow_http=hook.is_local,
-            )
+        reason = _read_reason(document_id, amazon_business_conn_id)
     except AmazonBusinessError as error:
-        return f"Its document {document_id} may tell why, but could not be read: {error}"
-    return f"Its document says: {text}"
+        raise ReportFatalError(
+            f"{what} ended FATAL. Its document {document_id} may tell why, but could not be read: {error}"
+        ) from None
+    raise ReportFatalError(f"{what} ended FATAL. Its document says: {reason}", reason=reason)
+
+
+def _read_reason(document_id: str, amazon_business_conn_id: str) -> str:
+    from airflow_provider_amzbiz.documents.text import read_head
+    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+
+    # The outcome is known: what is only part of its message must not hold a worker slot for long.
+    hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=REASON_SECONDS, max_throttle_wait=REASON_SECONDS)
+    with translated_errors():
+        return read_head(
+            lambda: hook.get_report_document(document_id), limit=REASON_CHARACTERS, allow_http=hook.is_local
+        )

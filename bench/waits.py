@@ -1,7 +1,12 @@
 """What waiting costs: one poller for all waits of an account, and a getReport loop for each.
 
-``python -m bench.waits [COUNT ...]``. The reports end in random order within ten minutes of API time. Ours keeps
-to the account's limits. The plain design could not: it is given an API without limits, or it would not end.
+``python -m bench.waits`` measures all of it, ``python -m bench.waits ended|joined|accounts [COUNT ...]`` a part:
+
+- ``ended``: the reports end in random order within ten minutes of API time. Ours keeps to the account's limits.
+  The plain design could not: it is given an API without limits, or it would not end.
+- ``joined``: all waits join at once, as after the restart of a triggerer: those of sensors, which know when their
+  report was created, and those of operators that created theirs, which know when they asked for it.
+- ``accounts``: 20 waits for each of many accounts, with an API that takes 0.2 seconds, in real time.
 """
 
 from __future__ import annotations
@@ -9,128 +14,169 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
-from airflow_provider_amzbiz.sandbox import Sandbox
+from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+from airflow_provider_amzbiz.sandbox.state import SandboxReport
 from dev.airflow_server import airflow_settings
 
 TIME_SCALE = 10
-# Of the API's seconds.
-POKE_INTERVAL = 15.0
+# Of the API's seconds, in which the reports end.
 LONGEST = 600.0
+# As the limit of createReport lets an account create reports.
+BETWEEN_CREATES = timedelta(seconds=10)
+DEFAULT = "amazon_business_default"
 
-WAITING = """
-import asyncio, json, sys, time
-from airflow_provider_amzbiz.triggers import running
-from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
-from bench.waits import memory, plain_wait
-design, scale, waits = sys.argv[1], float(sys.argv[2]), json.load(sys.stdin)
-running.SETTLE /= scale
-
-async def ours(report_id, report_type, created_time):
-    trigger = ReportStatusTrigger(
-        report_id=report_id, report_type=report_type, created_time=created_time, poke_interval=15 / scale,
-        amazon_business_conn_id="amazon_business_default", deadline=time.time() + 7200, young_until=0,
-    )
-    events = [event.payload async for event in trigger.run()]
-    assert [event["status"] for event in events] == ["ended"], events
-    return report_id, time.time()
-
-async def main():
-    one = ours if design == "ours" else plain_wait
-    return await asyncio.gather(*[one(*each) for each in waits])
-
-idle, cpu, start = memory(), time.process_time(), time.monotonic()
-ends = asyncio.run(main())
-wall = time.monotonic() - start
-print(json.dumps({
-    "ends": dict(ends), "wall": wall, "cpu": time.process_time() - cpu,
-    "memory": memory("VmHWM"), "above_idle": memory("VmHWM") - idle,
-}))
-"""
+WAITS_OF_AN_ACCOUNT = 20
+API_SECONDS = 0.2
+# Real seconds: until all accounts have tokens and have been polled, and in which the reports end after that.
+WARM_UP, ENDING = 60.0, 120.0
 
 
-def memory(name: str = "VmRSS") -> int:
-    """Return the process's memory in bytes."""
-    with Path("/proc/self/status").open() as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
+@dataclass
+class Result:
+    """What a process that waited has told, with its times as the sandbox's clock has them.
+
+    :ivar joined: when all of its waits had joined.
+    :ivar ends: when the event of each report came.
+    :ivar figures: see :mod:`bench.waiting`.
+    """
+
+    joined: datetime
+    ends: dict[str, datetime]
+    figures: dict[str, float]
 
 
-async def plain_wait(report_id: str, *_: str) -> tuple[str, float]:
-    """Wait as a trigger does that knows of no other."""
-    import asyncio
+def wait_in_a_process(
+    sandbox: Sandbox,
+    connections: Mapping[str, Mapping[str, Any]],
+    waits: Sequence[Mapping[str, Any]],
+    *,
+    design: str = "ours",
+    warm_up: float = 0.0,
+    until: Callable[[], bool] | None = None,
+) -> Result:
+    """Run waits in a process of their own, until all have ended.
 
-    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+    :param connections: Airflow connections by id.
+    :param waits: see :mod:`bench.waiting`.
+    :param warm_up: real seconds that its figures leave out.
+    :param until: when to stop, where the reports do not end.
+    """
+    scale = sandbox.clock.scale
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as given:
+        environment = {
+            **os.environ,
+            **airflow_settings(Path(home), Path(home)),
+            **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in connections.items()},
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        }
+        json.dump(waits, given)
+        given.seek(0)
+        real, api = time.time(), sandbox.clock.now()
+        command = [sys.executable, "-m", "bench.waiting", design, str(scale), str(warm_up)]
+        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, env=environment, text=True)
+        assert process.stdout
+        joined = process.stdout.readline()
+        while until and process.poll() is None and not until():
+            time.sleep(0.1)
+        if until:
+            process.send_signal(signal.SIGTERM)
+        told = process.stdout.read()
+        if process.wait():
+            raise RuntimeError("The process that waits has failed; its error is above")
 
-    hook = AmazonBusinessHook(max_throttle_wait=7200)
-    while True:
-        await asyncio.sleep(POKE_INTERVAL / TIME_SCALE * random.uniform(0.9, 1.1))
-        if (await asyncio.to_thread(hook.get_report, report_id)).is_terminal:
-            return report_id, time.time()
+    def by_the_sandbox(moment: float) -> datetime:
+        return api + timedelta(seconds=(moment - real) * scale)
+
+    figures = json.loads(told)
+    ends = {each: by_the_sandbox(at) for each, at in figures.pop("ends").items()}
+    return Result(by_the_sandbox(float(joined)), ends, figures)
 
 
-def measure(count: int, design: str) -> dict[str, float]:
-    """Run so many waits in a process of their own; return figures in the API's seconds."""
-    randomness = random.Random(count)
+def add_reports(sandbox: Sandbox, count: int, status: str = "DONE") -> list[SandboxReport]:
+    """Add reports as an account creates them: as fast as its limit allows, the last one just now."""
+    now = sandbox.clock.now()
+    for number in range(count):
+        sandbox.add_report(created=now - BETWEEN_CREATES * number, status=status)
+    return list(sandbox.accounts[0].reports.values())
+
+
+def end_at_random(reports: Sequence[SandboxReport], start: datetime, seconds: float) -> None:
+    """Have reports end within so many seconds of the API's from a moment on."""
+    randomness = random.Random(len(reports))
+    for report in reports:
+        report.starts = start
+        report.ends = start + timedelta(seconds=randomness.uniform(0, seconds))
+
+
+def as_sensor(report: SandboxReport, conn_id: str = DEFAULT) -> dict[str, Any]:
+    """Return the wait of a sensor, whose first poll has told when the report was created."""
+    known = {"report_type": report.report_type, "created_time": report.created_time.isoformat()}
+    return {"report_id": report.report_id, "conn_id": conn_id, **known}
+
+
+def as_create(report: SandboxReport) -> dict[str, Any]:
+    """Return the wait of an operator that created the report itself, and knows when it asked for it."""
+    asked = report.created_time.timestamp()
+    known = {"report_type": report.report_type, "created_between": [asked - 1, asked + 1]}
+    return {"report_id": report.report_id, "conn_id": DEFAULT, **known}
+
+
+def delays(result: Result, reports: Sequence[SandboxReport]) -> list[float]:
+    """Return the seconds from each report's end to its event, shortest first."""
+    return sorted((result.ends[each.report_id] - each.ends).total_seconds() for each in reports)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value, of sorted ones, that so large a share does not exceed."""
+    return values[min(int(len(values) * share), len(values) - 1)]
+
+
+def calls_of(sandbox: Sandbox) -> dict[str, float]:
+    """Return how many calls there were."""
+    return {
+        "getReports": sandbox.count("getReports"),
+        "getReport": sandbox.count("getReport"),
+        "refused": sum(call.status == 429 for call in sandbox.calls),
+    }
+
+
+def ended(count: int, design: str) -> dict[str, float]:
+    """Wait for reports that end in random order; return figures in the API's seconds."""
     with Sandbox(time_scale=TIME_SCALE, throttle=design == "ours") as sandbox:
-        ids = [sandbox.add_report() for _ in range(count)]
-        start = sandbox.clock.now()
-        for number, report_id in enumerate(ids):
-            report = sandbox.accounts[0].reports[report_id]
-            # As the limit of createReport lets them be created, one in ten seconds.
-            report.created_time = start - timedelta(seconds=10 * number)
-            report.starts = start
-            report.ends = start + timedelta(seconds=30 + randomness.uniform(0, LONGEST))
-        reports = sandbox.accounts[0].reports
-        connection = {**sandbox.connection}
+        reports = add_reports(sandbox, count)
+        end_at_random(reports, sandbox.clock.now() + timedelta(seconds=30), LONGEST)
+        connection = sandbox.connection
         if design == "plain":
             limits = {"getReport": [100000, 100000]}
-            connection["extra"] = {**connection["extra"], "rate_limits": json.dumps(limits)}
-        with tempfile.TemporaryDirectory() as home:
-            environment = {
-                **os.environ,
-                **airflow_settings(Path(home), Path(home)),
-                "AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT": json.dumps(connection),
-                "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-            }
-            waits = [[each, reports[each].report_type, reports[each].created_time.isoformat()] for each in ids]
-            # The ends are told in real time, the reports' in the API's.
-            real, api = time.time(), sandbox.clock.now()
-            done = subprocess.run(
-                [sys.executable, "-c", WAITING, design, str(TIME_SCALE)],
-                input=json.dumps(waits),
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(done.stderr[-3000:])
-        result = json.loads(done.stdout.splitlines()[-1])
-        delays = sorted(
-            (ended - real) * TIME_SCALE - (reports[each].ends - api).total_seconds()
-            for each, ended in result["ends"].items()
-        )
+            connection["extra"]["rate_limits"] = json.dumps(limits)
+        waits = [as_sensor(each) for each in reports]
+        result = wait_in_a_process(sandbox, {DEFAULT: connection}, waits, design=design)
+        late = delays(result, reports)
         calls = sandbox.count("getReport") + sandbox.count("getReports")
         return {
             "waits": count,
             "calls": calls,
-            "getReports": sandbox.count("getReports"),
-            "getReport": sandbox.count("getReport"),
-            "refused": sum(call.status == 429 for call in sandbox.calls),
+            **calls_of(sandbox),
             "calls a report": calls / count,
-            "median delay s": statistics.median(delays),
+            "median delay s": statistics.median(late),
             "best possible s": best_possible(count),
-            "p95 delay s": delays[int(len(delays) * 0.95)],
-            "CPU s a minute": result["cpu"] / (result["wall"] * TIME_SCALE) * 60,
-            "peak MB": result["memory"] / 1e6,
+            "p95 delay s": percentile(late, 0.95),
+            "CPU s a minute": result.figures["cpu"] / (result.figures["wall"] * TIME_SCALE) * 60,
+            "peak MB": result.figures["memory"] / 1e6,
         }
 
 
@@ -160,13 +206,124 @@ def best_possible(count: int) -> float:
     return statistics.median(seen[number] - ends[number] for number in range(count))
 
 
+def joined(count: int, kind: str, *, ended: bool) -> dict[str, float]:
+    """Have waits join at once; return the seconds of the API until their events, or until their first polls.
+
+    :param kind: ``sensor`` or ``create``.
+    :param ended: whether all reports have ended, or none will.
+    """
+    wait_of = as_sensor if kind == "sensor" else as_create
+    with Sandbox(time_scale=TIME_SCALE) as sandbox:
+        reports = add_reports(sandbox, count, "DONE" if ended else "IN_QUEUE")
+        first = FirstPolls(sandbox, reports)
+        waits = [wait_of(each) for each in reports]
+        until = None if ended else first.are_complete
+        result = wait_in_a_process(sandbox, {DEFAULT: sandbox.connection}, waits, until=until)
+        moments = result.ends if ended else first.polls
+        took = sorted((each - result.joined).total_seconds() for each in moments.values())
+        return {
+            "waits": count,
+            "median s": statistics.median(took),
+            "max s": took[-1],
+            **calls_of(sandbox),
+            "CPU s": result.figures["cpu"],
+            "real s": result.figures["wall"],
+        }
+
+
+class FirstPolls:
+    """When each of some reports that do not end was polled first, as the sandbox's calls show.
+
+    A report is polled by getReport, or by a getReports that covers the time of its creation: as none has ended,
+    and only such are asked for, its first page is its last.
+    """
+
+    def __init__(self, sandbox: Sandbox, reports: Collection[SandboxReport]) -> None:
+        self.polls: dict[str, datetime] = {}
+        self._sandbox = sandbox
+        self._left = {report.report_id: report for report in reports}
+        self._read = 0
+
+    def are_complete(self) -> bool:
+        """Tell whether all have been polled."""
+        calls = self._sandbox.calls
+        # One that has no status yet is still under way.
+        while self._read < len(calls) and calls[self._read].status is not None:
+            call = calls[self._read]
+            self._read += 1
+            if call.status == 200:
+                for report_id in list(self._covered(call.operation, call.path, call.query)):
+                    self.polls[report_id] = call.at
+                    del self._left[report_id]
+        return not self._left
+
+    def _covered(self, operation: str, path: str, query: str) -> Iterator[str]:
+        if operation == "getReport":
+            report_id = path.rsplit("/", 1)[-1]
+            yield from {report_id} & set(self._left)
+        if operation == "getReports":
+            asked = parse_qs(query)
+            since = datetime.fromisoformat(asked["createdSince"][0])
+            until = datetime.fromisoformat(asked["createdUntil"][0]) if "createdUntil" in asked else None
+            for report_id, report in self._left.items():
+                if since <= report.created_time and (until is None or report.created_time <= until):
+                    yield report_id
+
+
+def of_accounts(count: int) -> dict[str, float]:
+    """Wait for reports of many accounts, in real time."""
+    with Sandbox() as sandbox:
+        accounts = [sandbox.accounts[0], *(sandbox.add_account() for _ in range(count - 1))]
+        reports = add_reports(sandbox, WAITS_OF_AN_ACCOUNT * count)
+        sandbox.accounts[0].reports.clear()
+        connections, waits = {}, []
+        for number, account in enumerate(accounts):
+            extra = {**sandbox.connection["extra"], "refresh_token": account.refresh_token}
+            credentials = {"login": account.client_id, "password": account.client_secret, "extra": extra}
+            conn_id = f"account_{number}"
+            connections[conn_id] = {**sandbox.connection, **credentials}
+            for report in reports[number::count]:
+                account.add(report)
+                waits.append(as_sensor(report, conn_id))
+        sandbox.inject(Fault("*", "delay", seconds=API_SECONDS, times=None))
+        end_at_random(reports, sandbox.clock.now() + timedelta(seconds=WARM_UP), ENDING)
+        result = wait_in_a_process(sandbox, connections, waits, warm_up=WARM_UP)
+        late, figures = delays(result, reports), result.figures
+        minutes = (sandbox.calls[-1].at - result.joined).total_seconds() / 60
+        return {
+            "accounts": count,
+            "median delay s": statistics.median(late),
+            "p95 delay s": percentile(late, 0.95),
+            "max delay s": late[-1],
+            "loop lag p50 ms": figures["lag_p50"] * 1e3,
+            "loop lag p99 ms": figures["lag_p99"] * 1e3,
+            "threads": figures["threads"],
+            "peak MB": figures["memory"] / 1e6,
+            "CPU %": figures["cpu"] / figures["wall"] * 100,
+            "CPU s in all": figures["cpu_of_process"],
+            "calls an account and minute": len(sandbox.calls) / count / minutes,
+        }
+
+
 def main() -> None:
-    """Print a line for each count and design."""
-    counts = [int(each) for each in sys.argv[1:]] or [10, 100, 1000, 5000]
-    for count in counts:
-        for design in ("ours", "plain") if count <= 1000 else ("ours",):
-            figures = measure(count, design)
-            print(design.ljust(6), ", ".join(f"{name} {value:.6g}" for name, value in figures.items()), flush=True)
+    """Print a line for each row."""
+    part, counts = (sys.argv[1:2] or ["all"])[0], [int(each) for each in sys.argv[2:]]
+    if part in ("all", "ended"):
+        for count in counts or [10, 100, 1000, 5000]:
+            for design in ("ours", "plain") if count <= 1000 else ("ours",):
+                _print(design, ended(count, design))
+    if part in ("all", "joined"):
+        for count in counts or [100, 1000, 5000]:
+            for kind in ("sensor", "create"):
+                _print(f"joined at once, by a {kind}, all ended", joined(count, kind, ended=True))
+                _print(f"joined at once, by a {kind}, none ended", joined(count, kind, ended=False))
+    if part in ("all", "accounts"):
+        for count in counts or [1, 10, 50, 100]:
+            _print("N accounts", of_accounts(count))
+
+
+def _print(row: str, figures: Mapping[str, float]) -> None:
+    print(row.ljust(40), ", ".join(f"{name} {value:.6g}" for name, value in figures.items()), flush=True)
 
 
 if __name__ == "__main__":

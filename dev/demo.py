@@ -64,7 +64,7 @@ def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
     """
     settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
     with (
-        Sandbox(time_scale=TIME_SCALE) as sandbox,
+        Sandbox(time_scale=TIME_SCALE, region="any") as sandbox,
         S3Server() as s3,
         AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow,
     ):

@@ -55,7 +55,8 @@ def secrets_of(sandbox: Sandbox) -> set[str]:
     found = {sandbox.client_secret, sandbox.refresh_token}
     for call in sandbox.calls:
         found |= {call.headers[name] for name in ("x-amz-access-token",) if name in call.headers}
-        found |= set(parse_qs(call.query).get("X-Amz-Signature", ()))
+        query = parse_qs(call.query)
+        found |= {value for name in ("X-Amz-Signature", "X-Amz-Security-Token") for value in query.get(name, ())}
     return found
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import signal
 import time
+
+import psutil
 
 from airflow_provider_amzbiz.sandbox.throttle import PLANS
 from dev.leaks import files
@@ -28,6 +32,14 @@ def wait_until(holds, seconds=90):
     while not holds():
         assert time.monotonic() < deadline, "it did not come to it"
         time.sleep(0.2)
+
+
+def evict(airflow, task):
+    """End a running task as Kubernetes ends a pod: SIGTERM to its supervisor, which is the pod's first process."""
+    supervisor = psutil.Process(task["pid"]).parent()
+    # Raises where that is no process of this Airflow.
+    airflow.part_of(supervisor.pid)
+    os.kill(supervisor.pid, signal.SIGTERM)
 
 
 def text(seed, size=200_000):

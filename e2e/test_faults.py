@@ -109,8 +109,10 @@ def test_a_scheduler_killed_during_a_wait(airflow, sandbox, s3):
 
     airflow.kill("scheduler")
 
-    pipeline.assert_landed()
+    report_id = pipeline.assert_landed()
     assert set(pipeline.tries().values()) == {1}
+    assert list(sandbox.reports) == [report_id]
+    assert sandbox.count("createReport") == 1
 
 
 @pytest.mark.parametrize("sandbox", [20], indirect=True)
@@ -174,8 +176,13 @@ def test_pages_of_html_and_creates_that_were_carried_out_all_the_same(airflow, s
         sandbox.inject(Fault(operation, "status", status=503, body="html", times=times))
     pipeline = Pipeline(airflow, sandbox, s3, "html.txt")
 
-    pipeline.assert_landed()
-    assert len(sandbox.reports) == 1
+    report_id = pipeline.assert_landed()
+    # Airflow would allow eight.
+    assert set(pipeline.tries().values()) == {1}
+    assert list(sandbox.reports) == [report_id]
+    assert sandbox.count("createReport") == 1
+    # Each of them was met.
+    assert sandbox.faults == []
 
 
 def test_s3_that_is_gone_during_a_transfer(airflow, sandbox, s3, storage):

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from e2e.pipelines import wait_until
+from e2e.pipelines import evict, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,6 +34,53 @@ def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow, sandbox):
 
     assert airflow.wait_for_run("create", run) == "success"
     assert list(sandbox.reports) == [first, str(airflow.xcom("create", run, "create"))]
+
+
+def test_an_evicted_task_cancels_the_report_it_waits_for_and_its_retry_creates_another(airflow, sandbox):
+    # The first report stays in the queue, the next one is finished at once.
+    sandbox.script(queue_seconds=36000)
+    run = airflow.start("created_and_waited_on_a_worker")
+    wait_until(lambda: sandbox.count("getReport"))
+    (task,) = airflow.tasks("created_and_waited_on_a_worker", run)
+    (first,) = sandbox.reports.values()
+
+    evict(airflow, task)
+
+    assert airflow.wait_for_run("created_and_waited_on_a_worker", run) == "success"
+    assert first.cancelled
+    assert sandbox.count("cancelReport") == 1
+    assert attempts(airflow, task) == [(1, "failed"), (2, "success")]
+    assert f"this task cancelled its report {first.report_id}" in log_of_first_attempt(airflow, task)
+    second = str(airflow.xcom("created_and_waited_on_a_worker", run, "create"))
+    assert list(sandbox.reports) == [first.report_id, second]
+    assert sandbox.reports[second].status == "DONE"
+
+
+def test_an_evicted_sensor_leaves_the_report_alone_and_its_retry_continues_to_wait(airflow, sandbox):
+    report_id = sandbox.add_report(status="IN_QUEUE")
+    run = airflow.start("waited_on_a_worker", {"report_id": report_id})
+    wait_until(lambda: sandbox.count("getReport"))
+    (task,) = airflow.tasks("waited_on_a_worker", run)
+
+    evict(airflow, task)
+
+    wait_until(lambda: airflow.tasks("waited_on_a_worker", run)[0]["try_number"] == 2)
+    assert "which it leaves alone" in log_of_first_attempt(airflow, task)
+    sandbox.reports[report_id].outcome = "DONE"
+    assert airflow.wait_for_run("waited_on_a_worker", run) == "success"
+    assert attempts(airflow, task) == [(1, "failed"), (2, "success")]
+    assert sandbox.count("cancelReport") == 0
+    assert airflow.xcom("waited_on_a_worker", run, "wait")["processing_status"] == "DONE"
+
+
+def attempts(airflow, task):
+    """Return the number and state of each attempt of a task."""
+    path = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/tries"
+    return [(each["try_number"], each["state"]) for each in airflow.get(path)["task_instances"]]
+
+
+def log_of_first_attempt(airflow, task):
+    return "\n".join(airflow.log_tail({**task, "try_number": 1}, 100))
 
 
 @pytest.mark.long

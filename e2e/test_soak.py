@@ -57,7 +57,7 @@ FAULTS = [
 @pytest.fixture
 def sandbox(airflow, trigger_rows, secrets):
     """The API, with limits, tokens and URLs for days of ninety seconds."""
-    with Sandbox(queue_seconds=5, processing_seconds=5, url_seconds=10, token_seconds=30) as running:
+    with Sandbox(region="any", queue_seconds=5, processing_seconds=5, url_seconds=10, token_seconds=30) as running:
         running.accounts[0].buckets = Buckets("2026", Clock(SCALE))
         airflow.put_connection("amazon_business_default", connection_of(running, SCALE))
         yield running

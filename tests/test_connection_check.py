@@ -192,4 +192,4 @@ def test_a_field_that_is_not_allowed(sandbox, monkeypatch):
     works, message = what_is_said(sandbox)
 
     assert not works
-    assert "region is 'us', but has to be one of ['eu', 'fe', 'na']" in message
+    assert "region is 'us', but must be one of ['eu', 'fe', 'na']" in message

@@ -328,7 +328,7 @@ class TestAccounts:
     def accounts(self, monkeypatch):
         """The API of North America and that of Europe."""
         quick = partial(Sandbox, throttle=False, queue_seconds=0, processing_seconds=0)
-        with quick() as na, quick() as eu:
+        with quick() as na, quick(region="eu") as eu:
             connect(monkeypatch, na, "amazon_business_na")
             connect(monkeypatch, eu, "amazon_business_eu")
             yield na, eu

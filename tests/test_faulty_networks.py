@@ -14,16 +14,18 @@ from urllib.parse import urlsplit
 import pytest
 from tenacity import wait_none
 
+from airflow_provider_amzbiz import creation
 from airflow_provider_amzbiz.client import auth, transport
 from airflow_provider_amzbiz.documents import download
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentStorageError
 from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
 from dev.fault_proxy import FaultProxy, Toxic
 from tests.conftest import connect
-from tests.deferring import Store
+from tests.deferring import Store, context
 
 LINES = "SANDBOX_ORDER_LINES"
 US = "ATVPDKIKX0DER"
@@ -106,6 +108,24 @@ class TestApi:
             assert len(sandbox.reports) <= 1
         else:
             assert list(sandbox.reports) == [report_id]
+
+    @pytest.mark.parametrize("connections", [1, 3])
+    @pytest.mark.parametrize(
+        "toxic",
+        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        ids=named,
+    )
+    def test_a_task_makes_one_report(self, sandbox, api, monkeypatch, toxic, connections):
+        monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
+        # With the token there, the first connection that is hit is that of the create.
+        AmazonBusinessHook().client.token()
+        added = Toxic(**{**vars(toxic), "connections": connections})
+        api.add(added)
+
+        report_id = CreateReportOperator(task_id="create", report_type=LINES).execute(context(Store()))
+
+        assert list(sandbox.reports) == [report_id]
+        assert added.connections < connections
 
     @pytest.mark.parametrize("kind", BREAKS)
     @pytest.mark.parametrize("direction", ["up", "down"])

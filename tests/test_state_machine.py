@@ -47,7 +47,7 @@ class Task:
     :ivar step: what a new process would run.
     :ivar deferred: what it waits for, if it does.
     :ivar handed_on: ids of reports that it returned.
-    :ivar lost: reports with options whose id may have been lost.
+    :ivar lost: reports with options whose id was lost, which nobody can find again.
     """
 
     number: int
@@ -136,7 +136,7 @@ class Reports(RuleBasedStateMachine):
         task = self.tasks[number]
         if task.ended or task.deferred is None:
             task.begin()
-            task.work()
+            self._work(task)
 
     @rule(number=tasks, where=st.sampled_from(["before the request", "after the request", "after the note"]))
     def run_in_a_process_that_is_lost(self, number, where):
@@ -147,29 +147,41 @@ class Reports(RuleBasedStateMachine):
         operator = task.operator()
         send = operator.queueing_hook.send
 
-        def lost(request):
+        def lost(request, **more):
             if where == "before the request":
                 raise Lost
-            report_id = send(request)
+            report_id = send(request, **more)
             if where == "after the request":
                 task.lost += bool(OPTIONS.get(number))
-                raise Lost
-            task.store.set(
-                creation.Memory.KEY,
-                {"fingerprint": request.fingerprint, "sent_at": time.time(), "report_id": report_id},
-            )
+            else:
+                creation.Memory(context(task.store), durable=True).note(request, report_id=report_id)
             raise Lost
 
         operator.queueing_hook.send = lost
         with contextlib.suppress(Lost):
-            task.work(operator)
+            self._work(task, operator)
 
     @rule(number=tasks)
     def look(self, number):
         """A triggerer runs for a moment, and is stopped where nothing has come."""
         task = self.tasks[number]
         if task.deferred is not None and task.hear(0.4):
-            task.work()
+            self._work(task)
+
+    def _work(self, task, operator=None):
+        """Run a process of a task, and count the reports whose ids it was not told."""
+        reports, answers = len(self.sandbox.reports), self._answers_to_lose()
+        try:
+            task.work(operator)
+        finally:
+            # A fault that hit a request which was refused has lost nothing.
+            hit = min(answers - self._answers_to_lose(), len(self.sandbox.reports) - reports)
+            task.lost += hit if OPTIONS.get(task.number) else 0
+
+    def _answers_to_lose(self) -> int:
+        return sum(
+            fault.operation == "createReport" and fault.kind in ("lost", "empty") for fault in self.sandbox.faults
+        )
 
     @rule(number=tasks)
     def the_triggerer_is_lost_with_the_event(self, number):
@@ -203,9 +215,6 @@ class Reports(RuleBasedStateMachine):
         fault=st.sampled_from(["lost", "drop", "empty", "expire_token", "status"]),
     )
     def the_api_fails(self, operation, fault):
-        if operation == "createReport" and fault in ("lost", "empty"):
-            for number in OPTIONS:
-                self.tasks[number].lost += 1
         self.sandbox.inject(Fault(operation=operation, kind=fault))
 
     @rule(seconds=st.sampled_from([10, 400, TIMEOUT + 60]))
@@ -251,9 +260,9 @@ class Reports(RuleBasedStateMachine):
                 assert time.monotonic() < until, f"task {task.number} does not end"
                 if task.deferred is None:
                     task.begin()
-                    task.work()
+                    self._work(task)
                 elif task.hear(2):
-                    task.work()
+                    self._work(task)
                 else:
                     self._pass(TIMEOUT + 60)
 

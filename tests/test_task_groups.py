@@ -39,7 +39,7 @@ with DAG("group_mapped", **SETTINGS):
 
     report_to_s3.partial(
         report_type="GET_AB_INVOICE_PDF", s3_bucket="tests", s3_key="mapped/{report_id}/{name}"
-    ).expand(report_options=options(), marketplace_ids=["ATVPDKIKX0DER", "A1F83G8C2ARO7P"])
+    ).expand(report_options=options(), marketplace_ids=["ATVPDKIKX0DER", "A2EUQ1WTGCTBG2"])
 
 with DAG("group_windows", **SETTINGS):
 
@@ -103,7 +103,7 @@ def test_a_group_is_mapped(sandbox, s3, dags):
 
     assert run.state == "success"
     asked = {(each.report_options["invoiceId"], *each.marketplace_ids) for each in sandbox.reports.values()}
-    assert asked == {(one, two) for one in "12" for two in ("ATVPDKIKX0DER", "A1F83G8C2ARO7P")}
+    assert asked == {(one, two) for one in "12" for two in ("ATVPDKIKX0DER", "A2EUQ1WTGCTBG2")}
     assert {key.split("/")[1] for key in keys(s3, "mapped/")} == set(sandbox.reports)
     assert states(run)["report_to_s3.move", 3] == "success"
 

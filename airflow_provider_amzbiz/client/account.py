@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.usage_plan import Limit
@@ -23,10 +26,19 @@ _WHERE = {
 }
 LWA_TOKEN_URL = "https://api.amazon.com/auth/o2/token"  # noqa: S105
 
+_PORTS = {"https": 443, "http": 80}
+# A label of a host name, with the underscore that container networks use.
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+# What the secrets of Login with Amazon begin with. The last one could be a host's name.
+_SECRET_PREFIXES = ("atzr|", "atza|", "amzn1.")
+
 
 @dataclass(frozen=True)
 class Account:
     """One application with the consent of one Amazon Business customer: what the limits are counted by.
+
+    Blanks and newlines around a value are dropped, and URLs are brought into one form, so that one account is
+    equal to itself however it is written.
 
     :param client_id: Login with Amazon (LWA) client identifier of the application.
     :param client_secret: LWA client secret; lives 180 days.
@@ -35,6 +47,11 @@ class Account:
     :param token_url: URL of the LWA token exchange, with the same rule.
     :param application_name: goes into the User-Agent.
     :param rate_limits: operation id to :class:`.Limit`, where they differ from the built-in usage plan.
+    :param source: where these values come from, such as the id of a connection: its rate limits hold until the
+        same source is read again without them.
+    :ivar order: grows with each account that is made, so that of two of one source the newer is known.
+    :raises InvalidParameterError: a value is missing or not allowed; the message does not show it, because it may
+        be a secret in the wrong place.
     """
 
     client_id: str
@@ -44,13 +61,23 @@ class Account:
     token_url: str = LWA_TOKEN_URL
     application_name: str | None = None
     rate_limits: Mapping[str, Limit] = field(default_factory=dict, hash=False)
+    source: str = field(default="", compare=False)
+    order: int = field(default_factory=itertools.count().__next__, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, where in _WHERE.items():
-            if not getattr(self, name):
-                raise InvalidParameterError(f"{name} is missing (in a connection: {where})")
-        check_url("endpoint", self.endpoint)
-        check_url("token_url", self.token_url)
+            object.__setattr__(self, name, _credential(name, where, getattr(self, name)))
+        for name in ("endpoint", "token_url"):
+            object.__setattr__(self, name, normalized_url(name, getattr(self, name)))
+        for name in ("client_id", "endpoint", "token_url", "application_name"):
+            shown = unquote(getattr(self, name) or "").lower()
+            # Of shorter ones, every text has some by chance.
+            if any(len(secret) >= 8 and secret.lower() in shown for secret in self._secrets):
+                raise InvalidParameterError(f"{name} holds the Client secret or the Refresh token, but must not")
+
+    @property
+    def _secrets(self) -> tuple[str, str]:
+        return self.client_secret, self.refresh_token
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -58,22 +85,42 @@ class Account:
         return self.endpoint, self.client_id, self.refresh_token
 
 
-def check_url(name: str, url: str) -> None:
-    """Refuse a URL over which a secret would travel readable, or that is none.
+def normalized_url(name: str, url: str) -> str:
+    """Return a URL in the one form that tells servers apart: ``https://host[:port][/path]``.
 
-    :raises InvalidParameterError: not https, and not http to a loopback address.
+    Scheme and host are in lower case; a default port, a dot after the host and slashes at the end are dropped.
+
+    :raises InvalidParameterError: it is no such URL, or secrets would travel readable; the message does not show
+        it, because it may hold a password.
     """
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("https", "http"):
-        raise InvalidParameterError(f"{name} is {url!r}, which is not a URL such as https://host")
-    if parts.username or parts.password or parts.query:
-        # It is named in errors and logs.
-        raise InvalidParameterError(f"{name} may hold neither a user nor a password nor a query")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if not isinstance(url, str):
+        raise _no_url(name, f"is a {type(url).__name__}")
+    url = url.strip()
+    # Other readers of URLs take other parts of these for the host, and would send the secrets there.
+    if "@" in _fully_unquoted(url):
+        raise _no_url(name, "has an @")
+    if not url.isprintable() or re.search(r"[\s\\]", url):
+        raise _no_url(name, "has a blank, a backslash or a control character in it")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _no_url(name, "has a port that is no number up to 65535, or a bracket out of place") from None
+    if parts.scheme not in _PORTS:
+        raise _no_url(name, "has another scheme than https")
+    if "?" in url or "#" in url:
+        raise _no_url(name, "has a query or a fragment")
+    if port == 0:
+        raise _no_url(name, "has port 0")
+    host = _normalized_host(name, parts.hostname or "")
+    if parts.scheme == "http" and not is_loopback(host):
         raise InvalidParameterError(
-            f"{name} is {url!r}: plain http is allowed for a loopback address only, because "
-            "secrets would travel readable"
+            f"{name} is a URL with plain http, but must be https: plain http is allowed for a loopback address "
+            "only, because secrets would travel readable"
         )
+    shown = f"[{host}]" if ":" in host else host
+    suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{shown}{suffix}{parts.path.rstrip('/')}"
 
 
 def is_loopback(host: str) -> bool:
@@ -84,3 +131,51 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _normalized_host(name: str, host: str) -> str:
+    if ":" in host:
+        with suppress(ValueError):
+            address = ipaddress.IPv6Address(host)
+            if address.scope_id is None:
+                return address.compressed
+        raise _no_url(name, "has a host in brackets that is no IPv6 address")
+    host = host.lower().removesuffix(".")
+    if host.startswith(_SECRET_PREFIXES):
+        raise _no_url(name, "is a credential of Login with Amazon")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        raise _no_url(
+            name,
+            "has no host, or one that is no host name (letters, digits and hyphens, in labels of 1 to 63 "
+            "characters that dots separate)",
+        )
+    return host
+
+
+def _no_url(name: str, what: str) -> InvalidParameterError:
+    return InvalidParameterError(
+        f"{name} {what}, but must be a URL such as https://host, https://host:8443 or https://host/path, with "
+        "neither a user nor a password nor a query"
+    )
+
+
+def _credential(name: str, where: str, value: object) -> str:
+    if value is None or value == "":
+        raise InvalidParameterError(f"{name} is missing (in a connection: {where})")
+    if not isinstance(value, str):
+        raise InvalidParameterError(f"{name} must be a string, but is a {type(value).__name__} ({where})")
+    stripped = value.strip()
+    if not stripped:
+        raise InvalidParameterError(f"{name} is missing (in a connection: {where})")
+    if not (stripped.isascii() and stripped.isprintable()):
+        # RFC 6749, appendix A: no server gives one with other characters.
+        raise InvalidParameterError(
+            f"{name} must be printable ASCII, but has a character that is not, such as a newline inside ({where})"
+        )
+    return stripped
+
+
+def _fully_unquoted(text: str) -> str:
+    while (plain := unquote(text)) != text:
+        text = plain
+    return text

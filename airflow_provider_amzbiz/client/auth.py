@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.errors import (
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
 # Seconds before its end at which a token is replaced, so that it cannot run out on its way.
 REFRESH_AHEAD = 60.0
-# Seconds an access token lives where the answer does not say (LWA, access token).
+# Seconds an access token lives where the response does not say (LWA, access token), and the most that is believed.
 _USUAL_LIFETIME = 3600.0
+_LONGEST_LIFETIME = 86400.0
 # Seconds to connect, and between two bytes of the answer.
 _TIMEOUT = (10.0, 30.0)
+
+# Characters of what a response says that an error repeats.
+_MOST_SAID = 300
 
 # OAuth's words for "these credentials are not good", whatever the HTTP status.
 _REFUSED = frozenset({"invalid_client", "invalid_grant", "unauthorized_client"})
@@ -78,7 +83,7 @@ def access_tokens(account: Account) -> AccessTokens:
 
 def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
     """Get a new token and its lifetime in seconds (LWA, refresh request)."""
-    from airflow_provider_amzbiz.client.failures import reason
+    from airflow_provider_amzbiz.client.failures import no_response_errors, reason
 
     form = {
         "grant_type": "refresh_token",
@@ -89,8 +94,7 @@ def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
     answer, failure = None, ""
     try:
         answer = session.post(account.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
-    # Those of requests are OSErrors, and so is what it raises for a CA bundle that is missing.
-    except OSError as error:
+    except no_response_errors() as error:
         failure = reason(error)
     if answer is None:
         # Not raised where the error of requests is being handled, because that holds the secrets. For a token it
@@ -100,45 +104,75 @@ def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
         )
     content = _json_object(answer)
     token = content.get("access_token")
-    if answer.status_code == 200 and isinstance(token, str) and token:
-        lifetime = content.get("expires_in")
-        return token, float(lifetime) if isinstance(lifetime, (int, float)) else _USUAL_LIFETIME
-    raise _refusal(answer, content)
+    if answer.status_code == 200 and _fits_a_header(token):
+        return token, _lifetime(content.get("expires_in"))
+    raise _refusal(answer, content).hide(
+        account.client_secret, account.refresh_token, token if isinstance(token, str) else ""
+    )
+
+
+def _fits_a_header(token: object) -> TypeGuard[str]:
+    """Tell whether it can be an access token (RFC 6749, appendix A.12), sent as the value of a header."""
+    return isinstance(token, str) and token.isascii() and token.isprintable() and bool(token) and " " not in token
+
+
+def _lifetime(seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        return _USUAL_LIFETIME
+    # Compared before it is converted: no float holds a number of 400 digits.
+    return float(min(seconds, _LONGEST_LIFETIME))
 
 
 def _refusal(answer: requests.Response, content: dict[str, Any]) -> ApiError:
     status = answer.status_code
     request_id = answer.headers.get("x-amzn-RequestId")
-    code = content.get("error")
+    code, said = (_text(content.get(name)) for name in ("error", "error_description"))
     if code in _REFUSED:
         return AuthenticationError(
-            f"Login with Amazon refused the credentials: {code}: {content.get('error_description')} "
-            f"({_HINTS[code]}) [request id {request_id}]",
+            f"Login with Amazon refused the credentials: {code}: {said} ({_HINTS[code]}) "
+            f"[request id {request_id}]",
             operation="token",
             status=status,
             code=code,
             request_id=request_id,
         )
     if status == 200:
+        unfit = " that a header can carry" if content.get("access_token") else ""
         return UnavailableError(
-            "Login with Amazon answered 200 without an access token",
+            f"Login with Amazon answered 200 without an access token{unfit}",
             operation="token",
             status=status,
             request_id=request_id,
         )
-    if isinstance(code, str) and status < 500 and status != 429 and code not in _PASSING:
-        text = f"Login with Amazon answered {status} {code}: {content.get('error_description')}"
+    if status == 429:
+        # Not a ThrottledError: that is about the limit of an operation, which this says nothing of.
+        return UnavailableError(
+            f"Login with Amazon answered 429 {code or 'without an explanation'}: too many requests for a token",
+            operation="token",
+            status=status,
+            code=code,
+            request_id=request_id,
+        )
+    if code and 400 <= status < 500 and code not in _PASSING:
+        text = f"Login with Amazon answered {status} {code}: {said}"
         return AuthenticationError(text, operation="token", status=status, code=code, request_id=request_id)
-    if code in _PASSING and status < 500 and status != 429:
+    if code in _PASSING and status < 500:
         return UnavailableError(
             f"Login with Amazon answered {status} {code}", operation="token", status=status, code=code
         )
-    return error_from_answer("token", status, answer.content, request_id=request_id)
+    # Only what cannot be a token that came cut short, or with a status of its own, is repeated.
+    readable = "errors" in content or answer.content.lstrip().startswith(b"<")
+    return error_from_answer("token", status, answer.content if readable else b"", request_id=request_id)
+
+
+def _text(value: object) -> str | None:
+    """Return a response's string, not longer than a person reads; None for every other type."""
+    return value[:_MOST_SAID] if isinstance(value, str) else None
 
 
 def _json_object(answer: requests.Response) -> dict[str, Any]:
     try:
-        content = answer.json()
+        content = json.loads(answer.content)
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -7,6 +7,9 @@ from typing import Any
 
 # A gateway may answer with a whole HTML page; a person needs its beginning.
 _BODY_EXCERPT = 200
+# Characters of what a server says that an error keeps: it is logged, and stored in Airflow's database.
+_MOST_SAID = 2000
+_SHORTEST_SECRET = 6
 
 
 class ApiError(Exception):
@@ -34,12 +37,27 @@ class ApiError(Exception):
         details: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(_storable(message))
         self.operation = operation
         self.status = status
-        self.code = code
-        self.details = details
+        self.code = None if code is None else _storable(code)
+        self.details = None if details is None else _storable(details)
         self.request_id = request_id
+
+    def hide(self, *secrets: str) -> ApiError:
+        """Take secrets out of what the error shows, in case a server repeats them; return the error."""
+
+        def hidden(text: Any) -> Any:
+            for secret in secrets:
+                # Of shorter ones, every text has some by chance.
+                if isinstance(text, str) and len(secret) >= _SHORTEST_SECRET:
+                    text = text.replace(secret, "***")
+            return text
+
+        self.args = tuple(hidden(each) for each in self.args)
+        for name in ("code", "details", "request_id"):
+            setattr(self, name, hidden(getattr(self, name)))
+        return self
 
 
 class InvalidParameterError(ApiError, ValueError):
@@ -89,6 +107,12 @@ class UnavailableError(TransientError):
 
 class TokenRefusedError(TransientError):
     """A fresh access token is refused: Login with Amazon takes the credentials, the API does not, or not yet."""
+
+
+class StoppedError(ApiError):
+    """The caller was told to stop, so nothing more was sent; what the call should have done may still be done."""
+
+    permanent = False
 
 
 class AnswerLostError(TransientError):
@@ -155,9 +179,14 @@ def _first_error(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)
         first = parsed["errors"][0]
-        return {key: str(value) for key, value in first.items() if value is not None}
+        return {key: str(value)[:_MOST_SAID] for key, value in first.items() if value is not None}
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         return {}
+
+
+def _storable(text: str) -> str:
+    """Replace what UTF-8 cannot encode or PostgreSQL cannot store, so that every log and database takes it."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _excerpt(body: bytes) -> str:

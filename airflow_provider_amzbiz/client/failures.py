@@ -9,15 +9,27 @@ if TYPE_CHECKING:
     from urllib3.exceptions import SSLError
 
 
-def never_connected(error: OSError) -> bool:
+def no_response_errors() -> tuple[type[Exception], ...]:
+    """Return what ``requests`` raises for a request without a response, also what it forgets to wrap.
+
+    That is ``OSError`` for a CA bundle that is missing, and errors of urllib3 for contradictory headers.
+    """
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    return (requests.RequestException, HTTPError, OSError, ValueError)
+
+
+def never_connected(error: Exception) -> bool:
     """Tell whether the request cannot have reached the server."""
     import requests
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+    from urllib3.exceptions import ConnectTimeoutError, LocationValueError, NewConnectionError, SSLError
 
-    if not isinstance(error, requests.RequestException):
-        # It is raised while the connection is prepared.
+    if isinstance(error, (*_unsendable(), LocationValueError)):
         return True
-
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        # Of reading the CA bundle; one of the connection comes wrapped.
+        return True
     cause = _cause(error)
     if isinstance(cause, SSLError):
         # Of a handshake only; another one may come when the request has been read.
@@ -25,14 +37,16 @@ def never_connected(error: OSError) -> bool:
     return isinstance(cause, (NewConnectionError, ConnectTimeoutError))
 
 
-def reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
     """Return what a person has to know to look in the right place, such as ``DNS does not know the host``."""
     import requests
     from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
 
-    if not isinstance(error, requests.RequestException):
-        return str(error)
     cause = _cause(error)
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return "the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read"
+    if isinstance(error, requests.exceptions.InvalidProxyURL):
+        return "the URL of the proxy is none"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy does not let it through"
     if isinstance(cause, NameResolutionError):
@@ -46,7 +60,13 @@ def reason(error: OSError) -> str:
     return type(error).__name__
 
 
-def _cause(error: OSError) -> object:
+def _unsendable() -> tuple[type[Exception], ...]:
+    from requests import exceptions
+
+    return (exceptions.InvalidURL, exceptions.InvalidHeader, exceptions.InvalidSchema, exceptions.MissingSchema)
+
+
+def _cause(error: Exception) -> object:
     from urllib3.exceptions import MaxRetryError
 
     cause = error.args[0] if error.args else None

@@ -159,8 +159,8 @@ class _Fields:
     def optional_text(self, name: str) -> str | None:
         value = self._left.pop(name, None)
         if value is not None and not isinstance(value, str):
-            raise self._wrong(name, value, "text")
-        return value or None
+            raise self._wrong(name, value, "a string")
+        return self._valid(name, value) or None
 
     def text(self, name: str) -> str:
         value: str = self.required(name, self.optional_text(name))
@@ -171,8 +171,14 @@ class _Fields:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            raise self._wrong(name, value, "a list of texts")
-        return tuple(value)
+            raise self._wrong(name, value, "a list of strings")
+        return tuple(self._valid(name, each) for each in value)
+
+    def _valid(self, name: str, value: Any) -> Any:
+        # JSON can hold half a character, which no database, log or URL takes.
+        if value is not None and value.encode("utf-8", "replace").decode() != value:
+            raise UnavailableError(f"{name} of the answer's {self._schema} is not valid UTF-8")
+        return value
 
     def time(self, name: str) -> datetime | None:
         value = self.optional_text(name)
@@ -180,14 +186,16 @@ class _Fields:
             return None
         try:
             parsed = datetime.fromisoformat(value)
-        except ValueError:
+            # The spec's date-time always has an offset; without one, UTC is what Amazon's services mean.
+            aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+            aware.astimezone(timezone.utc)
+        except (ValueError, OverflowError):
             raise self._wrong(name, value, "an ISO 8601 time") from None
-        # The spec's date-time always has an offset; without one, UTC is what Amazon's services mean.
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+        return aware
 
     def _wrong(self, name: str, value: object, expected: str) -> UnavailableError:
         kind = type(value).__name__
-        return UnavailableError(f"{name} of the answer's {self._schema} is not {expected} but a {kind}")
+        return UnavailableError(f"{name} of the answer's {self._schema} is a {kind}, but must be {expected}")
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
@@ -17,35 +19,94 @@ from airflow_provider_amzbiz.client.models import ProcessingStatus
 
 # A scheduler and a worker may disagree by seconds, and a data interval ends at the scheduler's "now".
 CLOCK_SKEW = timedelta(seconds=60)
+# What Jinja and pandas write for a value that is missing, and what no id and no option is.
+_RENDERED_MISSING = frozenset({"None", "nan", "NaN", "NaT", "<NA>", "inf", "-inf", "Infinity", "-Infinity"})
+# Characters of a value in an error; values of a list that are read; levels of a value.
+_MOST_SHOWN = 300
+_MOST_LISTED = 10_000
+_MOST_NESTED = 50
 
 
 def required_text(name: str, value: object) -> str:
-    """Return a non-empty text."""
+    """Return a non-empty string, without the blanks around it."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidParameterError(f"{name} is {value!r}, but has to be a text that is not empty")
-    if value.strip() == "None":
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be a non-empty string")
+    refuse_template(name, value)
+    text = value.strip()
+    if text in _RENDERED_MISSING:
         raise InvalidParameterError(
-            f"{name} is 'None', as a template renders a value that is missing, such as the XCom of a skipped task"
+            f"{name} is {text!r}, as a template renders a value that is missing, such as the XCom of a skipped "
+            "task, but must be a value"
         )
-    return value.strip()
+    if not _encodable(text):
+        raise InvalidParameterError(
+            f"{name} is {shown(text)}, which has half a character, but must be valid UTF-8"
+        )
+    return text
 
 
 def required_id(name: str, value: object) -> str:
-    """Return an id; a whole number, as natively rendered templates give it, becomes a text."""
-    return required_text(name, str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+    """Return an id; a whole number, as natively rendered templates give it, becomes a string.
+
+    :raises InvalidParameterError: also for a float that is so large that its last digits are lost.
+    """
+    text = required_text(name, _digits(name, value) if _is_number(value) else value)
+    if text in (".", ".."):
+        raise InvalidParameterError(f"{name} is {text!r}, which stands for a folder in a URL, but must be an id")
+    return text
+
+
+def refuse_template(name: str, value: object) -> None:
+    """Refuse what still holds a template, in strings and in mappings and sequences of any depth.
+
+    :param name: the parameter; the error adds the place in it.
+    :raises InvalidParameterError: a string holds ``{{`` or ``{%``, so that it was not rendered.
+    """
+    found = _template_in(name, value, set())
+    if found is not None:
+        place, text = found
+        raise InvalidParameterError(
+            f"{place} is {shown(text)}, which is a template that was not rendered, but must be a value. Airflow "
+            "renders a templated field once: a template that an XCom, a mapped argument or another template "
+            "brings stays as it is"
+        )
+
+
+def shown(value: object) -> str:
+    """Return the repr of a value for an error, in a length that a person reads."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        # Nested too deeply, or a number of more digits than Python writes.
+        return f"a {type(value).__name__}"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
 
 
 def texts(name: str, value: str | Iterable[str] | None, *, most: int) -> list[str]:
-    """Return 1 to ``most`` texts, from a sequence or from one comma-separated text."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
+    """Return 1 to ``most`` strings, from a sequence or from one comma-separated string."""
+    refuse_template(name, value)
+    if isinstance(value, str) and value.lstrip().startswith(("[", "(", "{")):
         raise InvalidParameterError(
-            f"{name} is {value!r}, as a template renders a list; join it with commas, or set the DAG's "
+            f"{name} is {shown(value)}, as a template renders a list; join it with commas, or set the DAG's "
             "render_template_as_native_obj=True"
         )
-    parts = value.split(",") if isinstance(value, str) else list(value or ())
+    if isinstance(value, str):
+        parts: list[Any] = list(value.split(","))
+    elif value is None:
+        parts = []
+    elif isinstance(value, Iterable) and not isinstance(value, (Mapping, bytes, bytearray)):
+        # So many that they are too many, should it never end.
+        parts = list(islice(value, _MOST_LISTED))
+    else:
+        raise InvalidParameterError(
+            f"{name} is {shown(value)}, but must be a list of strings or a comma-separated string"
+        )
     cleaned = [required_text(f"{name}[{index}]", part) for index, part in enumerate(parts) if part != ""]
     if not 1 <= len(cleaned) <= most:
-        raise InvalidParameterError(f"{name} has {len(cleaned)} values {cleaned!r}, but has to have 1 to {most}")
+        raise InvalidParameterError(
+            f"{name} has {len(cleaned)} values {shown(cleaned)}, but must have 1 to {most}"
+        )
     return cleaned
 
 
@@ -70,23 +131,24 @@ def processing_statuses(value: str | Iterable[str]) -> list[str]:
     statuses = texts("processing_statuses", value, most=len(allowed))
     for status in statuses:
         if status not in allowed:
-            raise InvalidParameterError(f"processing_statuses has {status!r}, which is none of {allowed}")
+            raise InvalidParameterError(f"processing_statuses has {status!r}, but must have only {allowed}")
     return [str(status) for status in statuses]
 
 
 def page_size(value: int) -> int:
     """1 to 100 (spec, getReports)."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100:
-        raise InvalidParameterError(f"page_size is {value!r}, but has to be a whole number from 1 to 100")
-    return value
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= 100:
+        raise InvalidParameterError(f"page_size is {shown(value)}, but must be a whole number from 1 to 100")
+    return int(value)
 
 
 def time(name: str, value: datetime | str) -> datetime:
-    """Return an aware time from an aware datetime or an ISO 8601 text.
+    """Return an aware time from an aware datetime or an ISO 8601 string.
 
-    ``str()`` of a datetime is such a text, so what ``{{ data_interval_start }}`` renders fits.
+    ``str()`` of a datetime is such a string, so what ``{{ data_interval_start }}`` renders fits.
     """
-    expected = "an aware datetime or an ISO 8601 text with an offset, such as 2026-10-31T00:00:00+00:00"
+    expected = "an aware datetime or an ISO 8601 string with an offset, such as 2026-10-31T00:00:00+00:00"
+    refuse_template(name, value)
     parsed: object = value
     if isinstance(value, str):
         try:
@@ -94,9 +156,15 @@ def time(name: str, value: datetime | str) -> datetime:
         except ValueError:
             parsed = None
     if not isinstance(parsed, datetime):
-        raise InvalidParameterError(f"{name} is {value!r}, but has to be {expected}")
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be {expected}")
     if parsed.utcoffset() is None:
-        raise InvalidParameterError(f"{name} is {value!r}, which has no UTC offset; it has to be {expected}")
+        raise InvalidParameterError(f"{name} is {shown(value)}, which has no UTC offset, but must be {expected}")
+    try:
+        parsed.astimezone(timezone.utc)
+    except (OverflowError, ValueError):
+        raise InvalidParameterError(
+            f"{name} is {shown(value)}, but must be from year 1 to year 9999 in UTC"
+        ) from None
     return parsed
 
 
@@ -106,7 +174,7 @@ def past_time(name: str, value: datetime | str) -> datetime:
     now = datetime.now(timezone.utc)
     if parsed > now + CLOCK_SKEW:
         raise InvalidParameterError(
-            f"{name} is {value!s}, which is in the future; it has to be at or before {wire_time(now)}"
+            f"{name} is {value!s}, which is in the future, but must be at or before {wire_time(now)}"
         )
     return parsed
 
@@ -118,7 +186,7 @@ def window(
 
     :param start: name and value of the earlier one.
     :param end: name and value of the later one.
-    :param past: whether both have to be at or before now.
+    :param past: whether both must be at or before now.
     """
     check = past_time if past else time
     times = [None if value is None else check(name, value) for name, value in (start, end)]
@@ -127,32 +195,122 @@ def window(
     return [wire_time(each) if each else None for each in times]
 
 
+def positive_seconds(name: str, value: timedelta | float) -> float:
+    """Return seconds, above 0, of a time span or a number of seconds."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be a timedelta or seconds, above 0")
+    return float(seconds)
+
+
 def wire_time(value: datetime) -> str:
     """Return ``2019-12-10T20:11:24.000Z``: the one form that Amazon's own sandbox matches."""
     return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def report_options(value: Mapping[str, Any] | str | None) -> dict[str, str]:
-    """Return a map of texts (spec, ReportOptions): the API refuses every other type of value.
+    """Return a map of strings (spec, ReportOptions): the API refuses every other type of value.
 
-    Numbers and booleans become their JSON text (``True`` becomes ``"true"``). A text has to be a JSON
-    object, as a template renders it.
+    Whole numbers become their digits and booleans ``"true"`` and ``"false"``. Blanks around a string are dropped,
+    because no value begins or ends with one. A string for the whole map must be a JSON object, as a template
+    renders it.
+
+    :raises InvalidParameterError: an option is missing (None, blank, or what a template renders for a missing
+        value), infinite, not a whole number, or of another type; the message names it.
     """
     if value is None:
         return {}
+    refuse_template("report_options", value)
     if isinstance(value, str):
-        with suppress(ValueError):
-            value = json.loads(value)
+        value = _json(value)
     if not isinstance(value, Mapping):
-        raise InvalidParameterError(f"report_options is {value!r}, but has to be a mapping of names to texts")
-    return {required_text("report_options' key", key): _option(key, each) for key, each in value.items()}
+        hint = ""
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            hint = "; to have a template render a mapping, set the DAG's render_template_as_native_obj=True"
+        raise InvalidParameterError(
+            f"report_options is {shown(value)}, but must be a mapping of names to values, or a JSON object{hint}"
+        )
+    pairs = [(required_text("report_options' key", key), key, each) for key, each in value.items()]
+    options = {name: _option(name, each) for name, _, each in pairs}
+    if len(options) < len(pairs):
+        raise InvalidParameterError(
+            f"report_options has keys {shown([each[1] for each in pairs])}, but must have each once"
+        )
+    return options
 
 
 def _option(key: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (bool, int, float)):
+    name = f"report_options[{key!r}]"
+    if isinstance(value, bool):
         return json.dumps(value)
+    if _is_number(value):
+        return _digits(name, value)
+    if isinstance(value, str):
+        return required_text(name, value)
     raise InvalidParameterError(
-        f"report_options[{key!r}] is {value!r}, but has to be a text, a number or a boolean"
+        f"{name} is {shown(value)}, but must be a non-empty string, a whole number or a boolean"
     )
+
+
+def _json(text: str) -> Any:
+    """Return what a JSON text stands for, or the text itself where it is none."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_repetitions)
+    except InvalidParameterError:
+        raise
+    except (ValueError, RecursionError):
+        return text
+
+
+def _without_repetitions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise InvalidParameterError(f"report_options has keys {shown(keys)}, but must have each once")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
+
+
+def _digits(name: str, value: Any) -> str:
+    """Return the digits of a whole number, also of a float without a fraction."""
+    try:
+        whole = int(value)
+        # A float that is one more than itself has lost its last digits, and with them the id.
+        exact = whole == value and (isinstance(value, (Integral, Decimal)) or value + 1 != value)
+        text = str(whole)
+    except (ValueError, OverflowError, ArithmeticError):
+        exact, text = False, ""
+    if not exact:
+        raise InvalidParameterError(
+            f"{name} is {shown(value)}, but must be a whole number; one of more than 15 digits must be a string, "
+            "because a float loses the last ones"
+        )
+    return text
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _template_in(place: str, value: object, above: set[int]) -> tuple[str, str] | None:
+    """Return where a template stands, and its text; None where there is none."""
+    if isinstance(value, str):
+        return (place, value) if "{{" in value or "{%" in value else None
+    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        return None
+    if id(value) in above or len(above) > _MOST_NESTED:
+        raise InvalidParameterError(f"{place} is nested in itself or too deeply, but must be a value")
+    inside = above | {id(value)}
+    if isinstance(value, Mapping):
+        parts = [(f"{place}'s key", key) for key in value]
+        parts += [(f"{place}[{shown(key)}]", each) for key, each in value.items()]
+    else:
+        parts = [(f"{place}[{index}]", each) for index, each in enumerate(value)]
+    return next((found for part in parts if (found := _template_in(*part, inside))), None)

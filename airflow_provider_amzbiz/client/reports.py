@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client import marketplaces, parameters
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.errors import (
     AnswerLostError,
@@ -27,6 +26,9 @@ _DOCUMENTS = "/reports/2021-09-30/documents"
 # Seconds after which a report that cannot be cancelled, because nobody knows it, is cancelled again.
 CANCEL_GRACE = (2.0, 5.0)
 
+# Fingerprints of the requests that this process has sent, by account and report id.
+_created: dict[tuple[str, str, str], dict[str, str]] = {}
+
 
 class ReportsClient:
     """Calls the API for one account; may be shared by threads.
@@ -36,6 +38,8 @@ class ReportsClient:
     :param max_throttle_wait: seconds that one call may wait for a permit; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
     :param observer: told about calls, for metrics.
+    :param stopped: asked at least once a second while a call waits, and before anything is sent; when it returns
+        True, the call raises :class:`.StoppedError`. By default never.
     """
 
     def __init__(
@@ -46,14 +50,17 @@ class ReportsClient:
         max_throttle_wait: float = 3600.0,
         on_token: Callable[[str], None] = lambda _: None,
         observer: Observer | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.account = account
+        self._created = _created.setdefault(account.identity, {})
         self._transport = Transport(
             account,
             retry_for=retry_for,
             max_throttle_wait=max_throttle_wait,
             on_token=on_token,
             observer=observer or Observer(),
+            stopped=stopped,
         )
 
     @property
@@ -71,21 +78,25 @@ class ReportsClient:
 
     def create_report(self, report_type: str, marketplace_ids: str | Iterable[str] | None, **others: Any) -> str:
         """Ask for a report and return its id; parameters as :meth:`.ReportRequest.of` takes them."""
-        return self.send(ReportRequest.of(report_type, marketplace_ids, **others))
+        endpoint = self.account.endpoint
+        return self.send(ReportRequest.of(report_type, marketplace_ids, endpoint=endpoint, **others))
 
-    def send(self, request: ReportRequest) -> str:
+    def send(self, request: ReportRequest, *, on_sending: Callable[[], None] | None = None) -> str:
         """Ask for a report (spec, createReport) and return its id.
 
+        :param on_sending: called right before each time the HTTP request goes out, so that the caller can record
+            when it was really sent: after the wait for a permit, and again for each repetition.
         :raises AnswerLostError: a report may have been made, but its id did not arrive. Nothing tells the
             API that a second request means the same report, so it is not sent again here.
         """
         try:
             answer = self._transport.call(
-                "createReport", "POST", _REPORTS, body=dict(request.body), repeatable=False
+                "createReport", "POST", _REPORTS, body=dict(request.body), repeatable=False, on_sending=on_sending
             )
             report_id = answer.get("reportId") if isinstance(answer, dict) else None
             if not isinstance(report_id, str) or not report_id:
                 raise UnavailableError("createReport was answered without an id", operation="createReport")
+            self._created[report_id] = request.fingerprint
         except UnavailableError as error:
             if error.operation == "token":
                 raise
@@ -99,6 +110,10 @@ class ReportsClient:
                 request_id=error.request_id,
             ) from error
         return report_id
+
+    def is_of_another_request(self, report_id: str, request: ReportRequest) -> bool:
+        """Tell whether this process created a report for another request, whose options no listing shows."""
+        return self._created.get(report_id, request.fingerprint) != request.fingerprint
 
     def get_report(self, report_id: str) -> Report:
         """Return one report (spec, getReport)."""
@@ -114,13 +129,19 @@ class ReportsClient:
         :param filters: as :func:`list_query` takes them.
         """
         # Filters that are not allowed are an error now, and not when the first page is asked for.
-        return self._pages(list_query(next_token, **filters), next_token)
+        return self._pages(self._list_query(next_token, **filters), next_token)
 
     def get_reports_page(
         self, *, next_token: str | None = None, **filters: Any
     ) -> tuple[list[Report], str | None]:
         """Return one page of reports, and the token of the next one, if there is one."""
-        return self._page(list_query(next_token, **filters), next_token)
+        return self._page(self._list_query(next_token, **filters), next_token)
+
+    def _list_query(self, next_token: str | None, **filters: Any) -> str:
+        if given := filters.get("marketplace_ids"):
+            filters["marketplace_ids"] = parameters.listed_marketplace_ids(given)
+            marketplaces.check_region(filters["marketplace_ids"], self.account.endpoint)
+        return list_query(next_token, **filters)
 
     def _pages(self, query: str, next_token: str | None) -> Iterator[Report]:
         while True:
@@ -128,13 +149,18 @@ class ReportsClient:
             yield from reports
             if next_token is None:
                 return
-            query = list_query(next_token)
+            # Not checked as a user's is: whatever the API gives is what it wants back.
+            query = _query({"nextToken": next_token})
 
     def _page(self, query: str, asked: str | None) -> tuple[list[Report], str | None]:
         answer = self._transport.call("getReports", "GET", _REPORTS, query=query)
         if not isinstance(answer, dict) or not isinstance(answer.get("reports"), list):
             raise UnavailableError("getReports was answered without a list of reports", operation="getReports")
         following = answer.get("nextToken") or None
+        if following is not None and not (isinstance(following, str) and following.isascii()):
+            raise UnavailableError(
+                "getReports was answered with a nextToken that is no ASCII string", operation="getReports"
+            )
         if following is not None and following == asked:
             raise UnavailableError(
                 "getReports answers with the same nextToken again and again", operation="getReports"
@@ -152,7 +178,7 @@ class ReportsClient:
                 return self._cancel(path, report_id)
             except NotFoundError:
                 # A report that was just created may be unknown for some seconds (facts, 8).
-                time.sleep(pause)
+                self._transport.sleep("cancelReport", pause)
         return self._cancel(path, report_id)
 
     def _cancel(self, path: str, report_id: str) -> bool:
@@ -184,9 +210,9 @@ def list_query(
     created_until: datetime | str | None = None,
 ) -> str:
     """Return the query of getReports: its checked filters, or an earlier answer's token alone."""
-    if next_token:
+    if next_token not in (None, ""):
         if report_types or processing_statuses or marketplace_ids or created_since or created_until:
-            raise InvalidParameterError("next_token is given together with filters, but has to be given alone")
+            raise InvalidParameterError("next_token is given together with filters, but must be given alone")
         return _query({"nextToken": parameters.required_text("next_token", next_token)})
     since, until = parameters.window(
         ("created_since", created_since), ("created_until", created_until), past=False

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client import invoice_options, marketplaces, parameters
 from airflow_provider_amzbiz.client.models import Report
 
 # Answers may show times without their fractions of a second (facts, 3.4).
 _SAME = timedelta(seconds=1)
+
+# Types whose reports always have options (facts, 3.2): a listing shows somebody's invoice, but not which.
+ALWAYS_WITH_OPTIONS = frozenset({"GET_AB_INVOICE_PDF"})
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,11 @@ class ReportRequest:
         data_start_time: datetime | str | None = None,
         data_end_time: datetime | str | None = None,
         report_options: Mapping[str, Any] | str | None = None,
+        endpoint: str | None = None,
     ) -> ReportRequest:
         """Check the parameters.
 
+        :param endpoint: base URL of the API, whose region the marketplaces must be of, where both are known.
         :raises InvalidParameterError: one of them is not allowed.
         """
         start, end = parameters.window(
@@ -46,7 +51,9 @@ class ReportRequest:
             "reportType": parameters.required_text("report_type", report_type),
             "marketplaceIds": parameters.created_marketplace_ids(marketplace_ids),
         }
+        marketplaces.check_region(body["marketplaceIds"], endpoint)
         options = parameters.report_options(report_options)
+        invoice_options.check_names(body["reportType"], options)
         more = (("dataStartTime", start), ("dataEndTime", end), ("reportOptions", options))
         return cls(body | {name: value for name, value in more if value})
 
@@ -62,6 +69,11 @@ class ReportRequest:
         return options
 
     @property
+    def is_recognizable(self) -> bool:
+        """Whether a listing can show that a report is one of this request: never where there may be options."""
+        return not self.options and self.report_type not in ALWAYS_WITH_OPTIONS
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the request: equal for equal requests only, whatever the order of their parts."""
         canonical = {**self.body, "marketplaceIds": sorted(set(self.body["marketplaceIds"]))}
@@ -70,7 +82,7 @@ class ReportRequest:
     def fits(self, report: Report) -> bool:
         """Tell whether a report is one of this request, as far as the API shows; never with options."""
         return (
-            not self.options
+            self.is_recognizable
             and report.report_type == self.report_type
             and set(report.marketplace_ids) == set(self.body["marketplaceIds"])
             and _same_time(self.body.get("dataStartTime"), report.data_start_time, report.created_time)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -22,6 +22,7 @@ from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.errors import (
     ApiError,
     InvalidParameterError,
+    StoppedError,
     ThrottledError,
     TokenRefusedError,
     TransientError,
@@ -40,10 +41,15 @@ log = logging.getLogger(__name__)
 
 # Seconds to connect, and between two bytes of the answer.
 TIMEOUT = (10.0, 60.0)
+# Seconds after which a call that sleeps asks again whether it should stop.
+_STOP_SECONDS = 0.5
 # A longer User-Agent is refused by the gateway.
 _USER_AGENT_MOST = 500
 # Seconds between two lines about a wait for a permit.
 _SAY_SECONDS = 120.0
+# Seconds by which the API's clock may differ from this machine's. A Date that is further off is a fault of the
+# server or of a proxy, by which no report should be looked for.
+MAX_CLOCK_OFFSET = 86400.0
 # Answers that tell the rate; on others it may be missing or stale (facts, 4).
 _TELL_RATE = (200, 202, 400, 404)
 
@@ -56,6 +62,8 @@ class Transport:
     :param max_throttle_wait: seconds that a call may wait for its permits; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
     :param observer: told what happens, for metrics.
+    :param stopped: asked before each request, and at least once a second while a call waits; when it returns
+        True, the call raises :class:`.StoppedError`. A request under way is finished first. By default never.
     """
 
     def __init__(
@@ -66,12 +74,14 @@ class Transport:
         max_throttle_wait: float,
         on_token: Callable[[str], None],
         observer: Observer,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._account = account
         self._retry_for = retry_for
         self._max_throttle_wait = max_throttle_wait
         self._on_token = on_token
         self._observer = observer
+        self._stopped = stopped
         self._tokens = access_tokens(account)
         self._buckets = token_buckets(account)
         self._granted: Counter[str] = Counter()
@@ -81,6 +91,9 @@ class Transport:
         import requests
 
         self._session = requests.Session()
+        # Without this, requests adds an Authorization header from .netrc, so that the password of another service
+        # leaves, and Login with Amazon takes it for the client's credentials. Proxies and REQUESTS_CA_BUNDLE stay.
+        self._session.auth = _no_authorization
         self._session.headers["User-Agent"] = user_agent(account.application_name)
 
     def call(
@@ -93,6 +106,7 @@ class Transport:
         body: dict[str, Any] | None = None,
         repeatable: bool = True,
         empty: bool = False,
+        on_sending: Callable[[], None] | None = None,
     ) -> Any:
         """Call an operation and return its parsed JSON body, repeating it while that can help.
 
@@ -102,6 +116,9 @@ class Transport:
         :param query: the encoded query string.
         :param repeatable: whether a second call is harmless where the first may have had its effect.
         :param empty: whether a good answer has no body.
+        :param on_sending: called right before each HTTP request of the operation, with its permit and its token
+            at hand; not for requests of a token.
+        :raises StoppedError: ``stopped`` returned True; nothing was sent after that.
         :raises ApiError: the last try's error, which knows how many tries there were.
         """
 
@@ -112,15 +129,22 @@ class Transport:
         def once() -> Any:
             nonlocal queued
             refusals = 0
-            while True:
-                # Before the permit, which should be used as soon as it is given.
-                self.token()
-                queued += self._queue(operation, until)
-                try:
-                    return self._call_once(operation, method, path + query, body, empty)
-                except ThrottledError as error:
-                    refusals += 1
-                    queued += self._after_refusal(operation, error, refusals, until)
+            place: _Place | None = None
+            try:
+                while True:
+                    self._check_stopped(operation)
+                    # Before the permit, which should be used as soon as it is given.
+                    self.token()
+                    queued += self._queue(operation, until, place)
+                    place = None
+                    try:
+                        return self._call_once(operation, method, path + query, body, empty, on_sending)
+                    except ThrottledError as error:
+                        refusals += 1
+                        place = self._after_refusal(operation, error, refusals, until)
+            finally:
+                if place is not None:
+                    self._buckets[operation].leave(place.ticket)
 
         def worth_repeating(error: BaseException) -> bool:
             if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
@@ -135,6 +159,7 @@ class Transport:
             wait=wait_random_exponential(multiplier=1, max=60),
             stop=over if self._retry_for > 0 else stop_after_attempt(1),
             before_sleep=_say_why,
+            sleep=lambda seconds: self.sleep(operation, seconds),
             reraise=True,
         )
         try:
@@ -150,16 +175,45 @@ class Transport:
 
     def token(self) -> str:
         """Return the current access token, getting one where there is none."""
+        self._check_stopped("token")
         token = self._tokens.current(self._session)
         if token != self._announced:
             self._on_token(token)
             self._announced = token
         return token
 
-    def _call_once(self, operation: str, method: str, path: str, body: dict[str, Any] | None, empty: bool) -> Any:
+    def sleep(self, operation: str, seconds: float) -> None:
+        """Sleep before something more is sent for an operation.
+
+        :raises StoppedError: ``stopped`` returned True meanwhile.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            self._check_stopped(operation)
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _STOP_SECONDS))
+
+    def _check_stopped(self, operation: str) -> None:
+        if self._stopped():
+            raise StoppedError(f"{operation} was not sent, because its caller was stopped", operation=operation)
+
+    def _call_once(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        empty: bool,
+        on_sending: Callable[[], None] | None,
+    ) -> Any:
         # A token may have run out on the way or been revoked: one fresh token, one replay.
         for _ in range(2):
             token = self.token()
+            self._check_stopped(operation)
+            if on_sending is not None:
+                on_sending()
             answer = self._send(operation, method, path, body, token)
             if not rejected_token(answer.status_code, answer.content):
                 break
@@ -175,7 +229,7 @@ class Transport:
                 answer.content,
                 request_id=request_id,
                 retry_after=_retry_after(answer.headers.get("Retry-After")),
-            )
+            ).hide(token, self._account.refresh_token, self._account.client_secret)
         if empty:
             return None
         try:
@@ -192,7 +246,7 @@ class Transport:
     def _send(
         self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
     ) -> requests.Response:
-        from airflow_provider_amzbiz.client.failures import never_connected, reason
+        from airflow_provider_amzbiz.client.failures import never_connected, no_response_errors, reason
 
         kind: type[TransientError]
         try:
@@ -204,36 +258,41 @@ class Transport:
                 timeout=TIMEOUT,
                 allow_redirects=False,
             )
-        # Those of requests are OSErrors, and so is what it raises for a CA bundle that is missing.
-        except OSError as error:
+        except no_response_errors() as error:
             kind, why = UnreachableError if never_connected(error) else UnavailableError, reason(error)
         # Not raised where the error of requests is being handled, because that holds the token.
         raise kind(f"{operation} got no answer from {self._account.endpoint} ({why})", operation=operation)
 
     def _learn(self, operation: str, answer: requests.Response) -> None:
         """Take the time from an answer, and the rate where it may be trusted with it (spec, response headers)."""
-        with suppress(ValueError, TypeError):
-            self.clock_offset = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
+        with suppress(ValueError, TypeError, OverflowError, OSError):
+            offset = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
+            if abs(offset) <= MAX_CLOCK_OFFSET:
+                self.clock_offset = offset
         said = answer.headers.get("x-amzn-RateLimit-Limit")
         if said is None or answer.status_code not in _TELL_RATE:
             return
         with suppress(ValueError):
             self._buckets[operation].learn(float(said))
 
-    def _queue(self, operation: str, until: float) -> float:
+    def _queue(self, operation: str, until: float, place: _Place | None) -> float:
         """Take a permit, or wait for it; return the seconds that took.
 
+        :param place: that of a call which was throttled; None joins the end of the queue.
         :raises ThrottledError: that would take too long; nothing was sent.
         """
-        with self._lock:
-            if self._granted[operation]:
-                self._granted[operation] -= 1
-                return 0.0
         bucket = self._buckets[operation]
+        with self._lock:
+            granted = self._granted[operation] > 0
+            self._granted[operation] -= granted
+        if granted:
+            if place is not None:
+                bucket.leave(place.ticket)
+            return 0.0
         start = said = time.monotonic()
-        ticket = bucket.join()
+        ticket, earliest = place or _Place(bucket.join(), start)
         try:
-            while left := bucket.claim(ticket):
+            while left := max(earliest - time.monotonic(), 0.0) or bucket.claim(ticket):
                 now = time.monotonic()
                 if now + left > until:
                     raise ThrottledError(
@@ -245,15 +304,15 @@ class Transport:
                     log.info(
                         "%s waits for its turn, about %.0f s: the account's limit is used up", operation, left
                     )
-                time.sleep(bucket.pause(left))
+                self.sleep(operation, bucket.pause(left))
         finally:
             bucket.leave(ticket)
         waited = time.monotonic() - start
         self._observer.queued(operation, waited)
         return waited
 
-    def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> float:
-        """Make the next call wait; return the seconds slept."""
+    def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> _Place:
+        """Make the next call wait; return this call's place in the queue, before all that came later."""
         bucket = self._buckets[operation]
         bucket.refused(error.retry_after)
         # Others who were refused at the same moment should not come back at the same moment.
@@ -261,8 +320,14 @@ class Transport:
         if time.monotonic() + pause + 1 / bucket.rate > until:
             raise error
         log.warning("%s; queueing again", error)
-        time.sleep(pause)
-        return pause
+        return _Place(bucket.join(first=True), time.monotonic() + pause)
+
+
+class _Place(NamedTuple):
+    """Where a call stands in the queue: its ticket, and the monotonic time before which it does not call."""
+
+    ticket: int
+    earliest: float
 
 
 def user_agent(application_name: str | None) -> str:
@@ -275,8 +340,8 @@ def user_agent(application_name: str | None) -> str:
     text = f"{name}/{__version__} (Language=Python/{platform.python_version()};Platform={system})"
     if len(text) > _USER_AGENT_MOST or not text.isprintable() or not text.isascii():
         raise InvalidParameterError(
-            f"application_name is {name!r}, but has to be printable ASCII that makes a User-Agent of at "
-            f"most {_USER_AGENT_MOST} characters"
+            f"application_name is a string of {len(name)} characters, but must be printable ASCII that makes a "
+            f"User-Agent of at most {_USER_AGENT_MOST} characters"
         )
     return text
 
@@ -292,10 +357,14 @@ def _retry_after(header: str | None) -> float | None:
 
     if header is None:
         return None
-    try:
-        return Retry().parse_retry_after(header)
-    except InvalidHeader:
-        return None
+    # Dates that no calendar has and numbers that no float holds are as good as none.
+    with suppress(InvalidHeader, ValueError, TypeError, OverflowError, OSError):
+        return float(Retry().parse_retry_after(header))
+    return None
+
+
+def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _say_why(state: RetryCallState) -> None:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    BaseHook,
+    mask_secret,
+)
 
-from airflow_provider_amzbiz.client.account import LWA_TOKEN_URL, REGION_ENDPOINTS, Account
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.client.parameters import required_text
 from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ConnectionNotFoundError,
     translated_errors,
+)
+from airflow_provider_amzbiz.hooks.connection import (
+    account_from_connection,
+    marketplace_ids,
+    named,
+    read_extra,
+    text,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 # Seconds that the test of a connection may wait for a permit.
 _TEST_SECONDS = 5.0
+# What Airflow raises while it takes a connection apart that cannot be one.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 class AmazonBusinessHook(BaseHook):
@@ -46,6 +57,9 @@ class AmazonBusinessHook(BaseHook):
     :param mask_access_tokens: whether Airflow is to mask the account's access tokens in logs. Say False in a
         process that lives for weeks, such as a triggerer: a token lasts an hour, and the masker, which forgets
         none, would grow for ever.
+    :param stopped: asked at least once a second while a call waits (for a permit, or before a repetition), and
+        before anything is sent; when it returns True, nothing more is sent and the call ends with an
+        :class:`.AmazonBusinessError`. A request under way is finished first. By default never.
     """
 
     conn_name_attr = "amazon_business_conn_id"
@@ -60,25 +74,42 @@ class AmazonBusinessHook(BaseHook):
         retry_for: float = 120.0,
         max_throttle_wait: float = 3600.0,
         mask_access_tokens: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.amazon_business_conn_id = amazon_business_conn_id
         self.retry_for = retry_for
         self.max_throttle_wait = max_throttle_wait
         self.mask_access_tokens = mask_access_tokens
+        self.stopped = stopped
 
     @cached_property
     def connection(self) -> Connection:
         """The Airflow connection."""
-        try:
-            return self.get_connection(self.amazon_business_conn_id)
-        except AirflowNotFoundException as error:
-            raise ConnectionNotFoundError(
-                f"There is no connection {self.amazon_business_conn_id!r}, or it cannot be read; add one of type "
-                f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
-                f"AIRFLOW_CONN_{self.amazon_business_conn_id.upper()} has to be exported and valid JSON or a "
-                "valid URI; outside a task, Airflow 3 does not look into its database"
-            ) from error
+        with translated_errors():
+            conn_id = required_text("amazon_business_conn_id", self.amazon_business_conn_id)
+            try:
+                return self.get_connection(conn_id)
+            except AirflowNotFoundException as error:
+                raise ConnectionNotFoundError(
+                    f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
+                    f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
+                    f"AIRFLOW_CONN_{conn_id.upper()} must be exported and valid JSON or a "
+                    "valid URI; outside a task, Airflow 3 does not look into its database"
+                ) from error
+            except Exception as error:
+                unreadable = isinstance(error, _UNREADABLE) and not isinstance(error, OSError)
+                kind = type(error).__name__
+                if not unreadable and type(error) is not AirflowException:
+                    # A database, a secrets backend or an API server that is out of reach for a while.
+                    raise AmazonBusinessError(f"Connection {conn_id!r} cannot be read now ({kind})") from error
+            # Not chained: Airflow's own text may hold a part of the connection, and so a secret.
+            form = f"Connection {conn_id!r} is stored in a form that Airflow cannot read ({kind})"
+            if unreadable:
+                raise InvalidParameterError(
+                    f"{form}, but must be valid JSON, a valid URI, or fields with a port that is a number"
+                )
+            raise AmazonBusinessError(f"{form}, or cannot be read now")
 
     @cached_property
     def client(self) -> ReportsClient:
@@ -95,6 +126,7 @@ class AmazonBusinessHook(BaseHook):
                 max_throttle_wait=self.max_throttle_wait,
                 on_token=mask_secret if self.mask_access_tokens else lambda _: None,
                 observer=CallMetrics(),
+                stopped=self.stopped,
             )
 
     def get_conn(self) -> ReportsClient:
@@ -118,7 +150,8 @@ class AmazonBusinessHook(BaseHook):
         """Ask for a report and return its id (spec, createReport).
 
         :param report_type: such as ``GET_AB_INVOICE_PDF``.
-        :param marketplace_ids: 1 to 25 ids, or one comma-separated text; by default the connection's.
+        :param marketplace_ids: 1 to 25 ids, or one comma-separated text; by default the connection's. Those that
+            Amazon lists for another region than the connection's are refused.
         :param data_start_time: start of the data, an aware datetime or an ISO 8601 text with an offset, at or
             before now.
         :param data_end_time: end of the data, the same way, not before ``data_start_time``.
@@ -148,13 +181,17 @@ class AmazonBusinessHook(BaseHook):
             return ReportRequest.of(
                 report_type,
                 self._default_marketplace_ids if marketplace_ids is None else marketplace_ids,
+                endpoint=self.client.account.endpoint,
                 **others,
             )
 
-    def send(self, request: ReportRequest) -> str:
-        """Ask for a report that :meth:`report_request` has checked; raises as :meth:`create_report`."""
+    def send(self, request: ReportRequest, *, on_sending: Callable[[], None] | None = None) -> str:
+        """Ask for a report that :meth:`report_request` has checked; raises as :meth:`create_report`.
+
+        :param on_sending: called right before each time the HTTP request goes out, after the wait for a permit.
+        """
         with translated_errors():
-            return self.client.send(request)
+            return self.client.send(request, on_sending=on_sending)
 
     def get_report(self, report_id: str) -> Report:
         """Return one report (spec, getReport).
@@ -225,22 +262,22 @@ class AmazonBusinessHook(BaseHook):
 
     @cached_property
     def _extra(self) -> dict[str, Any]:
-        return _read_extra(self.connection)
+        return read_extra(self.connection)
 
     @property
-    def _default_marketplace_ids(self) -> str | None:
-        return self._extra.get("marketplace_ids")
+    def _default_marketplace_ids(self) -> list[str] | None:
+        return marketplace_ids(self.connection, self._extra)
 
     @property
     def _secret_age(self) -> int | None:
-        with _named(self.connection):
-            created_on = _text(self._extra, "client_secret_created_on")
+        with named(self.connection):
+            created_on = text(self._extra, "client_secret_created_on")
             return None if created_on is None else age_of_secret(created_on)
 
     def _warn_of_old_secret(self) -> None:
         """Warn in time that the client secret ends.
 
-        :raises InvalidParameterError: ``client_secret_created_on`` is not an ISO date.
+        :raises InvalidParameterError: ``client_secret_created_on`` is no ISO date, or lies in the future.
         """
         age = self._secret_age
         if age is not None and age >= SECRET_WARNING_DAYS:
@@ -278,93 +315,6 @@ class AmazonBusinessHook(BaseHook):
         from airflow_provider_amzbiz.get_provider_info import FIELD_BEHAVIOUR
 
         return {name.replace("-", "_"): value for name, value in FIELD_BEHAVIOUR.items()}
-
-
-def account_from_connection(connection: Connection) -> Account:
-    """Read an ``amazon_business`` connection.
-
-    :raises InvalidParameterError: a field is missing or not allowed; the message names it.
-    """
-    extra = _read_extra(connection)
-    with _named(connection):
-        if not connection.conn_type and not connection.login:
-            raise InvalidParameterError(
-                "it has no type and no login; a URI has to begin with amazon-business://, because no scheme can "
-                "have an underscore"
-            )
-        region = (_text(extra, "region") or "na").lower()
-        if region not in REGION_ENDPOINTS:
-            raise InvalidParameterError(f"region is {region!r}, but has to be one of {sorted(REGION_ENDPOINTS)}")
-        return Account(
-            client_id=connection.login or "",
-            client_secret=connection.password or "",
-            refresh_token=_text(extra, "refresh_token") or "",
-            endpoint=_endpoint(connection) or REGION_ENDPOINTS[region],
-            token_url=_text(extra, "token_url") or LWA_TOKEN_URL,
-            application_name=_text(extra, "application_name"),
-            rate_limits=_rate_limits(extra.get("rate_limits")),
-        )
-
-
-def _read_extra(connection: Connection) -> dict[str, Any]:
-    """Return the extras, and have Airflow mask the refresh token in logs.
-
-    :raises InvalidParameterError: they are no JSON object.
-    """
-    try:
-        extra = json.loads(connection.extra or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra has to be a JSON object")
-    if isinstance(token := extra.get("refresh_token"), str):
-        mask_secret(token)
-    return extra
-
-
-@contextmanager
-def _named(connection: Connection) -> Iterator[None]:
-    """Put the connection's id before what is wrong with it."""
-    try:
-        yield
-    except InvalidParameterError as error:
-        raise InvalidParameterError(f"Connection {connection.conn_id!r}: {error}") from None
-
-
-def _endpoint(connection: Connection) -> str | None:
-    """Return the base URL: as given, or put together where a URI or a form split it into its parts."""
-    host = (connection.host or "").strip().rstrip("/")
-    if not host or "://" in host:
-        return host or None
-    port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}"
-
-
-def _text(extra: Mapping[str, Any], name: str) -> str | None:
-    value = extra.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidParameterError(f"{name} has to be a text, but is a {type(value).__name__}")
-    return (value or "").strip() or None
-
-
-def _rate_limits(value: Any) -> dict[str, Limit]:
-    """Read ``{"createReport": [0.1, 15], ...}``, as JSON text or as the object itself."""
-    if not value:
-        return {}
-    try:
-        parsed = json.loads(value) if isinstance(value, str) else value
-        limits = {name: Limit(float(rate), int(burst)) for name, (rate, burst) in parsed.items()}
-    except (ValueError, TypeError, AttributeError):
-        limits = None
-    if limits is None or not all(
-        name in USAGE_PLAN and limit.rate > 0 and limit.burst >= 1 for name, limit in limits.items()
-    ):
-        raise InvalidParameterError(
-            f"rate_limits is {value!r}, but has to be a JSON object such as "
-            f'{{"createReport": [0.1, 15]}}: an operation of {sorted(USAGE_PLAN)} to requests per second '
-            "(above 0) and burst (1 or more)"
-        )
-    return limits
 
 
 def _translated(reports: Iterator[Report]) -> Iterator[Report]:

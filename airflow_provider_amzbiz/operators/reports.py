@@ -3,142 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
-
 from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
     ReportTimeoutError,
+    TaskKilledError,
     ThrottledError,
+    about_report,
     error_from_dict,
+    translated_errors,
 )
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.links import ReportStatusesLink
+from airflow_provider_amzbiz.operators.base import (
+    AmazonBusinessOperator,
+    QueueingOperator,
+    check_rendered,
+)
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
-from airflow_provider_amzbiz.triggers.reports import BACKSTOP, CANCEL_SECONDS, ReportStatusTrigger
-from airflow_provider_amzbiz.triggers.running import run_here
+from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
+from airflow_provider_amzbiz.triggers.running import InlineWait
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_amzbiz.client.request import ReportRequest
-
-
-class AmazonBusinessOperator(BaseOperator):
-    """An operator that calls the API through a connection.
-
-    :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
-    :param max_throttle_wait: seconds that one call may wait on the worker for its turn under the account's limits
-        before the task fails with :class:`.ThrottledError`, which Airflow retries. In deferrable mode the calls
-        that all reports need wait in the triggerer instead, as long as it takes.
-    """
-
-    template_fields: Sequence[str] = ("amazon_business_conn_id",)
-    operator_extra_links: Collection[BaseOperatorLink] = (ReportStatusesLink(),)
-    ui_color = "#f9d58a"
-
-    def __init__(
-        self,
-        *,
-        amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
-        max_throttle_wait: float = 3600.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if max_throttle_wait < 0:
-            raise InvalidInputError(f"max_throttle_wait is {max_throttle_wait!r}, but has to be 0 or more")
-        self.amazon_business_conn_id = amazon_business_conn_id
-        self.max_throttle_wait = max_throttle_wait
-
-    @cached_property
-    def hook(self) -> AmazonBusinessHook:
-        """The hook of the connection."""
-        return AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=self.max_throttle_wait)
-
-
-def positive_seconds(name: str, value: timedelta | float) -> float:
-    """Return seconds.
-
-    :raises InvalidInputError: it is neither a time span nor a number, or not above 0.
-    """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
-        raise InvalidInputError(f"{name} is {value!r}, but has to be a timedelta or seconds, above 0")
-    return float(seconds)
-
-
-class QueueingOperator(AmazonBusinessOperator):
-    """An operator whose scarce call waits for its turn in the triggerer, where that costs no worker.
-
-    A task on its own calls at once, and queues when it is refused. The tasks of a mapped operator queue first: so
-    many calls at once could not all be let in, and those refused would be in the way of those whose turn it is.
-
-    :param deferrable: wait in the triggerer. By default Airflow's ``[operators] default_deferrable``.
-    """
-
-    def __init__(
-        self,
-        *,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.deferrable = deferrable
-
-    @cached_property
-    def queueing_hook(self) -> AmazonBusinessHook:
-        """The hook for the scarce call: where it would have to wait, that is an error."""
-        if not self.deferrable:
-            return self.hook
-        return AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=0)
-
-    def queues_first(self, context: Context) -> bool:
-        """Whether the task asks for its turn before it calls."""
-        ti: Any = context.get("ti")
-        return self.deferrable and getattr(ti, "map_index", -1) >= 0
-
-    def wait_for_turn(
-        self, operation: str, *, refused: ThrottledError | None = None, event: Mapping[str, Any] | None = None
-    ) -> NoReturn:
-        """Defer until it is this task's turn; ``execute_complete`` goes on then.
-
-        :param refused: why the task has to wait, if it has called.
-        :param event: what told it that it was its turn, if that was so.
-        """
-        from airflow_provider_amzbiz.triggers.permits import PATIENCE, PermitTrigger
-
-        # A connection that is not there would be waited for in the triggerer.
-        self.hook.get_conn()
-        now = time.time()
-        since = event["since"] if event else now
-        if refused and now - since > PATIENCE:
-            raise refused
-        if refused:
-            self.log.info("%s. The task waits for its turn in the triggerer", refused)
-        self.defer(
-            trigger=PermitTrigger(
-                operation=operation,
-                amazon_business_conn_id=self.amazon_business_conn_id,
-                since=since,
-                refused_at=now if refused else None,
-                permitted=event is not None,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=PATIENCE + BACKSTOP),
-        )
-        raise AssertionError("defer raises")
-
-    def accept_turn(self, event: Mapping[str, Any]) -> None:
-        """Take the permits that the triggerer queued for."""
-        self.queueing_hook.client.grant(event["operation"], event["permits"])
 
 
 class CreateReportOperator(QueueingOperator):
@@ -209,8 +104,7 @@ class CreateReportOperator(QueueingOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_on_cancelled(on_cancelled)
-        if reuse_within is not None and reuse_within <= timedelta(0):
-            raise InvalidInputError(f"reuse_within is {reuse_within!r}, but has to be above 0, or None")
+        creation.check_reuse(reuse_within)
         self.report_type = report_type
         self.marketplace_ids = marketplace_ids
         self.data_start_time = data_start_time
@@ -220,66 +114,76 @@ class CreateReportOperator(QueueingOperator):
         self.durable = durable
         self.reuse_within = reuse_within
         self.on_cancelled = on_cancelled
-        self.poke_interval = positive_seconds("poke_interval", poke_interval)
-        self.timeout = positive_seconds("timeout", timeout)
+        with translated_errors():
+            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
+            self.timeout = parameters.positive_seconds("timeout", timeout)
 
     def execute(self, context: Context) -> str:
-        """Create the report, or go on with one."""
-        request = self._request()
-        report_id, sent_at = creation.recall(self.hook, request, self._memory(context))
-        if report_id:
-            return self._finish(context, report_id, own=True, since=sent_at)
-        if self.reuse_within:
-            # Not this task's own: it is not cancelled with it.
-            reused = creation.reuse(self.hook, request, self.reuse_within)
-            if reused:
-                return self._finish(context, reused, own=False)
-        if self.queues_first(context):
-            self.wait_for_turn("createReport")
-        return self._finish(context, self._create(context, request, None), own=True)
+        """Create the report, or continue with one."""
+        check_rendered(self)
+        return self._start(context, None)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
-        """Go on after a deferral."""
+        """Continue after a deferral."""
+        check_rendered(self)
         status = event.get("status")
         if status == "permitted":
             self.accept_turn(event)
-            report_id = self._create(context, self._request(), event)
-            return self._finish(context, report_id, own=True)
+            return self._start(context, event)
         if status == "ended":
-            report = Report.from_dict(event["report"])
-            memory = self._memory(context)
-            if report.processing_status == ProcessingStatus.CANCELLED and memory.is_earlier(self._request()):
-                # Airflow starts the new try of a task that is cleared, and tells the trigger of the old one to end
-                # a second later, which cancels the report.
-                self.log.info("Report %s of an earlier try was cancelled: creating a new one", report.report_id)
-                memory.forget()
-                return self.execute(context)
-            settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
-            memory.forget()
-            return report.report_id
+            return self._ended(context, Report.from_dict(event["report"]))
         if status == "timeout":
-            if event.get("own"):
-                creation.cancel_quietly(self.hook, event["report_id"])
-                # Whoever clears the task means to wait anew, and not until a time that is over.
-                self._memory(context).note(self._request(), event["report_id"], time.time())
-            raise ReportTimeoutError(
-                f"Report {event['report_id']} did not end within the timeout of {self.timeout:g} s; it was "
-                f"{event.get('last_status') or 'not seen'} at the last look"
-            )
+            self._timed_out(context, event)
         if status == "error":
             raise error_from_dict(event["error"])
         raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
 
     def on_kill(self) -> None:
         """Cancel the report that this task has created and not handed on."""
-        self.__killed = True
-        if self.__own_report:
-            hook = AmazonBusinessHook(self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS)
-            creation.cancel_quietly(hook, self.__own_report)
+        super().on_kill()
+        if self._wait is not None:
+            # The wait ends, and cancels then: a signal handler is no place for calls.
+            self._wait.interrupt()
+        elif self._own_report:
+            # Airflow's execution_timeout has broken the wait off.
+            creation.cancel_quietly(self.amazon_business_conn_id, self._own_report, mask_access_tokens=True)
 
-    # The report that ends with the task, while this process waits for it.
-    __own_report: str | None = None
-    __killed = False
+    # The report that ends with the task, while this process waits for it, and that wait.
+    _own_report: str | None = None
+    _wait: InlineWait | None = None
+
+    def _start(self, context: Context, event: Mapping[str, Any] | None) -> str:
+        """Go through the steps from a request to a report; a step that is throttled is repeated after the wait."""
+        state: dict[str, Any] = dict((event or {}).get("state") or {})
+        request = self._request()
+        memory = self._memory(context, state.get("record"))
+        reuse: dict[str, Any] = state.get("reuse") or {}
+        if event is None:
+            memory.begin_attempt(request)
+        try:
+            with about_report(report_type=request.report_type):
+                report_id = creation.recall(self.lookup_hook, request, memory)
+                if report_id:
+                    return self._finish(context, report_id, own=True, memory=memory)
+                if self.reuse_within and not reuse.get("done"):
+                    reused = creation.reuse(self.lookup_hook, request, self.reuse_within, reuse)
+                    if reused:
+                        # Not this task's own: it is not cancelled with it.
+                        return self._finish(context, reused, own=False, memory=memory)
+                if event is None and self.queues_first(context):
+                    self.wait_for_turn("createReport", state={"record": memory.recall(request), "reuse": reuse})
+                report_id = self._create(request, memory)
+        except ThrottledError as error:
+            if not self.deferrable or error.operation is None:
+                raise
+            state = {"record": memory.recall(request), "reuse": reuse}
+            self.wait_for_turn(error.operation, refused=error, event=event, state=state)
+        return self._finish(context, report_id, own=True, memory=memory)
+
+    def _create(self, request: ReportRequest, memory: creation.Memory) -> str:
+        if not memory.durable:
+            return self.queueing_hook.send(request)
+        return creation.create(self.queueing_hook, self.lookup_hook, request, memory)
 
     def _request(self) -> ReportRequest:
         return self.hook.report_request(
@@ -290,34 +194,35 @@ class CreateReportOperator(QueueingOperator):
             report_options=self.report_options,
         )
 
-    def _memory(self, context: Context) -> creation.Memory:
-        return creation.Memory(context, durable=self.durable)
+    def _memory(self, context: Context, carried: Mapping[str, Any] | None = None) -> creation.Memory:
+        return creation.Memory(context, durable=self.durable, carried=carried)
 
-    def _create(self, context: Context, request: ReportRequest, event: Mapping[str, Any] | None) -> str:
-        try:
-            if not self.durable:
-                return self.queueing_hook.send(request)
-            return creation.create(self.queueing_hook, self.hook, request, self._memory(context))
-        except ThrottledError as error:
-            if self.deferrable:
-                self.wait_for_turn("createReport", refused=error, event=event)
-            raise
-
-    def _finish(self, context: Context, report_id: str, *, own: bool, since: float | None = None) -> str:
-        if own and self.__killed:
+    def _finish(
+        self, context: Context, report_id: str, *, own: bool, memory: creation.Memory | None = None
+    ) -> str:
+        memory = memory or self._memory(context)
+        request = self._request()
+        if own and self._killed:
             # The kill came while the request was on its way.
-            creation.cancel_quietly(self.hook, report_id)
-            raise AmazonBusinessError(f"The task was ended while it created report {report_id}")
+            self._end_killed(report_id, request.report_type)
         if not self.wait_for_completion:
-            self._memory(context).forget()
+            memory.forget()
             return report_id
         now = time.time()
+        record = memory.recall(request) or {}
+        sent = [moment for each in record.get("sent", ()) for moment in each if moment]
+        since = record.get("waiting_since") or now
+        if own:
+            memory.note(request, report_id=report_id, waiting_since=since)
         trigger = ReportStatusTrigger(
             report_id=report_id,
             amazon_business_conn_id=self.amazon_business_conn_id,
             poke_interval=self.poke_interval,
-            deadline=(since or now) + self.timeout,
+            deadline=since + self.timeout,
             young_until=now + creation.NOT_FOUND_GRACE,
+            report_type=request.report_type,
+            # A reused report is older, by a time that its first poll tells.
+            created_between=[min(sent, default=now), max(sent, default=now)] if own else None,
             cancel_on_kill=own,
         )
         if self.deferrable:
@@ -326,10 +231,68 @@ class CreateReportOperator(QueueingOperator):
                 method_name="execute_complete",
                 timeout=timedelta(seconds=self.timeout + BACKSTOP),
             )
-        self.__own_report = report_id if own else None
-        event = run_here(trigger)
-        self.__own_report = None
+        event = self._wait_here(trigger, report_id if own else None, request.report_type)
         return self.execute_complete(context, event)
+
+    def _wait_here(self, trigger: ReportStatusTrigger, own_report: str | None, report_type: str) -> dict[str, Any]:
+        """Wait in this process; where the task is ended meanwhile, cancel its own report."""
+        self._own_report, self._wait = own_report, InlineWait()
+        if self._killed:
+            self._wait.interrupt()
+        try:
+            event = self._wait.run(trigger)
+        except BaseException:
+            self._wait = None
+            if not self._killed:
+                # Airflow's execution_timeout calls on_kill after this.
+                raise
+            event = {}
+        self._wait = None
+        if self._killed and (event.get("report") or {}).get("processing_status") != ProcessingStatus.DONE:
+            self._end_killed(own_report, report_type)
+        self._own_report = None
+        return event
+
+    def _end_killed(self, own_report: str | None, report_type: str) -> NoReturn:
+        self._own_report = None
+        conn_id = self.amazon_business_conn_id
+        if own_report is None:
+            what = "the report that it waited for is not its own, so it was left alone"
+        elif creation.cancel_quietly(conn_id, own_report, mask_access_tokens=True):
+            what = f"this task cancelled its report {own_report}; a retry creates a new one"
+        else:
+            what = (
+                f"its report {own_report} could not be cancelled (only one in the queue can be); a retry "
+                "continues with it where Airflow can remember it"
+            )
+        raise TaskKilledError(
+            f"The task was ended: {what}", report_id=own_report, report_type=report_type
+        ) from None
+
+    def _ended(self, context: Context, report: Report) -> str:
+        memory = self._memory(context)
+        if report.processing_status == ProcessingStatus.CANCELLED and memory.is_earlier(self._request()):
+            # Airflow starts the new attempt of a task that is cleared, and tells the trigger of the old one to end
+            # a second later, which cancels the report.
+            self.log.info("Report %s of an earlier attempt was cancelled: creating a new one", report.report_id)
+            memory.forget()
+            return self.execute(context)
+        settle(report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id)
+        memory.forget()
+        return report.report_id
+
+    def _timed_out(self, context: Context, event: Mapping[str, Any]) -> NoReturn:
+        report_id, request = event["report_id"], self._request()
+        if event.get("own"):
+            creation.cancel_quietly(self.amazon_business_conn_id, report_id, mask_access_tokens=True)
+            # Whoever clears the task means a whole timeout again.
+            self._memory(context).note(request, report_id=report_id, waiting_since=None)
+        raise ReportTimeoutError(
+            f"Report {report_id} did not end within the timeout of {self.timeout:g} s; it was "
+            f"{event.get('last_status') or 'not seen'} at the last poll",
+            report_id=report_id,
+            report_type=request.report_type,
+        )
 
 
 class CancelReportOperator(AmazonBusinessOperator):
@@ -351,6 +314,11 @@ class CancelReportOperator(AmazonBusinessOperator):
 
     def execute(self, context: Context) -> bool:
         """Cancel the report."""
+        check_rendered(self)
+        with about_report(self.report_id):
+            return self._cancel()
+
+    def _cancel(self) -> bool:
         cancelled = self.hook.cancel_report(self.report_id)
         if cancelled:
             self.log.info("Cancelled report %s", self.report_id)
@@ -412,6 +380,7 @@ class GetReportsOperator(AmazonBusinessOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the reports."""
+        check_rendered(self)
         reports = self.hook.get_reports(
             report_types=self.report_types,
             processing_statuses=self.processing_statuses,

@@ -16,8 +16,8 @@ _EPILOG = """\
 How a report ends can be chosen by the beginning of its invoiceId: NO-DATA (CANCELLED), FATAL, FATAL-DOC
 (FATAL with a document), SLOW (ten times the usual time), MULTI (three PDFs in the ZIP). The report type
 SANDBOX_ORDER_LINES is a TSV of any size, by the options rows or bytes. GET /sandbox/calls and
-/sandbox/reports show what happened; POST to /sandbox/faults, /sandbox/script, /sandbox/clock and
-/sandbox/expire-tokens makes things happen.
+/sandbox/reports show what happened; POST to /sandbox/faults, /sandbox/script, /sandbox/invoices,
+/sandbox/clock and /sandbox/expire-tokens makes things happen.
 """
 
 
@@ -37,11 +37,41 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--plan", choices=["2026", "2025", "sandbox"], default="2026", help="limits")
     parser.add_argument("--queue-seconds", type=float, default=5.0, help="sandbox seconds IN_QUEUE")
     parser.add_argument("--processing-seconds", type=float, default=5.0, help="sandbox seconds IN_PROGRESS")
+    _add_behaviour(parser)
     parser.add_argument("--static", action="store_true", help="Amazon's ten static cases and nothing else")
     for name in ("client-id", "client-secret", "refresh-token"):
         parser.add_argument(f"--{name}", default="", help="by default one is made")
     parser.add_argument("--connection-file", type=Path, help="write the Airflow connection there, as JSON")
     return parser
+
+
+def _add_behaviour(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--region",
+        choices=["na", "eu", "fe", "any"],
+        default="na",
+        help="whose marketplaces are served; any: all, one region per request",
+    )
+    parser.add_argument("--no-role", dest="has_role", action="store_false", help="return 403, as without the role")
+    seconds = {
+        "not-found": "for which getReport returns 404 for a new report",
+        "listing-lag": "after which getReports shows a new report",
+        "document-lag": "for which getReportDocument returns 400 for a new document",
+        "repeat": "within which an equal request ends CANCELLED",
+        "shared-document": "within which equal requests share a document id",
+    }
+    for name, meaning in seconds.items():
+        parser.add_argument(f"--{name}-seconds", type=float, default=0.0, help=f"sandbox seconds {meaning}")
+    parser.add_argument("--document-days", type=float, default=30, help="sandbox days that documents are kept")
+    parser.add_argument("--report-days", type=float, default=90, help="sandbox days that reports are known")
+    parser.add_argument(
+        "--known-invoices",
+        type=lambda given: given.split(","),
+        metavar="ID,ID...",
+        help="the only invoices and orders that there are; others end CANCELLED",
+    )
+    parser.add_argument("--one-at-a-time", action="store_true", help="an account's reports wait for each other")
+    parser.add_argument("--time-format", choices=["+00:00", ".sssZ"], default="+00:00", help="of responses")
 
 
 def main() -> int:

@@ -9,6 +9,9 @@ from typing import Any
 
 # The answers on which the spec still promises the rate header.
 _WITH_RATE = frozenset({200, 202, 400, 404})
+# Messages of 400, as recorded from the sibling Selling Partner API.
+CONSTRAINT = "One or more parameters does not conform to the schema constraints."
+MISSING = "One or more required parameters missing"
 
 
 @dataclass
@@ -48,7 +51,9 @@ def invalid(message: str | None, details: str | None = "") -> Refused:
 
 def denied(details: str, status: int = 403) -> Refused:
     """Return the refusal of an access token to raise."""
-    return Refused(error(status, "Unauthorized", "Access to requested resource is denied.", details))
+    answer = error(status, "Unauthorized", "Access to requested resource is denied.", details)
+    answer.headers["x-amzn-ErrorType"] = "AccessDeniedException"
+    return Refused(answer)
 
 
 def quota_exceeded() -> Answer:
@@ -60,9 +65,7 @@ def quota_exceeded() -> Answer:
 
 def no_operation() -> Answer:
     """Return what the gateway says to a path or method that it does not know, as to one that is not allowed."""
-    answer = error(403, "Unauthorized", "Access to requested resource is denied.")
-    answer.headers["x-amzn-ErrorType"] = "AccessDeniedException"
-    return answer
+    return denied("").answer
 
 
 def not_found() -> Refused:

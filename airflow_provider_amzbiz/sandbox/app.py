@@ -176,6 +176,7 @@ async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Ope
     def carry_out() -> Answer:
         headers = request.headers
         account = sandbox.lwa.account_of(headers.get("x-amz-access-token"))
+        sandbox.check_access(account)
         if sandbox.throttle and not account.buckets.take(name):
             return dress(quota_exceeded(), None)
         rate.append(account.buckets.header(name))
@@ -183,8 +184,6 @@ async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Ope
         validation.headers(headers.get("user-agent"), headers.get("content-type"), has_body=has_body)
         if sandbox.static:
             return static_answer(request.method, request.url.path, request.url.query, body)
-        if name != "getReports":
-            validation.no_query(request.url.query)
         return operation(account)
 
     def dressed() -> Answer:

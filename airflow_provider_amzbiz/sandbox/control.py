@@ -56,6 +56,13 @@ def control_router(sandbox: Sandbox) -> APIRouter:
             sandbox.script(**_script(json.loads(body)))
         return {"status": "scripted"}
 
+    @router.post("/invoices")
+    async def issue(request: Request) -> dict[str, str]:
+        body = await request.body()
+        with _understood():
+            sandbox.issue(*_ids(json.loads(body)["issue"]))
+        return {"status": "issued"}
+
     @router.post("/clock")
     async def clock(request: Request) -> dict[str, str]:
         body = await request.body()
@@ -78,6 +85,12 @@ def _understood() -> Iterator[None]:
         yield
     except (TypeError, ValueError, KeyError) as error:
         raise HTTPException(400, f"not understood: {error}") from error
+
+
+def _ids(given: Any) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise TypeError("issue must be a list of strings")
+    return given
 
 
 def _script(given: dict[str, Any]) -> dict[str, Any]:

@@ -32,13 +32,15 @@ DEFAULT_ROWS = 400
 class RawDocument:
     """A document that is served as it is, so that it need not be what it says it is.
 
+    :param content_encoding: header of the download; S3 says ``identity`` for compressed documents too. None
+        leaves it out.
     :param etag: with its quotes; None for one of its own.
     """
 
     body: bytes
     compression_algorithm: str | None = "GZIP"
     content_type: str = "text/plain"
-    content_encoding: str | None = None
+    content_encoding: str | None = "identity"
     etag: str | None = None
 
 

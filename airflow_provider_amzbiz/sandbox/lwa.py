@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.sandbox.clock import Clock
     from airflow_provider_amzbiz.sandbox.state import SandboxAccount
 
+# Grant types, and the parameter in which each carries its secret.
+_GRANTS: Mapping[str, str] = {"refresh_token": "refresh_token", "authorization_code": "code"}
+_CODE_SECONDS = 300
+
 
 class Lwa:
     """The token endpoint and the tokens it gave.
@@ -30,25 +34,45 @@ class Lwa:
         self._token_seconds = token_seconds
         self._refusal_status = refusal_status
         self._tokens: dict[str, tuple[SandboxAccount, float]] = {}
+        self._codes: dict[str, tuple[SandboxAccount, float]] = {}
 
     def exchange(self, accounts: list[SandboxAccount], body: bytes, content_type: str) -> Answer:
         """Answer a token request."""
         form = _form(body, content_type)
-        grant = form.get("grant_type")
-        if grant not in (None, "", "refresh_token"):
+        grant = form.get("grant_type") or "refresh_token"
+        if grant not in _GRANTS:
             return _unsupported_grant()
-        for name in ("grant_type", "refresh_token", "client_id", "client_secret"):
+        for name in ("grant_type", _GRANTS[grant], "client_id", "client_secret"):
             if not form.get(name):
                 said = f"The request is missing a required parameter : {name}"
                 return _refusal(400, "invalid_request", said)
         clients = [account for account in accounts if account.client_id == form["client_id"]]
         if not any(account.client_secret == form["client_secret"] for account in clients):
             return _refusal(401, "invalid_client", "Client authentication failed")
-        for account in clients:
-            if account.refresh_token == form["refresh_token"] and not account.revoked:
+        if grant == "authorization_code":
+            return self._exchange_code(clients, form["code"])
+        return self._refresh(accounts, clients, form["refresh_token"])
+
+    def authorize(self, account: SandboxAccount) -> str:
+        """Return a code as an account's consent gives one: for one exchange, within five minutes."""
+        code = secrets.token_urlsafe(15)
+        self._codes[code] = (account, self._clock.seconds() + _CODE_SECONDS)
+        return code
+
+    def _refresh(self, accounts: list[SandboxAccount], clients: list[SandboxAccount], given: str) -> Answer:
+        owners = [account for account in accounts if account.refresh_token == given]
+        for account in owners:
+            if account in clients and not account.revoked:
                 return self._grant(account)
-        said = "The request has an invalid grant parameter : refresh_token. "
-        return _refusal(400, "invalid_grant", said + "User may have revoked or didn't grant the permission.")
+        if owners and not any(account in clients for account in owners):
+            return _refusal(400, "unauthorized_client", "Not authorized for requested operation")
+        return _invalid_grant("refresh_token")
+
+    def _exchange_code(self, clients: list[SandboxAccount], code: str) -> Answer:
+        account, ends = self._codes.pop(code, (None, 0.0))
+        if account is None or account not in clients or account.revoked or self._clock.seconds() >= ends:
+            return _invalid_grant("code")
+        return self._grant(account)
 
     def _grant(self, account: SandboxAccount) -> Answer:
         token = f"Atza|{base64.b64encode(os.urandom(96)).decode()}"
@@ -97,6 +121,11 @@ def _form(body: bytes, content_type: str) -> Mapping[str, str]:
 
 def _refusal(status: int, code: str, said: str) -> Answer:
     return Answer(status, _compact({"error_description": said, "error": code}), _headers())
+
+
+def _invalid_grant(parameter: str) -> Answer:
+    said = f"The request has an invalid grant parameter : {parameter}. "
+    return _refusal(400, "invalid_grant", said + "User may have revoked or didn't grant the permission.")
 
 
 def _unsupported_grant() -> Answer:

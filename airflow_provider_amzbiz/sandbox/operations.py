@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_amzbiz.sandbox import validation
+from airflow_provider_amzbiz.sandbox import invoices, validation
 from airflow_provider_amzbiz.sandbox.answers import Answer, good, invalid, not_found
 from airflow_provider_amzbiz.sandbox.state import SandboxAccount, SandboxReport, new_report
 
@@ -13,59 +14,69 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.sandbox.clock import Clock
     from airflow_provider_amzbiz.sandbox.storage import Storage
 
-# Amazon keeps reports in the listing for so long.
-_RETENTION = timedelta(days=90)
+
+@dataclass
+class Behaviour:
+    """How reports go; :class:`.Sandbox` says what each setting means."""
+
+    queue_seconds: float
+    processing_seconds: float
+    not_found_seconds: float
+    listing_lag_seconds: float
+    document_lag_seconds: float
+    document_days: float
+    report_days: float
+    repeat_seconds: float
+    shared_document_seconds: float
+    one_at_a_time: bool
+    known_invoices: set[str] | None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{name} is {value!r}, but must be at least 0")
 
 
 class Operations:
-    """Carries out the operations for an account that has been let in.
+    """Carries out the operations for an account that has been let in."""
 
-    :param queue_seconds: sandbox seconds that a report is IN_QUEUE.
-    :param processing_seconds: sandbox seconds that it is IN_PROGRESS after that.
-    :param not_found_seconds: sandbox seconds for which getReport does not know a new report.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        storage: Storage,
-        *,
-        queue_seconds: float,
-        processing_seconds: float,
-        not_found_seconds: float,
-    ) -> None:
+    def __init__(self, clock: Clock, storage: Storage, behaviour: Behaviour) -> None:
         self._clock = clock
         self._storage = storage
-        self._queue_seconds = queue_seconds
-        self._processing_seconds = processing_seconds
-        self._not_found = timedelta(seconds=not_found_seconds)
+        self.behaviour = behaviour
 
     def create_report(self, account: SandboxAccount, body: bytes) -> Answer:
         """Spec, createReport."""
-        asked = validation.create_body(body, self._clock.now())
+        now = self._clock.now()
+        asked = validation.create_body(body, now, account.region)
+        script = account.next_script()
         report = new_report(
             self._clock,
             report_type=asked["reportType"],
             marketplace_ids=asked["marketplaceIds"],
             report_options=asked["reportOptions"],
             window=asked["window"],
-            queue_seconds=self._queue_seconds,
-            processing_seconds=self._processing_seconds,
-            script=account.next_script(),
+            queue_seconds=self.behaviour.queue_seconds,
+            processing_seconds=self.behaviour.processing_seconds,
+            script=script,
         )
+        if script is None:
+            self._decide(account, report)
         account.add(report)
+        if self.behaviour.one_at_a_time:
+            account.line_up(now)
         return good({"reportId": report.report_id}, 202)
 
     def get_report(self, account: SandboxAccount, report_id: str) -> Answer:
         """Spec, getReport."""
         report = self._report(account, report_id)
-        if self._clock.now() - report.created_time < self._not_found:
+        if self._age(report) < timedelta(seconds=self.behaviour.not_found_seconds):
             raise not_found()
         return good(report.to_api())
 
     def get_reports(self, account: SandboxAccount, query: str) -> Answer:
         """Spec, getReports: newest first."""
-        asked = validation.list_query(query)
+        asked = validation.list_query(query, account.region)
         token = asked.get("nextToken")
         if token is None:
             found = [each for each in account.reports.values() if self._matches(each, asked)]
@@ -87,27 +98,64 @@ class Operations:
         if report.status != "IN_QUEUE":
             raise invalid(f"Report {report_id} is {report.status} and cannot be cancelled")
         report.cancelled = True
+        if self.behaviour.one_at_a_time:
+            account.line_up(self._clock.now())
         return Answer(200)
 
     def get_report_document(self, account: SandboxAccount, document_id: str) -> Answer:
         """Spec, getReportDocument."""
         for report in account.reports.values():
-            if report.document_id == document_id and report.has_document:
+            if report.document_id == document_id and self._has_document(report):
                 return good(self._storage.describe(report))
         raise invalid(f"Invalid reportDocumentId {document_id}")
 
+    def _decide(self, account: SandboxAccount, report: SandboxReport) -> None:
+        """Let a report end as Amazon would end it, where nobody has said otherwise."""
+        known = self.behaviour.known_invoices
+        is_invoice = report.report_type == invoices.INVOICE
+        has_no_data = is_invoice and not invoices.has_data(report.report_options, known)
+        if report.report_type in validation.SIBLING_TYPES:
+            report.outcome = "FATAL"
+        elif has_no_data or self._earlier(account, report, self.behaviour.repeat_seconds):
+            report.outcome = "CANCELLED"
+        elif same := self._earlier(account, report, self.behaviour.shared_document_seconds):
+            report.document_id, report.document = same.document_id, same.document
+
+    def _earlier(self, account: SandboxAccount, report: SandboxReport, seconds: float) -> SandboxReport | None:
+        """Return a report of an equal request of the last ``seconds`` that has ended well, or still may."""
+        if not seconds:
+            return None
+        for other in account.reports.values():
+            counts = other.outcome == "DONE" and not other.cancelled
+            if counts and self._age(other) < timedelta(seconds=seconds) and other.equals(report):
+                return other
+        return None
+
     def _report(self, account: SandboxAccount, report_id: str) -> SandboxReport:
-        if report_id not in account.reports:
+        report = account.reports.get(report_id)
+        if report is None or not self._is_kept(report):
             raise not_found()
-        return account.reports[report_id]
+        return report
+
+    def _age(self, report: SandboxReport) -> timedelta:
+        return self._clock.now() - report.created_time
+
+    def _is_kept(self, report: SandboxReport) -> bool:
+        return self._age(report) <= timedelta(days=self.behaviour.report_days)
+
+    def _has_document(self, report: SandboxReport) -> bool:
+        known_at = report.ends + timedelta(seconds=self.behaviour.document_lag_seconds)
+        is_kept = self._age(report) <= timedelta(days=self.behaviour.document_days)
+        return report.has_document and is_kept and self._clock.now() >= known_at
 
     def _matches(self, report: SandboxReport, asked: dict[str, Any]) -> bool:
-        kept = self._clock.now() - _RETENTION
-        since: datetime = max(asked["createdSince"] or kept, kept)
+        since: datetime = asked["createdSince"] or report.created_time
         until: datetime = asked["createdUntil"] or self._clock.now()
         return (
             report.report_type in asked["reportTypes"]
             and (not asked["processingStatuses"] or report.status in asked["processingStatuses"])
             and (not asked["marketplaceIds"] or bool(set(asked["marketplaceIds"]) & set(report.marketplace_ids)))
             and since <= report.created_time <= until
+            and self._is_kept(report)
+            and self._age(report) >= timedelta(seconds=self.behaviour.listing_lag_seconds)
         )

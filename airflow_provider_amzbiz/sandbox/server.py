@@ -2,95 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import uvicorn
 
+from airflow_provider_amzbiz.sandbox.answers import denied
 from airflow_provider_amzbiz.sandbox.app import Protocol, make_app
-from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.clock import TIME_FORMATS, Clock
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
+from airflow_provider_amzbiz.sandbox.journal import Call, Journal
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
-from airflow_provider_amzbiz.sandbox.operations import Operations
+from airflow_provider_amzbiz.sandbox.marketplaces import ANY, REGIONS, default_marketplace
+from airflow_provider_amzbiz.sandbox.operations import Behaviour, Operations
+from airflow_provider_amzbiz.sandbox.serving import Server
 from airflow_provider_amzbiz.sandbox.state import (
     SandboxAccount,
     SandboxReport,
     Script,
     new_report,
-    random_account,
+    random_credentials,
 )
 from airflow_provider_amzbiz.sandbox.storage import Storage
 from airflow_provider_amzbiz.sandbox.throttle import PLANS, Buckets
 
-if TYPE_CHECKING:
-    from fastapi import Request
-
-    from airflow_provider_amzbiz.sandbox.faults import Fault
+__all__ = ["Call", "Sandbox"]
 
 
-@dataclass
-class Call:
-    """A request that arrived: ``operation`` is an operation id, ``token`` or ``document``.
-
-    :ivar headers: names in lower case; they include the access token.
-    :ivar status: of the answer, or None where there was none.
-    :ivar at: sandbox time.
-    """
-
-    operation: str
-    method: str
-    path: str
-    query: str
-    body: bytes
-    headers: dict[str, str]
-    at: datetime
-    status: int | None = None
-
-
-class _Server(uvicorn.Server):
-    """Stops at once: nobody waits for an answer that a fault holds back, nor for the next tick."""
-
-    _halted: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-
-    async def main_loop(self) -> None:
-        """Tick as uvicorn does, until it is told to halt."""
-        halted = asyncio.Event()
-        self._halted = asyncio.get_running_loop(), halted
-        tick = 0
-        while not await self.on_tick(tick):
-            tick += 1
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(halted.wait(), 0.1)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Break what is still open, instead of waiting for it."""
-        for server in self.servers:
-            server.close()
-        for each in sockets or ():
-            each.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        for task in list(self.server_state.tasks):
-            task.cancel()
-
-    def halt(self) -> None:
-        """Make it stop, from another thread that knows it to be running."""
-        self.should_exit = True
-        if self._halted:
-            loop, halted = self._halted
-            loop.call_soon_threadsafe(halted.set)
-
-
-class Sandbox:
+class Sandbox(Journal):
     """The Amazon Business Reports API on 127.0.0.1, with Login with Amazon and a document store.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.
@@ -98,16 +43,36 @@ class Sandbox:
     :param port: port, or 0 for a free one.
     :param host: address to listen on.
     :param time_scale: sandbox seconds per real second, for report times, limits, tokens and URLs alike.
+    :param region: the region whose host this is: ``na``, ``eu`` or ``fe``; or ``any``, for all hosts at one
+        address, each request for marketplaces of one region. Other marketplaces are refused with 400.
+    :param has_role: whether the built-in account's application has the role Business Purchase Reconciliation;
+        without it, every operation returns 403.
     :param throttle: whether calls beyond the limits are answered 429.
     :param queue_seconds: sandbox seconds that a report is IN_QUEUE.
     :param processing_seconds: sandbox seconds that it is IN_PROGRESS after that.
     :param not_found_seconds: sandbox seconds for which getReport does not know a new report.
+    :param listing_lag_seconds: sandbox seconds after which getReports shows a new report.
+    :param document_lag_seconds: sandbox seconds for which getReportDocument does not know the document of a
+        report that has just ended (400).
+    :param document_days: sandbox days after a report's creation for which its document can be had (then 400).
+    :param report_days: sandbox days after its creation for which a report is known (then 404).
+    :param known_invoices: the invoice and order ids that there are; a request for another one ends CANCELLED.
+        None means all. :meth:`issue` adds to it.
+    :param repeat_seconds: sandbox seconds within which a request that is equal to an earlier one ends CANCELLED;
+        0 never.
+    :param shared_document_seconds: sandbox seconds within which equal requests share one document id, as has
+        been seen for about an hour; 0 never.
+    :param one_at_a_time: whether a report waits IN_QUEUE until the account's earlier ones have ended.
+    :param time_format: of the times in responses: ``+00:00``, as recorded from production, or ``.sssZ``, as
+        from Amazon's static sandbox.
     :param url_seconds: life of a document URL in sandbox seconds.
     :param token_seconds: life of an access token in sandbox seconds.
     :param plan: the limits: ``2026``, ``2025`` (before February 2026) or ``sandbox``.
     :param static: answer as Amazon's static sandbox: its ten cases and nothing else.
     :param reject_with_401: refuse tokens with 401, as the spec has it, instead of 403, as the gateway does.
     :param credentials: ``client_id``, ``client_secret``, ``refresh_token`` instead of made ones.
+    :ivar url: base URL of the API, which is the Endpoint of a connection.
+    :ivar token_url: URL of the token exchange.
     """
 
     def __init__(
@@ -116,10 +81,21 @@ class Sandbox:
         *,
         host: str = "127.0.0.1",
         time_scale: float = 1.0,
+        region: str = "na",
+        has_role: bool = True,
         throttle: bool = True,
         queue_seconds: float = 5.0,
         processing_seconds: float = 5.0,
         not_found_seconds: float = 0.0,
+        listing_lag_seconds: float = 0.0,
+        document_lag_seconds: float = 0.0,
+        document_days: float = 30,
+        report_days: float = 90,
+        known_invoices: Collection[str] | None = None,
+        repeat_seconds: float = 0.0,
+        shared_document_seconds: float = 0.0,
+        one_at_a_time: bool = False,
+        time_format: str = TIME_FORMATS[0],
         url_seconds: float = 300,
         token_seconds: float = 3600,
         plan: str = "2026",
@@ -127,27 +103,39 @@ class Sandbox:
         reject_with_401: bool = False,
         **credentials: str,
     ) -> None:
-        if plan not in PLANS:
-            raise ValueError(f"plan is {plan!r}, but has to be one of {sorted(PLANS)}")
+        for name, given, allowed in (
+            ("plan", plan, sorted(PLANS)),
+            ("region", region, REGIONS),
+            ("time_format", time_format, TIME_FORMATS),
+        ):
+            if given not in allowed:
+                raise ValueError(f"{name} is {given!r}, but must be one of {list(allowed)}")
         if time_scale <= 0:
-            raise ValueError(f"time_scale is {time_scale!r}, but has to be above 0")
-        self.clock = Clock(time_scale)
+            raise ValueError(f"time_scale is {time_scale!r}, but must be above 0")
+        self.region = region
+        super().__init__(Clock(time_scale, time_format))
         self.throttle = throttle
         self.static = static
-        # One request at a time changes what is remembered; scripts and questions come from other threads.
-        self.lock = threading.RLock()
         self._plan = "sandbox" if static else plan
-        self._seconds = {"queue_seconds": queue_seconds, "processing_seconds": processing_seconds}
         self._folder = tempfile.TemporaryDirectory(prefix="amzbiz-sandbox-")
         self.storage = Storage(self.clock, Path(self._folder.name), url_seconds)
         self.lwa = Lwa(self.clock, token_seconds, 401 if reject_with_401 else 403)
-        self.operations = Operations(
-            self.clock, self.storage, not_found_seconds=not_found_seconds, **self._seconds
+        behaviour = Behaviour(
+            queue_seconds=queue_seconds,
+            processing_seconds=processing_seconds,
+            not_found_seconds=not_found_seconds,
+            listing_lag_seconds=listing_lag_seconds,
+            document_lag_seconds=document_lag_seconds,
+            document_days=document_days,
+            report_days=report_days,
+            repeat_seconds=repeat_seconds,
+            shared_document_seconds=shared_document_seconds,
+            one_at_a_time=one_at_a_time,
+            known_invoices=None if known_invoices is None else set(known_invoices),
         )
-        self._account = random_account(self._buckets(), **credentials)
-        self.accounts = [self._account]
-        self._calls: list[Call] = []
-        self._faults: list[Fault] = []
+        self.operations = Operations(self.clock, self.storage, behaviour)
+        self.accounts: list[SandboxAccount] = []
+        self._account = self.add_account(has_role=has_role, **credentials)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family)
         # One cannot connect to "all addresses", so that the name of the machine stands for them.
@@ -165,7 +153,7 @@ class Sandbox:
             server_header=False,
             date_header=False,
         )
-        self._server = _Server(config)
+        self._server = Server(config)
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},
@@ -212,23 +200,21 @@ class Sandbox:
     @property
     def connection(self) -> dict[str, Any]:
         """The built-in account as an Airflow connection in its JSON form."""
+        extra = {
+            "refresh_token": self.refresh_token,
+            "token_url": self.token_url,
+            "marketplace_ids": default_marketplace(self.region),
+        }
+        if self.region not in ("na", ANY):
+            # Where a connection names no region, it is na.
+            extra["region"] = self.region
         return {
             "conn_type": "amazon_business",
             "login": self.client_id,
             "password": self.client_secret,
             "host": self.url,
-            "extra": {
-                "refresh_token": self.refresh_token,
-                "token_url": self.token_url,
-                "marketplace_ids": "ATVPDKIKX0DER",
-            },
+            "extra": extra,
         }
-
-    @property
-    def calls(self) -> list[Call]:
-        """All requests so far, in the order of their arrival."""
-        with self.lock:
-            return list(self._calls)
 
     @property
     def reports(self) -> dict[str, SandboxReport]:
@@ -236,28 +222,6 @@ class Sandbox:
         with self.lock:
             found = [report for account in self.accounts for report in account.reports.values()]
             return {report.report_id: report for report in sorted(found, key=lambda each: each.number)}
-
-    def count(self, operation: str, status: int | None = None) -> int:
-        """Return how many requests there were of an operation, or of those with an answer's status."""
-        return sum(
-            call.operation == operation and (status is None or call.status == status) for call in self.calls
-        )
-
-    def inject(self, fault: Fault) -> None:
-        """Make something go wrong; see :class:`.Fault`."""
-        with self.lock:
-            self._faults.append(fault)
-
-    @property
-    def faults(self) -> list[Fault]:
-        """The faults that are still to happen."""
-        with self.lock:
-            return [fault for fault in self._faults if fault.times != 0]
-
-    def clear_faults(self) -> None:
-        """Take back all faults."""
-        with self.lock:
-            self._faults.clear()
 
     def script(
         self,
@@ -302,7 +266,7 @@ class Sandbox:
         report = new_report(
             self.clock,
             report_type=report_type,
-            marketplace_ids=marketplace_ids or ["ATVPDKIKX0DER"],
+            marketplace_ids=marketplace_ids or [default_marketplace(self.region)],
             report_options=report_options or {},
             window=(None, None),
             queue_seconds=0.0,
@@ -319,12 +283,44 @@ class Sandbox:
         """Return what a download of a report's document gets, which is gzipped unless a test says otherwise."""
         return self.storage.file(self.reports[report_id]).read_bytes()
 
-    def add_account(self, **credentials: str) -> SandboxAccount:
-        """Add an account with limits, tokens and reports of its own."""
-        account = random_account(self._buckets(), **credentials)
+    def add_account(
+        self, *, region: str | None = None, has_role: bool = True, **credentials: str
+    ) -> SandboxAccount:
+        """Add an account with limits, tokens and reports of its own.
+
+        :param region: of the consent, by default the sandbox's; one of another region is refused with 403.
+        :param has_role: as the sandbox's.
+        :param credentials: as the sandbox's.
+        """
+        region = region or self.region
+        if region not in REGIONS:
+            raise ValueError(f"region is {region!r}, but must be one of {list(REGIONS)}")
+        given = {name: value for name, value in credentials.items() if value}
+        account = SandboxAccount(
+            {**random_credentials(), **given}, self._buckets(), region=region, has_role=has_role
+        )
         with self.lock:
             self.accounts.append(account)
         return account
+
+    def check_access(self, account: SandboxAccount) -> None:
+        """Refuse an account that may not call the operations at this host.
+
+        :raises Refused: its application lacks the role, or its consent is for another region.
+        """
+        if not account.has_role or self.region not in (ANY, account.region):
+            raise denied("")
+
+    def issue(self, *ids: str) -> None:
+        """Let Amazon have more invoices or orders, from now on; see ``known_invoices``."""
+        with self.lock:
+            if self.operations.behaviour.known_invoices is not None:
+                self.operations.behaviour.known_invoices.update(ids)
+
+    def authorize(self) -> str:
+        """Return a code as the built-in account's consent gives one, for the grant ``authorization_code``."""
+        with self.lock:
+            return self.lwa.authorize(self._account)
 
     def expire_tokens(self) -> None:
         """End all access tokens given so far."""
@@ -334,30 +330,6 @@ class Sandbox:
     def revoke(self) -> None:
         """Revoke the built-in account's grant: its refresh token is refused from now on."""
         self._account.revoked = True
-
-    def note(self, operation: str, request: Request, body: bytes) -> Call:
-        """Remember a request."""
-        call = Call(
-            operation=operation,
-            method=request.method,
-            path=request.url.path,
-            query=request.url.query,
-            body=body,
-            headers=dict(request.headers),
-            at=self.clock.now(),
-        )
-        with self.lock:
-            self._calls.append(call)
-        return call
-
-    def take_faults(self, operation: str) -> list[Fault]:
-        """Return the faults that hit this call."""
-        with self.lock:
-            taken: dict[str, Fault] = {}
-            for fault in self._faults:
-                if fault.take(operation, free=fault.slot not in taken):
-                    taken[fault.slot] = fault
-            return list(taken.values())
 
     def _buckets(self) -> Buckets:
         return Buckets(self._plan, self.clock)

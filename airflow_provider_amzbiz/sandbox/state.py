@@ -9,11 +9,12 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_amzbiz.sandbox.clock import Clock
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
+from airflow_provider_amzbiz.sandbox.marketplaces import REGION_OF
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
 
 # Beginning of an invoiceId that decides how its report ends; the longer ones come first.
@@ -43,6 +44,7 @@ class Script:
 class SandboxReport:
     """A report of the sandbox; its status follows from the clock.
 
+    :ivar ready: when it can start at the earliest, after its time in the queue.
     :ivar outcome: how it ends: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or a
         status that it has for ever.
     """
@@ -55,6 +57,7 @@ class SandboxReport:
     data_start_time: datetime
     data_end_time: datetime
     created_time: datetime
+    ready: datetime
     starts: datetime
     ends: datetime
     outcome: str = "DONE"
@@ -64,6 +67,26 @@ class SandboxReport:
     # Of creation, over all accounts; times do not tell it, because reports can be planted in the past.
     number: int = field(default_factory=itertools.count().__next__)
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
+    # As it was asked for: what the report shows instead of no window differs from report to report.
+    window: tuple[datetime | None, datetime | None] = (None, None)
+
+    @property
+    def region(self) -> str:
+        """The region that it is of; planted reports can be of places that there are not."""
+        return next((REGION_OF[each] for each in self.marketplace_ids if each in REGION_OF), "na")
+
+    def equals(self, other: SandboxReport) -> bool:
+        """Tell whether both were asked for with the same words."""
+        return (self.report_type, self.report_options, self.window, sorted(self.marketplace_ids)) == (
+            other.report_type,
+            other.report_options,
+            other.window,
+            sorted(other.marketplace_ids),
+        )
+
+    def start_at(self, start: datetime) -> None:
+        """Move its processing to another time."""
+        self.starts, self.ends = start, start + (self.ends - self.starts)
 
     @property
     def status(self) -> str:
@@ -93,32 +116,47 @@ class SandboxReport:
         now = self.clock.now()
         started = status != "IN_QUEUE" and not self.cancelled and now >= self.starts
         ended = self.outcome in OUTCOMES and now >= self.ends
+        wire = self.clock.wire
         fields: dict[str, Any] = {
             "reportType": self.report_type,
             "processingStatus": status,
             "marketplaceIds": self.marketplace_ids,
             "reportId": self.report_id,
-            "dataStartTime": _wire(self.data_start_time),
-            "dataEndTime": _wire(self.data_end_time),
-            "createdTime": _wire(self.created_time),
+            "dataStartTime": wire(self.data_start_time),
+            "dataEndTime": wire(self.data_end_time),
+            "createdTime": wire(self.created_time),
         }
         if started:
-            fields["processingStartTime"] = _wire(self.starts)
+            fields["processingStartTime"] = wire(self.starts)
         if started and ended:
-            fields["processingEndTime"] = _wire(self.ends)
+            fields["processingEndTime"] = wire(self.ends)
         if self.has_document:
             fields["reportDocumentId"] = self.document_id
         return {**fields, **self.extra_fields}
 
 
 class SandboxAccount:
-    """An application with the consent of one customer."""
+    """An application with the consent of one customer.
 
-    def __init__(self, client_id: str, client_secret: str, refresh_token: str, buckets: Buckets) -> None:
-        self.client_id = client_id
-        self.client_secret = client_secret
-        self.refresh_token = refresh_token
+    :ivar region: the region that the consent is for; the marketplaces of no other are served.
+    :ivar has_role: whether the application had the role Business Purchase Reconciliation at the consent;
+        without it, every operation returns 403.
+    """
+
+    def __init__(
+        self,
+        credentials: Mapping[str, str],
+        buckets: Buckets,
+        *,
+        region: str,
+        has_role: bool,
+    ) -> None:
+        self.client_id = credentials["client_id"]
+        self.client_secret = credentials["client_secret"]
+        self.refresh_token = credentials["refresh_token"]
         self.buckets = buckets
+        self.region = region
+        self.has_role = has_role
         self.revoked = False
         self.reports: dict[str, SandboxReport] = {}
         self.pages: dict[str, tuple[list[str], int]] = {}
@@ -127,6 +165,16 @@ class SandboxAccount:
     def add(self, report: SandboxReport) -> None:
         """Remember a report."""
         self.reports[report.report_id] = report
+
+    def line_up(self, now: datetime) -> None:
+        """Let the reports that have not started yet start one after the other, in the order of creation."""
+        free = now
+        for report in self.reports.values():
+            if report.cancelled or report.outcome not in OUTCOMES:
+                continue
+            if report.starts >= now:
+                report.start_at(max(report.ready, free))
+            free = max(report.ends, free)
 
     def next_script(self) -> Script | None:
         """Take the script of the next report, if there is one."""
@@ -145,14 +193,13 @@ class SandboxAccount:
         return token
 
 
-def random_account(buckets: Buckets, **given: str) -> SandboxAccount:
-    """Return an account with credentials of Amazon's form, where none are given."""
-    return SandboxAccount(
-        given.get("client_id") or f"amzn1.application-oa2-client.{uuid.uuid4().hex}",
-        given.get("client_secret") or f"amzn1.oa2-cs.v1.{secrets.token_hex(32)}",
-        given.get("refresh_token") or f"Atzr|{base64.b64encode(os.urandom(64)).decode()}",
-        buckets,
-    )
+def random_credentials() -> dict[str, str]:
+    """Return credentials of Amazon's form."""
+    return {
+        "client_id": f"amzn1.application-oa2-client.{uuid.uuid4().hex}",
+        "client_secret": f"amzn1.oa2-cs.v1.{secrets.token_hex(32)}",
+        "refresh_token": f"Atzr|{base64.b64encode(os.urandom(64)).decode()}",
+    }
 
 
 def new_report(
@@ -178,7 +225,7 @@ def new_report(
         queue = queue if script.queue_seconds is None else script.queue_seconds
         processing = processing if script.processing_seconds is None else script.processing_seconds
     starts = now + timedelta(seconds=queue)
-    return SandboxReport(
+    report = SandboxReport(
         clock=clock,
         report_id=str(secrets.randbelow(9 * 10**10) + 10**10),
         report_type=report_type,
@@ -187,20 +234,19 @@ def new_report(
         data_start_time=window[0] or now,
         data_end_time=window[1] or now,
         created_time=now,
+        ready=starts,
         starts=starts,
         ends=starts + timedelta(seconds=processing),
         outcome=outcome,
         document=script.document if script else None,
-        document_id=new_document_id(),
         extra_fields=script.extra_fields if script else {},
+        window=window,
     )
+    report.document_id = new_document_id(report.region)
+    return report
 
 
-def new_document_id() -> str:
+def new_document_id(region: str) -> str:
     """Return an id in the form of the sibling Selling Partner API."""
     mark = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") for _ in range(13))
-    return f"amzn1.spdoc.1.4.na.{uuid.uuid4()}.T{mark}.{secrets.randbelow(9000) + 1000}"
-
-
-def _wire(time: datetime) -> str:
-    return time.astimezone(timezone.utc).isoformat(timespec="seconds")
+    return f"amzn1.spdoc.1.4.{region}.{uuid.uuid4()}.T{mark}.{secrets.randbelow(9000) + 1000}"

@@ -12,10 +12,13 @@ from airflow_provider_amzbiz.sandbox.answers import Answer, error
 
 _CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("static_cases.json").read_text())
 
+# The sibling Selling Partner API's static sandbox accepts the default beside what it matches.
+_DEFAULT_PAGE_SIZE = ("pageSize", "10")
+
 
 def static_answer(method: str, path: str, query: str, body: bytes) -> Answer:
     """Return the answer of the case that matches in every parameter, or the refusal of all others."""
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair != _DEFAULT_PAGE_SIZE]
     try:
         request = json.loads(body) if body else None
     except ValueError:

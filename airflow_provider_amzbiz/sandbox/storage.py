@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from airflow_provider_amzbiz.sandbox import documents, validation
+from airflow_provider_amzbiz.sandbox import documents
 from airflow_provider_amzbiz.sandbox.answers import Answer
+from airflow_provider_amzbiz.sandbox.invoices import INVOICE
+from airflow_provider_amzbiz.sandbox.marketplaces import AWS_REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +52,9 @@ class Storage:
         self._folder = folder
         self._url_seconds = url_seconds
         self._key = secrets.token_bytes(32)
+        # Signed by a role, as Amazon's are: that is what makes a URL longer than 512 characters.
+        self._session_token = base64.b64encode(secrets.token_bytes(240)).decode()
+        self._key_id = str(uuid.uuid4())
         self._reports: dict[str, SandboxReport] = {}
         self._making: dict[str, threading.Lock] = {}
         # Raised by a fault, so that the same content has another ETag from then on.
@@ -59,12 +65,15 @@ class Storage:
         name = _name(report)
         self._reports[name] = report
         now = self._clock.now()
+        scope = f"{now:%Y%m%d}/{AWS_REGIONS[report.region]}/s3/aws4_request"
         query = (
-            "X-Amz-Algorithm=AWS4-HMAC-SHA256"
+            "response-content-encoding=identity"
+            f"&X-Amz-Security-Token={quote(self._session_token, safe='')}"
+            "&X-Amz-Algorithm=AWS4-HMAC-SHA256"
             f"&X-Amz-Date={now:%Y%m%dT%H%M%SZ}"
             "&X-Amz-SignedHeaders=host"
             f"&X-Amz-Expires={int(self._url_seconds)}"
-            f"&X-Amz-Credential={quote(f'AKIASANDBOX/{now:%Y%m%d}/us-east-1/s3/aws4_request', safe='')}"
+            f"&X-Amz-Credential={quote(f'ASIASANDBOX/{scope}', safe='')}"
         )
         host = urlsplit(self.base_url).netloc
         url = f"{self.base_url}{PREFIX}{name}?{query}&X-Amz-Signature={self._sign('GET', host, name, query)}"
@@ -121,9 +130,14 @@ class Storage:
             "Accept-Ranges": "bytes",
             "Content-Type": _content_type(report),
             "Server": "AmazonS3",
+            "x-amz-server-side-encryption": "aws:kms",
+            "x-amz-server-side-encryption-aws-kms-key-id": self._kms_key(report),
+            "x-amz-server-side-encryption-bucket-key-enabled": "true",
+            "x-amz-version-id": hashlib.sha256(etag.encode()).hexdigest()[:32],
         }
-        if report.document and report.document.content_encoding:
-            common["Content-Encoding"] = report.document.content_encoding
+        encoding = report.document.content_encoding if report.document else "identity"
+        if encoding:
+            common["Content-Encoding"] = encoding
         if "if-match" in headers and not _names(headers["if-match"], etag):
             return xml(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
         if "if-none-match" in headers and _names(headers["if-none-match"], etag):
@@ -149,6 +163,9 @@ class Storage:
             if not file.exists():
                 _write(report, file)
             return file
+
+    def _kms_key(self, report: SandboxReport) -> str:
+        return f"arn:aws:kms:{AWS_REGIONS[report.region]}:123456789012:key/{self._key_id}"
 
     def _etag(self, report: SandboxReport, size: int) -> str:
         if report.document and report.document.etag and not self.etag_generation:
@@ -188,7 +205,8 @@ def xml(status: int, code: str, message: str, more: str = "") -> Answer:
 
 
 def _name(report: SandboxReport) -> str:
-    return f"{uuid.uuid5(uuid.NAMESPACE_URL, report.document_id)}.amzn1.tortuga.4.na.T{report.report_id}"
+    content = uuid.uuid5(uuid.NAMESPACE_URL, report.document_id)
+    return f"{content}.amzn1.tortuga.4.{report.region}.T{report.report_id}"
 
 
 def _write(report: SandboxReport, file: Path) -> None:
@@ -199,8 +217,9 @@ def _write(report: SandboxReport, file: Path) -> None:
         part.write_bytes(report.document.body)
     elif report.outcome == "FATAL_WITH_DOCUMENT":
         part.write_bytes(documents.fatal_reason(options))
-    elif report.report_type == validation.INVOICE:
-        name = options.get("invoiceId") or options["orderId"]
+    elif report.report_type == INVOICE:
+        # A planted report, or one that a script made DONE, may name none.
+        name = options.get("invoiceId") or options.get("orderId") or "invoice"
         names = [f"{name}-{number}" for number in (1, 2, 3)] if name.startswith("MULTI") else [name]
         part.write_bytes(documents.invoice(names))
     else:
@@ -218,7 +237,7 @@ def _write(report: SandboxReport, file: Path) -> None:
 def _content_type(report: SandboxReport) -> str:
     if report.document:
         return report.document.content_type
-    if report.report_type == validation.INVOICE:
+    if report.report_type == INVOICE:
         return "application/octet-stream"
     return "text/tab-separated-values; charset=UTF-8"
 

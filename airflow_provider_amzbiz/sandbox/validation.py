@@ -8,127 +8,127 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
-from airflow_provider_amzbiz.sandbox.answers import Refused, error, invalid
+from airflow_provider_amzbiz.sandbox import invoices
+from airflow_provider_amzbiz.sandbox.answers import CONSTRAINT, MISSING, Refused, error, invalid
+from airflow_provider_amzbiz.sandbox.invoices import INVOICE
+from airflow_provider_amzbiz.sandbox.marketplaces import are_served
 
 STATUSES = frozenset({"IN_QUEUE", "IN_PROGRESS", "DONE", "CANCELLED", "FATAL"})
-INVOICE = "GET_AB_INVOICE_PDF"
 ORDER_LINES = "SANDBOX_ORDER_LINES"
-REPORT_TYPES = frozenset(
-    {
-        INVOICE,
-        ORDER_LINES,
-        "FEE_DISCOUNTS_REPORT",
-        "GET_AFN_INVENTORY_DATA",
-        "GET_MERCHANT_LISTINGS_ALL_DATA",
-    }
-)
-_FILTERS = (
-    "reportTypes",
-    "processingStatuses",
-    "marketplaceIds",
-    "pageSize",
-    "createdSince",
-    "createdUntil",
-)
+# Names of the sibling Selling Partner API that Amazon's static sandbox uses; no Amazon Business account can
+# have such a report.
+SIBLING_TYPES = frozenset({"FEE_DISCOUNTS_REPORT", "GET_AFN_INVENTORY_DATA", "GET_MERCHANT_LISTINGS_ALL_DATA"})
+REPORT_TYPES = frozenset({INVOICE, ORDER_LINES}) | SIBLING_TYPES
+_LISTS = ("reportTypes", "processingStatuses", "marketplaceIds")
+_FILTERS = (*_LISTS, "pageSize", "createdSince", "createdUntil")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
-_CONSTRAINT = "One or more parameters does not conform to the schema constraints."
-_MISSING = "One or more required parameters missing"
-# The service's clock and the caller's may differ by so much.
-_SKEW = timedelta(seconds=60)
+# As documented: App/Version (Language=...;Platform=...), where Language must be there.
+_USER_AGENT = re.compile(r"[^/].*/.*\S \((?=.*\bLanguage=)[^=;]+=[^=;]+(;[^=;]+=[^=;]+)*\)")
+# The sandbox's clock and the system's may drift apart by less than this.
+_SKEW = timedelta(seconds=1)
 
 
-def list_query(query: str) -> dict[str, Any]:
-    """Return the parameters of getReports, or only ``nextToken``."""
+def list_query(query: str, region: str) -> dict[str, Any]:
+    """Return the parameters of getReports, or only ``nextToken``; unknown ones do not count.
+
+    :param region: that of the host, or ``any``.
+    """
     pairs = parse_qsl(query, keep_blank_values=True)
-    given = dict(pairs)
-    names = [name for name, _ in pairs]
-    for name in given:
-        if names.count(name) > 1:
-            # Lists are comma separated; a repeated key is not understood.
-            raise invalid(_CONSTRAINT, f"{name};")
-        if name not in (*_FILTERS, "nextToken"):
-            raise invalid(_CONSTRAINT, f"{name};")
+    given = _single_values(pairs)
     if "nextToken" in given:
-        if len(given) > 1:
+        if len({name for name, _ in pairs}) > 1:
             others = "".join(f"{name};" for name in reversed(_FILTERS) if name in given)
             raise invalid("NextToken cannot be specified with other input parameters", others)
         return {"nextToken": given["nextToken"]}
     if not given.get("reportTypes"):
-        raise invalid(_MISSING, "reportTypes;")
+        raise invalid(MISSING, "reportTypes;")
     types = _texts(given, "reportTypes", most=10)
     for each in types:
         if each not in REPORT_TYPES:
             raise invalid(f"Invalid Report Type {each}")
     statuses = _texts(given, "processingStatuses") if "processingStatuses" in given else []
     if not STATUSES.issuperset(statuses):
-        raise invalid(_CONSTRAINT, "processingStatuses;")
+        raise invalid(CONSTRAINT, "processingStatuses;")
+    marketplaces = _texts(given, "marketplaceIds", most=10) if "marketplaceIds" in given else []
+    if marketplaces and not are_served(marketplaces, region):
+        raise invalid(CONSTRAINT, "marketplaceIds;")
     return {
         "reportTypes": types,
         "processingStatuses": statuses,
-        "marketplaceIds": _texts(given, "marketplaceIds", most=10) if "marketplaceIds" in given else [],
+        "marketplaceIds": marketplaces,
         "pageSize": _page_size(given.get("pageSize", "10")),
         "createdSince": _time(given, "createdSince"),
         "createdUntil": _time(given, "createdUntil"),
     }
 
 
-def no_query(query: str) -> None:
-    """Refuse the query of an operation that has none."""
-    if query:
-        raise invalid(_CONSTRAINT, f"{query.split('&')[0].split('=')[0]};")
+def create_body(body: bytes, now: datetime, region: str) -> dict[str, Any]:
+    """Return the CreateReportSpecification; unknown fields do not count.
 
-
-def create_body(body: bytes, now: datetime) -> dict[str, Any]:
-    """Return the CreateReportSpecification."""
+    :param region: that of the host, or ``any``.
+    """
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
         raise invalid("Invalid request body: not valid JSON", None) from None
     if not isinstance(given, dict):
         raise invalid("Invalid request body: not an object", None)
-    allowed = {"reportOptions", "reportType", "dataStartTime", "dataEndTime", "marketplaceIds"}
-    if unknown := sorted(set(given) - allowed):
-        raise invalid(f"Invalid request body: [object has unknown properties {unknown}]", None)
     if not given.get("reportType"):
-        raise invalid(_MISSING, "reportType;")
+        raise invalid(MISSING, "reportType;")
     if not isinstance(given["reportType"], str):
         raise invalid("Invalid request body: [reportType is no string]", None)
     if given["reportType"] not in REPORT_TYPES:
         raise invalid(f"Invalid Report Type {given['reportType']}")
-    _check_marketplaces(given.get("marketplaceIds"))
+    _check_marketplaces(given.get("marketplaceIds"), region)
     options = _options(given.get("reportOptions", {}))
-    if given["reportType"] == INVOICE and not {"invoiceId", "orderId"} & set(options):
-        raise invalid(_MISSING, "reportOptions;")
+    if given["reportType"] == INVOICE:
+        invoices.check(given["marketplaceIds"], options)
     for name in {"rows", "bytes"} & set(options):
         if given["reportType"] == ORDER_LINES and not _NUMBER.fullmatch(options[name]):
-            raise invalid(_CONSTRAINT, f"reportOptions.{name};")
-    start, end = _time(given, "dataStartTime"), _time(given, "dataEndTime")
-    for name, time in (("dataStartTime", start), ("dataEndTime", end)):
-        if time and time > now + _SKEW:
-            raise invalid(_CONSTRAINT, f"{name};")
-    if start and end and start > end:
-        raise invalid(_CONSTRAINT, "dataStartTime;dataEndTime;")
-    return {**given, "reportOptions": options, "window": (start, end)}
+            raise invalid(CONSTRAINT, f"reportOptions.{name};")
+    return {**given, "reportOptions": options, "window": _window(given, now)}
 
 
 def headers(user_agent: str | None, content_type: str | None, *, has_body: bool) -> None:
-    """Check the headers that Amazon requires."""
-    if not user_agent or len(user_agent) > 500:
+    """Check the headers; a request without a User-Agent is not known to be refused."""
+    if user_agent and (len(user_agent) > 500 or not _USER_AGENT.fullmatch(user_agent)):
         raise invalid("Invalid user-agent header")
     if has_body and (content_type or "").split(";")[0].strip().lower() != "application/json":
         message = "The request's Content-Type header is invalid."
         raise Refused(error(415, "UnsupportedMediaType", message))
 
 
-def _check_marketplaces(value: Any) -> None:
+def _single_values(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return one value per name: a list may also come as a repeated key, anything else may not."""
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name in given and name in _FILTERS:
+            if name not in _LISTS:
+                raise invalid(CONSTRAINT, f"{name};")
+            value = f"{given[name]},{value}"
+        given[name] = value
+    return given
+
+
+def _window(given: dict[str, Any], now: datetime) -> tuple[datetime | None, datetime | None]:
+    start, end = _time(given, "dataStartTime"), _time(given, "dataEndTime")
+    for name, time in (("dataStartTime", start), ("dataEndTime", end)):
+        if time and time > now + _SKEW:
+            raise invalid(CONSTRAINT, f"{name};")
+    if start and end and start > end:
+        raise invalid(CONSTRAINT, "dataStartTime;dataEndTime;")
+    return start, end
+
+
+def _check_marketplaces(value: Any, region: str) -> None:
     if value is None:
-        raise invalid(_MISSING, "marketplaceIds;")
+        raise invalid(MISSING, "marketplaceIds;")
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         kind = type(value).__name__
         raise invalid(f"Invalid request body: [marketplaceIds is no array of strings but {kind}]", None)
-    if not 1 <= len(value) <= 25:
-        raise invalid(_CONSTRAINT, "marketplaceIds;")
+    if not 1 <= len(value) <= 25 or not are_served(value, region):
+        raise invalid(CONSTRAINT, "marketplaceIds;")
 
 
 def _options(value: Any) -> dict[str, str]:
@@ -148,13 +148,13 @@ def _options(value: Any) -> dict[str, str]:
 def _texts(given: dict[str, str], name: str, *, most: int | None = None) -> list[str]:
     parts = given[name].split(",")
     if not all(parts) or (most is not None and len(parts) > most):
-        raise invalid(_CONSTRAINT, f"{name};")
+        raise invalid(CONSTRAINT, f"{name};")
     return parts
 
 
 def _page_size(value: str) -> int:
     if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= 100:
-        raise invalid(_CONSTRAINT, "pageSize;")
+        raise invalid(CONSTRAINT, "pageSize;")
     return int(value)
 
 
@@ -167,5 +167,5 @@ def _time(given: dict[str, Any], name: str) -> datetime | None:
             return datetime.fromisoformat(value)
     except ValueError:
         # The form is right, but there is no such day or hour.
-        raise invalid(_CONSTRAINT, f"{name};") from None
-    raise invalid(_CONSTRAINT, f"{name};")
+        raise invalid(CONSTRAINT, f"{name};") from None
+    raise invalid(CONSTRAINT, f"{name};")

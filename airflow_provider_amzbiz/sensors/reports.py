@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,10 +22,13 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     ReportTimeoutError,
+    TaskKilledError,
+    about_report,
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
+from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
@@ -83,34 +87,74 @@ class ReportStatusSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> AmazonBusinessHook:
         """The hook; it does not repeat failed calls, because the next look does."""
-        return AmazonBusinessHook(self.amazon_business_conn_id, retry_for=0, max_throttle_wait=self.poke_interval)
+        return AmazonBusinessHook(
+            self.amazon_business_conn_id,
+            retry_for=0,
+            max_throttle_wait=self.poke_interval,
+            stopped=lambda: self._killed,
+        )
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
+        check_rendered(self)
         if self.deferrable:
             return self._defer_unless_ended(context)
+        self._interruptible = not self.reschedule
         try:
             return super().execute(context)
-        except AirflowSensorTimeout as error:
-            self._raise_timeout(self._watch(context).status, error)
+        except AirflowSensorTimeout:
+            watch = self._watch(context)
+            self._raise_timeout(watch.status, watch.report.report_type if watch.report else None)
+        finally:
+            self._interruptible = False
+            if self._killed:
+                # Whatever soft_fail or never_fail has made of it.
+                self._raise_killed()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
-        report = self._watch(context).look()
-        if report is None:
-            return PokeReturnValue(is_done=False)
-        return PokeReturnValue(
-            is_done=True, xcom_value=settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
-        )
+        """Poll once."""
+        interruptible, self._interruptible = self._interruptible, False
+        try:
+            with about_report(self.report_id):
+                report = self._watch(context).look()
+                outcome = self._settle(report) if report else None
+        finally:
+            self._interruptible = interruptible
+        if self._killed:
+            self._raise_killed()
+        return PokeReturnValue(is_done=report is not None, xcom_value=outcome)
+
+    def on_kill(self) -> None:
+        """End the wait; the report, which another task has created, is left alone."""
+        self._killed = True
+        if self._interruptible and threading.current_thread() is threading.main_thread():
+            # Airflow 3 only tells a task that it is to end; this ends the sleep between two polls.
+            self._raise_killed()
+
+    # Whether an exception may be raised anywhere: during a poll it could be taken for the poll's own failure, or
+    # leave Airflow's answer about a connection unread.
+    _interruptible = False
+    # Whether Airflow has told the task to end.
+    _killed = False
+
+    def _raise_killed(self) -> NoReturn:
+        raise TaskKilledError(
+            f"The task was ended while it waited for report {self.report_id}, which it leaves alone; a retry "
+            "continues to wait",
+            report_id=self.report_id,
+        ) from None
+
+    def _settle(self, report: Report) -> dict[str, Any]:
+        return settle(report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Turn the trigger's event into this task's outcome."""
+        check_rendered(self)
         status = event.get("status")
         if status == "ended":
-            report = Report.from_dict(event["report"])
-            return settle(report, on_cancelled=self.on_cancelled, hook=self.hook)
+            return self._settle(Report.from_dict(event["report"]))
         if status == "timeout":
-            self._raise_timeout(event.get("last_status"), None)
+            self._raise_timeout(event.get("last_status"), event.get("report_type"))
         if status == "error":
             raise error_from_dict(event["error"])
         raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
@@ -122,6 +166,7 @@ class ReportStatusSensor(BaseSensorOperator):
         try:
             report = watch.look()
         except AmazonBusinessPermanentError as error:
+            error.report_id = self.report_id
             event = {"status": "error", "error": error.to_dict()}
             return self.resume_execution("execute_complete", {"event": event}, context)
         if report:
@@ -154,11 +199,13 @@ class ReportStatusSensor(BaseSensorOperator):
 
     __watch: ReportWatch | None = None
 
-    def _raise_timeout(self, last_status: str | None, cause: Exception | None) -> NoReturn:
+    def _raise_timeout(self, last_status: str | None, report_type: str | None) -> NoReturn:
         raise ReportTimeoutError(
             f"Report {self.report_id} did not end within the timeout of {self.timeout:g} s; it was "
-            f"{last_status or 'not seen'} at the last look"
-        ) from cause
+            f"{last_status or 'not seen'} at the last poll",
+            report_id=self.report_id,
+            report_type=report_type,
+        ) from None
 
 
 def _first_look(context: Context) -> datetime | None:

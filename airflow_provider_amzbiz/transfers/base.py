@@ -20,7 +20,7 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
-from airflow_provider_amzbiz.operators.reports import QueueingOperator
+from airflow_provider_amzbiz.operators.base import QueueingOperator
 from airflow_provider_amzbiz.transfers.keys import fill
 from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
 from airflow_provider_amzbiz.transfers.s3_connection import s3_client
@@ -116,6 +116,7 @@ class DocumentToS3Operator(QueueingOperator):
 
         Airflow 3 only tells a task that it is to end, and kills its process some seconds later.
         """
+        super().on_kill()
         first = not self.__killed
         self.__killed = True
         # Once only: a second one would break off the cleaning up that the first one began.

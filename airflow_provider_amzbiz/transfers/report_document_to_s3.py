@@ -10,9 +10,11 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ReportNotReadyError,
     ThrottledError,
+    about_report,
     error_from_dict,
 )
 from airflow_provider_amzbiz.links import S3ConsoleLink
+from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.outcomes import settle
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.keys import (
@@ -110,6 +112,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Move the document."""
+        check_rendered(self)
         self._check_given()
         self.note_try(context)
         if self.queues_first(context):
@@ -118,6 +121,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
         """Move the document, now that it is this task's turn."""
+        check_rendered(self)
         if event.get("status") == "error":
             raise error_from_dict(event["error"])
         self.note_try(context)
@@ -126,7 +130,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     def _move(self, context: Context, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         try:
-            return self._copy(context)
+            with about_report(self.report_id):
+                return self._copy(context)
         except ThrottledError as error:
             if self.deferrable and not self.__started:
                 self.wait_for_turn("getReportDocument", refused=error, event=event)
@@ -222,7 +227,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 f"Report {report.report_id} is {report.processing_status}, so it has no document yet; wait for it "
                 "with ReportStatusSensor"
             )
-        return settle(report, on_cancelled="fail", hook=self.hook)
+        return settle(report, on_cancelled="fail", amazon_business_conn_id=self.amazon_business_conn_id)
 
     def _fetch(self, document_id: str) -> ReportDocument:
         # Once a download has begun, its task does not leave the worker.

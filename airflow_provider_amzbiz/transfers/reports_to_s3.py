@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
@@ -23,18 +24,20 @@ from airflow_provider_amzbiz.exceptions import (
     DocumentError,
     InvalidInputError,
     ReportTimeoutError,
+    TaskKilledError,
     ThrottledError,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
-from airflow_provider_amzbiz.operators.reports import positive_seconds
+from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.keys import check_placeholders, fill, place_of, placeholders
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
-from airflow_provider_amzbiz.triggers.running import run_here
+from airflow_provider_amzbiz.triggers.running import InlineWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -128,11 +131,13 @@ class ReportsToS3Operator(DocumentToS3Operator):
         self.manifest_key = manifest_key
         self.max_failed = max_failed
         self.on_cancelled = on_cancelled
-        self.timeout = positive_seconds("timeout", timeout)
-        self.poke_interval = positive_seconds("poke_interval", poke_interval)
+        with translated_errors():
+            self.timeout = parameters.positive_seconds("timeout", timeout)
+            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on where an earlier try ended."""
+        check_rendered(self)
         batch = self._batch(context)
         manifest = batch.manifest
         found = manifest.read()
@@ -149,12 +154,54 @@ class ReportsToS3Operator(DocumentToS3Operator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Do what there is to do now, and defer again."""
+        check_rendered(self)
         batch = self._batch(context)
         if not batch.manifest.read():
             raise AmazonBusinessError(f"The manifest {batch.manifest.uri} is gone; clear the task to begin anew")
         batch.manifest.match(batch.items)
-        self._work(batch, event)
+        self._work_or_end(batch, event)
         return self._go_on(context, batch)
+
+    def on_kill(self) -> None:
+        """End what this process does; reports that are still in the queue are cancelled then."""
+        if self._wait is None:
+            super().on_kill()
+        else:
+            self._killed = True
+            self._wait.interrupt()
+
+    # The wait for work, while this process waits itself.
+    _wait: InlineWait | None = None
+
+    def _wait_here(self, batch: _Batch, trigger: BatchTrigger) -> dict[str, Any]:
+        self._wait = InlineWait()
+        if self._killed:
+            self._wait.interrupt()
+        try:
+            return self._wait.run(trigger)
+        except BaseException:
+            if self._killed:
+                self._end_killed(batch)
+            raise
+        finally:
+            self._wait = None
+
+    def _work_or_end(self, batch: _Batch, event: Mapping[str, Any]) -> None:
+        try:
+            self._work(batch, event)
+        except AmazonBusinessError:
+            if not self._killed:
+                raise
+        if self._killed:
+            self._end_killed(batch)
+
+    def _end_killed(self, batch: _Batch) -> NoReturn:
+        running = sorted((item for item in batch.manifest.items if item.running), key=_sent, reverse=True)
+        creation.cancel_newest(self.amazon_business_conn_id, [item.report_id or "" for item in running])
+        raise TaskKilledError(
+            f"The task was ended: of its {len(running)} running reports it cancelled what could be cancelled at "
+            f"once; a retry continues from {batch.manifest.uri}"
+        ) from None
 
     def _go_on(self, context: Context, batch: _Batch) -> dict[str, Any]:
         manifest = batch.manifest
@@ -175,7 +222,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
                     method_name="execute_complete",
                     timeout=timedelta(seconds=manifest.deadline - time.time() + BACKSTOP),
                 )
-            self._work(batch, run_here(trigger))
+            self._work_or_end(batch, self._wait_here(batch, trigger))
         return self._finish(context, manifest)
 
     def _batch(self, context: Context) -> _Batch:
@@ -325,17 +372,26 @@ class ReportsToS3Operator(DocumentToS3Operator):
                 manifest.save()
 
     def _create(self, batch: _Batch, item: Item, earlier: float | None) -> None:
-        request = batch.requests[item.fingerprint]
+        request, memory = batch.requests[item.fingerprint], creation.Memory({}, durable=False)
         try:
             item.report_id = (
-                creation.find_lost(self.hook, request, earlier, "An earlier process ended while it created it")
+                creation.find_lost(
+                    self.lookup_hook,
+                    request,
+                    [[earlier, None]],
+                    "An earlier process ended while it created it",
+                    memory,
+                )
                 if earlier
                 else None
-            ) or creation.create(batch.sender, self.hook, request, creation.Memory({}, durable=False))
-        except ThrottledError:
-            item.sent_at = earlier
-            batch.refused.add("createReport")
+            ) or creation.create(batch.sender, self.lookup_hook, request, memory)
+        except ThrottledError as error:
+            if error.operation == "createReport":
+                item.sent_at = earlier
+                batch.refused.add("createReport")
             return
+        except TaskKilledError:
+            raise
         except (AuthenticationError, AccessDeniedError):
             item.sent_at = earlier
             raise
@@ -356,7 +412,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
         item.status = report.processing_status
         batch.done += 1
         try:
-            settle(report, on_cancelled=self.on_cancelled, hook=batch.sender)
+            settle(report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id)
             item.report_document_id = report.report_document_id
             item.skipped = report.report_document_id is None
         except AirflowSkipException as skip:

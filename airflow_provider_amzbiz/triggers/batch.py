@@ -11,13 +11,14 @@ from typing import Any
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
-from airflow_provider_amzbiz.creation import cancel_quietly
+from airflow_provider_amzbiz.creation import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers.permits import readable_hook, turn
-from airflow_provider_amzbiz.triggers.poller import Wait, poller
-from airflow_provider_amzbiz.triggers.reports import CANCEL_SECONDS
+from airflow_provider_amzbiz.triggers.connections import wait_for_hook
+from airflow_provider_amzbiz.triggers.listing import CLOCKS_APART, Created
+from airflow_provider_amzbiz.triggers.permits import turn
+from airflow_provider_amzbiz.triggers.poller import poller
 from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
+from airflow_provider_amzbiz.triggers.waits import Wait
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class BatchTrigger(WaitingTrigger):
     async def wait(self) -> dict[str, Any]:
         """Wait until there is work, and say which."""
         await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
-        hook = await readable_hook(self.amazon_business_conn_id, self.deadline)
+        hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
         buckets = token_buckets(hook.client.account)
         for operation in self.refused:
             buckets[operation].refused()
@@ -100,22 +101,8 @@ class BatchTrigger(WaitingTrigger):
 
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
-        hook = AmazonBusinessHook(
-            self.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
-        )
-        until = time.monotonic() + CANCEL_SECONDS
-
-        def cancel() -> None:
-            try:
-                burst = token_buckets(hook.client.account)["cancelReport"].burst
-            except AmazonBusinessError as error:
-                log.warning("The reports of the batch are not cancelled: %s", error)
-                return
-            for report_id, _, _ in self.running[: -burst - 1 : -1]:
-                if time.monotonic() < until:
-                    cancel_quietly(hook, report_id)
-
-        await in_thread(cancel)
+        newest_first = [report_id for report_id, _, _ in reversed(self.running)]
+        await in_thread(cancel_newest, self.amazon_business_conn_id, newest_first)
 
 
 class _Gathering:
@@ -163,12 +150,15 @@ class _Gathering:
         }
 
     def _wait(self, report_id: str, report_type: str, created: str) -> Wait:
+        # The request was sent at most one distance of clocks after this, and responded to within minutes.
+        earliest = datetime.fromisoformat(created)
         wait = Wait(
             report_id=report_id,
+            amazon_business_conn_id=self._trigger.amazon_business_conn_id,
             poke_interval=self._trigger.poke_interval,
             young_until=self._trigger.young_until,
             report_type=report_type,
-            created_time=datetime.fromisoformat(created),
+            created=Created(earliest, earliest + 3 * CLOCKS_APART),
         )
         wait.told = lambda news: self._news.put_nowait((report_id, news))
         return wait

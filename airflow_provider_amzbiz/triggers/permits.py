@@ -5,34 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
-from airflow_provider_amzbiz.exceptions import ConnectionNotFoundError, ThrottledError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.exceptions import ThrottledError
 from airflow_provider_amzbiz.metrics import CallMetrics
+from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.client.reports import ReportsClient
+    from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 log = logging.getLogger(__name__)
 
 # Seconds between two lines about a wait.
 _SAY_SECONDS = 240.0
-# Seconds after which a connection that cannot be read is tried again.
-_CONNECTION_PAUSE = 10.0
 # Seconds after which a task gives up to wait for its turn.
 PATIENCE = 7 * 86400.0
 
 
 async def permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
     """Queue for permits, and hand them to the hook's next calls of the operation."""
-    client = await in_thread(hook.get_conn)
+    client = await client_of(hook)
     await turn(token_buckets(client.account)[operation], operation, count)
     client.grant(operation, count)
 
 
-async def turn(bucket: TokenBucket, operation: str, count: int = 1) -> None:
-    """Queue for permits."""
-    ticket = bucket.join(count)
+async def client_of(hook: AmazonBusinessHook) -> ReportsClient:
+    """Return a hook's client; only one that has not read its connection yet needs a thread for it."""
+    return hook.client if "client" in vars(hook) else await in_thread(hook.get_conn)
+
+
+async def turn(bucket: TokenBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
+    """Queue for permits; ``first`` before all others, for a task that was throttled although it had its permit."""
+    ticket = bucket.join(count, first=first)
     start = said = time.monotonic()
     try:
         while left := bucket.claim(ticket):
@@ -52,14 +59,16 @@ class PermitTrigger(WaitingTrigger):
     The call itself is left to the task, because only a task can remember what it created, and because a
     document's URL must not travel through Airflow's database.
 
-    The event is a dict with ``status``: ``permitted`` with ``operation``, ``permits`` and ``since``, or ``error``
-    with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
+    The event is a dict with ``status``: ``permitted`` with ``operation``, ``permits``, ``since`` and ``state``, or
+    ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
 
     :param operation: operation id of the API, such as ``createReport``.
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
     :param since: Unix time at which the task first asked.
     :param refused_at: Unix time at which the API answered 429, if that is why it waits.
-    :param permitted: whether it had a permit then: somebody else uses the limit, too.
+    :param permitted: whether it had a permit then: somebody else uses the limit, too, and the task keeps its place
+        in the queue.
+    :param state: what the task has to know when it continues.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class PermitTrigger(WaitingTrigger):
         since: float,
         refused_at: float | None = None,
         permitted: bool = False,
+        state: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operation = operation
@@ -77,6 +87,7 @@ class PermitTrigger(WaitingTrigger):
         self.since = since
         self.refused_at = refused_at
         self.permitted = permitted
+        self.state = state or {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -88,44 +99,32 @@ class PermitTrigger(WaitingTrigger):
                 "since": self.since,
                 "refused_at": self.refused_at,
                 "permitted": self.permitted,
+                "state": self.state,
             },
         )
 
     async def wait(self) -> dict[str, Any]:
         """Queue, and say when it is the task's turn."""
         deadline = self.since + PATIENCE
-        hook = await readable_hook(self.amazon_business_conn_id, deadline)
+        hook = await wait_for_hook(self.amazon_business_conn_id, deadline)
         bucket = token_buckets(hook.client.account)[self.operation]
         if self.refused_at is not None:
             if self.permitted:
                 bucket.refused()
             else:
                 bucket.emptied(max(time.time() - self.refused_at, 0.0))
+        queueing = turn(bucket, self.operation, first=self.permitted)
         try:
-            await asyncio.wait_for(turn(bucket, self.operation), max(deadline - time.time(), 0.1))
+            await asyncio.wait_for(queueing, max(deadline - time.time(), 0.1))
         except TimeoutError:
             raise ThrottledError(
                 f"{self.operation} did not come to its turn in {PATIENCE / 86400:.0f} days",
                 operation=self.operation,
             ) from None
-        return {"status": "permitted", "operation": self.operation, "permits": 1, "since": self.since}
-
-
-async def readable_hook(amazon_business_conn_id: str, until: float = float("inf")) -> AmazonBusinessHook:
-    """Return a hook that has read its connection, which is waited for where it cannot be read.
-
-    :param until: Unix time after which it is not.
-    """
-    while True:
-        hook = AmazonBusinessHook(
-            amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
-        )
-        try:
-            await in_thread(hook.get_conn)
-            return hook
-        except ConnectionNotFoundError as error:
-            # Airflow says so also while its database or secrets backend is out of reach.
-            if time.time() >= until:
-                raise
-            log.warning("%s. The wait goes on", error)
-            await asyncio.sleep(max(min(_CONNECTION_PAUSE, until - time.time()), 0.0))
+        return {
+            "status": "permitted",
+            "operation": self.operation,
+            "permits": 1,
+            "since": self.since,
+            "state": self.state,
+        }

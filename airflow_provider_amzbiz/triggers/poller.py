@@ -1,329 +1,338 @@
-"""One look at the API for all waits of an account: how a triggerer waits for thousands of reports.
+"""One poll for all waits of an account: how a triggerer waits for thousands of reports.
 
 The limits allow about one getReports (a page of 100) in ten seconds, and two getReport a second. So a handful of
-waits is looked at one by one. Many are looked at through the listing, filtered by their types, by the time since
-the oldest of them and by the statuses that end a wait; what the listing may not show, or not yet, is found by
-looking at some of them one by one in turn.
+waits is polled one by one. Of many, those are found through the listing for which that takes less of the limits;
+what the listing does not show, or not yet, is found by polling some of them one by one in turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import Any
-from weakref import WeakKeyDictionary
 
 from airflow_provider_amzbiz import metrics
-from airflow_provider_amzbiz.client.models import TERMINAL, Report
-from airflow_provider_amzbiz.exceptions import (
-    AccessDeniedError,
-    AmazonBusinessError,
-    AmazonBusinessPermanentError,
-    AuthenticationError,
-    ConnectionNotFoundError,
-    ReportNotFoundError,
-    ThrottledError,
-    translated_errors,
-)
+from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ReportNotFoundError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers.permits import permits, readable_hook
-from airflow_provider_amzbiz.triggers.running import in_thread
+from airflow_provider_amzbiz.triggers.connections import shared_hook, wait_for_hook
+from airflow_provider_amzbiz.triggers.listing import Listing, stretches
+from airflow_provider_amzbiz.triggers.permits import permits
+from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify, may_be_outdated
+from airflow_provider_amzbiz.triggers.running import in_thread, of_running_loop
+from airflow_provider_amzbiz.triggers.waits import LONGEST_PAUSE, PolledConnection, PollRound, Wait, pause
 
 log = logging.getLogger(__name__)
 
-# Waits up to which each is looked at by itself.
+# Waits up to which each is polled by itself.
 FEW = 20
-# Of many waits, the share that is looked at by itself in each round, and its bounds.
+# Of the waits that are listed, the share that is polled by itself as well in each round, and its bounds.
 _CHECKED_SHARE = 50
-_CHECKED_LEAST, _CHECKED_MOST = 2, 15
-# Types that one listing can be asked for (spec, getReports).
-_TYPES = 10
-# Before the creation time of the oldest wait, for a listing that cuts fractions of seconds.
-_SLACK = timedelta(seconds=1)
-# Looks that fail one after the other, after which the fault is taken for the API's, and not for that of a report.
-_MISSES = 3
-# Seconds that the pause between looks grows to while they fail.
-LONGEST_PAUSE = 300.0
-# HTTP statuses by which the API refuses whoever asks.
-_REFUSALS = (401, 403)
-# Seconds for which what a connection said is relied upon.
-_CONNECTION_SECONDS = 60.0
-
-
-@dataclass(eq=False)
-class Wait:
-    """One trigger's interest in one report.
-
-    :ivar report_type: and ``created_time``, where they are known; without them the report is looked at by itself.
-    :ivar young_until: Unix time until which "no such report" may mean "not yet".
-    :ivar told: called with the report at each change of its status that is seen, or with an error, which ends the
-        wait where :attr:`over` says so.
-    """
-
-    report_id: str
-    poke_interval: float
-    young_until: float
-    report_type: str | None = None
-    created_time: datetime | None = None
-    told: Callable[[Report | AmazonBusinessError], None] = lambda _: None
-    status: str | None = None
-    due: float = 0.0
-    checked: float = 0.0
-    failures: int = 0
-    over: bool = False
-
-    def tell(self, news: Report | AmazonBusinessError, *, last: bool = False) -> None:
-        """Hand news over, if it is any: what ends the wait once, and nothing after it.
-
-        :param last: whether an error ends the wait; a terminal status always does.
-        """
-        if self.over:
-            return
-        if isinstance(news, Report):
-            self.report_type, self.created_time = news.report_type, news.created_time
-            if news.processing_status == self.status:
-                return
-            self.status = news.processing_status
-        self.over = last or (isinstance(news, Report) and news.is_terminal)
-        self.told(news)
+_CHECKED_MIN, _CHECKED_MAX = 2, 15
+# Calls of getReport under way at once for an account: what its limit allows where each takes four seconds, and
+# more for waits whose deadlines are reached.
+_AT_ONCE = 8
+_AT_ONCE_AT_DEADLINES = 16
+# Seconds in which waits whose deadlines are reached are polled together.
+_GATHER_SECONDS = 0.2
+# Reports of which it is remembered when they were polled last.
+_REMEMBERED = 50_000
 
 
 class ReportPoller:
-    """Looks at all reports that are waited for with one account in one event loop.
+    """Polls all reports that are waited for with one account in one event loop.
 
-    It begins with the first wait and ends with the last one. An error that may pass delays the next look; one that
-    does not ends the waits it concerns.
+    It begins with the first wait and ends with the last one. An error that may pass delays the next poll; one
+    about a report ends the waits for that report; credentials that are refused end the waits of their connection,
+    once it has been read again.
     """
 
-    def __init__(self, hook: AmazonBusinessHook) -> None:
-        self._hook = hook
-        self._waits: set[Wait] = set()
+    def __init__(self) -> None:
+        self._connections: dict[str, PolledConnection] = {}
         self._task: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._not_before = 0.0
         self._joined = asyncio.Event()
-        # Types that the listing refuses.
-        self._unlisted: set[str] = set()
-        # Listings in a row that failed.
-        self._unread = 0
+        self._listing = Listing()
+        self._listing_task: asyncio.Task[None] | None = None
+        self._listing_failures = 0
+        self._listing_not_before = 0.0
+        self._deadlines: dict[Wait, asyncio.Future[None]] = {}
+        self._gathering: list[Wait] = []
+        self._deadline_tasks: set[asyncio.Task[None]] = set()
+        # By report and not by wait: the trigger of a batch makes new waits for the same reports every few minutes.
+        self._polled: OrderedDict[str, float] = OrderedDict()
 
     @property
     def waits(self) -> int:
         """How many waits there are."""
-        return len(self._waits)
+        return sum(len(connection.waits) for connection in self._connections.values())
+
+    def use(self, hook: AmazonBusinessHook) -> None:
+        """Take what a connection says now."""
+        connection = self._connections.setdefault(
+            hook.amazon_business_conn_id, PolledConnection(hook.amazon_business_conn_id)
+        )
+        connection.hook = hook
 
     def join(self, wait: Wait) -> None:
-        """Add a wait."""
+        """Add a wait; :meth:`use` was called with its connection."""
         wait.due = time.monotonic() + wait.poke_interval
-        self._waits.add(wait)
+        self._connections[wait.amazon_business_conn_id].waits.add(wait)
         self._joined.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="amazon-business-poller")
 
     def leave(self, wait: Wait) -> None:
         """Take a wait out; with the last one everything stops."""
-        self._waits.discard(wait)
-        if not self._waits and self._task:
-            self._task.cancel()
-            self._task = None
+        self._connections[wait.amazon_business_conn_id].waits.discard(wait)
+        self._deadlines.pop(wait, None)
+        if not self.waits:
+            for task in (self._task, self._listing_task, *self._deadline_tasks):
+                if task:
+                    task.cancel()
+            self._task = self._listing_task = None
+            self._deadline_tasks.clear()
+            self._gathering.clear()
+
+    async def poll_once_more(self, wait: Wait) -> None:
+        """Poll a wait whose deadline is reached, together with all others of the same moment."""
+        polled = self._deadlines[wait] = asyncio.get_running_loop().create_future()
+        self._gathering.append(wait)
+        if len(self._gathering) == 1:
+            task = asyncio.create_task(self._poll_deadlines())
+            self._deadline_tasks.add(task)
+            task.add_done_callback(self._deadline_tasks.discard)
+        await polled
 
     async def _run(self) -> None:
-        try:
-            while True:
-                self._joined.clear()
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._joined.wait(), self._pause())
+        while True:
+            self._joined.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), self._seconds_to_next())
+            try:
                 await self._round()
-        except Exception as error:
-            # A fault of this code must not leave anybody waiting for ever.
-            log.exception("The look at the reports failed")
-            self._tell_all(AmazonBusinessError(f"The wait broke off: {type(error).__name__}: {error}"))
+            except Exception as error:
+                # A fault of this code must end nobody's wait; it is polled again later.
+                log.exception("Polling the reports failed")
+                for connection in self._connections.values():
+                    connection.failed(AmazonBusinessError(f"The poll failed: {type(error).__name__}: {error}"))
 
-    def _pause(self) -> float | None:
-        """Return the seconds until the next look, None while everybody is just about to leave."""
-        times = [wait.due for wait in self._waits if not wait.over]
-        return max(min(times), self._not_before) - time.monotonic() if times else None
+    def _seconds_to_next(self) -> float | None:
+        """Return the seconds until the next poll, None while everybody is just about to leave."""
+        times = [
+            max(wait.due, connection.not_before)
+            for connection in self._connections.values()
+            for wait in connection.waits
+            if not wait.over
+        ]
+        return min(times) - time.monotonic() if times else None
 
     async def _round(self) -> None:
         now = time.monotonic()
-        waiting = [wait for wait in self._waits if not wait.over]
+        waiting = [
+            wait
+            for connection in self._connections.values()
+            if connection.not_before <= now
+            for wait in connection.waits
+            if not wait.over
+        ]
         first = min((wait.due for wait in waiting), default=now + 1)
-        if first > now or now < self._not_before:
+        if first > now:
             return
         metrics.poll_lag(now - first)
-        # Those who are due soon come along, so that waits that began one by one are looked at together.
+        # Those who are due soon come along, so that waits that began one by one are polled together.
         due = [wait for wait in waiting if wait.due <= now + wait.poke_interval / 2]
-        try:
-            await self._look(due)
-        except (AuthenticationError, AccessDeniedError) as error:
-            self._read_anew()
-            if self._failures:
-                self._tell_all(error)
-            else:
-                self._failed(error)
-        except ConnectionNotFoundError as error:
-            # Airflow says so also while its database or secrets backend is out of reach.
-            self._failed(error)
-        except AmazonBusinessPermanentError as error:
-            self._tell_all(error)
-        except AmazonBusinessError as error:
-            if error.status in _REFUSALS:
-                self._read_anew()
-            self._failed(error)
-        else:
-            self._failures = 0
+        await self._poll(due)
         later = time.monotonic()
         for wait in due:
             grown = wait.poke_interval * 2 ** min(wait.failures, 10)
             wait.due = later + min(grown, max(LONGEST_PAUSE, wait.poke_interval))
 
-    def _read_anew(self) -> None:
-        """Have the next look read the connection, which may have been mended since it was read."""
-        self._hook = AmazonBusinessHook(
-            self._hook.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False
-        )
+    async def _poll(self, due: list[Wait]) -> None:
+        outcome = PollRound()
+        await self._read_connections(due, outcome)
+        ready = [wait for wait in due if self._hook_of(wait)]
+        if len(ready) <= FEW:
+            await self._poll_each(ready, outcome)
+        else:
+            await self._poll_many(ready, outcome)
+        outcome.settle()
 
-    async def _look(self, due: list[Wait]) -> None:
-        if len(due) <= FEW:
-            await self._look_at_each(sorted(due, key=_checked))
-            return
-        by_itself = [wait for wait in due if wait.created_time is None or wait.report_type in self._unlisted]
-        listed = sorted(set(due) - set(by_itself), key=_created)
-        # The oldest are not looked for in the listing, which one that takes for ever would make long.
-        share = min(max(len(listed) // _CHECKED_SHARE, _CHECKED_LEAST), _CHECKED_MOST)
-        oldest, others = listed[: share // 2], listed[share // 2 :]
-        checked = sorted(others, key=_checked)[:share] + sorted(by_itself, key=_checked)[:FEW]
-        await self._look_at_each(oldest + checked)
-        types = sorted({wait.report_type or "" for wait in others})
-        for start in range(0, len(types), _TYPES):
-            some = types[start : start + _TYPES]
-            await self._look_through(some, [wait for wait in others if wait.report_type in some])
+    async def _read_connections(self, due: Iterable[Wait], outcome: PollRound) -> None:
+        for conn_id in {wait.amazon_business_conn_id for wait in due}:
+            connection = self._connections[conn_id]
+            if connection.hook is None:
+                try:
+                    connection.hook = await shared_hook(conn_id)
+                except AmazonBusinessError as error:
+                    outcome.failed(connection, error)
 
-    async def _look_through(self, types: list[str], waits: list[Wait]) -> None:
-        """Look for ended reports in the listing, newest first, page by page."""
-        by_id: dict[str, list[Wait]] = {}
-        for wait in waits:
-            if not wait.over:
-                by_id.setdefault(wait.report_id, []).append(wait)
-        if not by_id:
-            return
-        filters: dict[str, Any] = {
-            "report_types": types,
-            "processing_statuses": sorted(TERMINAL),
-            "created_since": min(_created(wait) for each in by_id.values() for wait in each) - _SLACK,
-        }
-        next_token = None
-        while True:
-            try:
-                reports, next_token = await self._page(next_token, filters)
-            except (AuthenticationError, AccessDeniedError, ConnectionNotFoundError, ThrottledError):
-                raise
-            except AmazonBusinessError as error:
-                self._unread += 1
-                if not isinstance(error, AmazonBusinessPermanentError) and self._unread < _MISSES:
-                    raise
-                log.warning("These reports are looked at one by one, because they cannot be listed: %s", error)
-                self._unlisted.update(types)
-                return
-            self._unread = 0
-            for report in reports:
-                for wait in by_id.pop(report.report_id, ()):
-                    wait.tell(report)
-            if next_token is None or not by_id:
-                return
+    def _hook_of(self, wait: Wait) -> AmazonBusinessHook | None:
+        return self._connections[wait.amazon_business_conn_id].hook
 
-    async def _page(self, next_token: str | None, filters: dict[str, Any]) -> tuple[list[Report], str | None]:
-        arguments = {"next_token": next_token} if next_token else filters
-        await permits(self._hook, "getReports")
+    async def _poll_many(self, ready: list[Wait], outcome: PollRound) -> None:
+        hook, listable = self._listable(ready)
+        buckets = token_buckets(hook.client.account)
+        single, page = 1 / buckets["getReport"].rate, 1 / buckets["getReports"].rate
+        listed: list[Wait] = []
+        for stretch in stretches(listable):
+            if len(stretch.waits) * single > self._listing.expected_pages(stretch) * page:
+                listed += stretch.waits
+        share = min(max(len(listed) // _CHECKED_SHARE, _CHECKED_MIN), _CHECKED_MAX)
+        capacity = max(FEW, int(min(wait.poke_interval for wait in ready) / single))
+        if listed and not self._list(hook, listed):
+            # The listing is throttled or fails, and what getReport allows is all there is.
+            share = capacity
+        by_itself = set(ready) - set(listed)
+        checked = self._longest_unpolled(listed)[:share] + self._longest_unpolled(by_itself)[:capacity]
+        await self._poll_each(checked, outcome)
 
-        def call() -> tuple[list[Report], str | None]:
-            with translated_errors():
-                return self._hook.client.get_reports_page(**arguments)
+    def _listable(self, waits: list[Wait]) -> tuple[AmazonBusinessHook, list[Wait]]:
+        """Return waits that one listing can show, and a hook to read it with."""
+        hooks = {wait: hook for wait in waits if (hook := self._hook_of(wait))}
+        hook = next(iter(hooks.values()))
+        # A connection that was edited may belong to another account since.
+        same = [wait for wait in hooks if hooks[wait].client.account.identity == hook.client.account.identity]
+        return hook, [wait for wait in same if self._listing.can_list(wait)]
 
-        return await in_thread(call)
+    def _list(self, hook: AmazonBusinessHook, waits: Sequence[Wait]) -> bool:
+        """Read the listing beside the polls, and tell whether it can be relied upon."""
+        running = self._listing_task is not None and not self._listing_task.done()
+        if not running and time.monotonic() >= self._listing_not_before:
+            self._listing_task = asyncio.create_task(self._read_listing(hook, waits))
+        return self._listing_failures == 0
 
-    async def _look_at_each(self, waits: list[Wait]) -> None:
-        """Look at some reports; one that cannot be looked at is put off, and is nobody else's trouble."""
-        misses = 0
-        for wait in waits:
-            if wait.over or wait not in self._waits:
-                continue
-            try:
-                await self._look_at(wait)
-            except (AuthenticationError, AccessDeniedError, ConnectionNotFoundError, ThrottledError):
-                raise
-            except AmazonBusinessPermanentError as error:
-                # The request for this one report is refused.
-                wait.tell(error, last=True)
-            except AmazonBusinessError as error:
-                misses += 1
-                wait.failures += 1
-                if error.operation == "token" or misses == min(_MISSES, len(waits)):
-                    raise
-                if wait.failures == 1:
-                    wait.tell(AmazonBusinessError(str(error)))
-            else:
-                misses = wait.failures = 0
-            wait.checked = time.monotonic()
-
-    async def _look_at(self, wait: Wait) -> None:
-        await permits(self._hook, "getReport")
+    async def _read_listing(self, hook: AmazonBusinessHook, waits: Sequence[Wait]) -> None:
         try:
-            wait.tell(await in_thread(self._hook.get_report, wait.report_id))
-        except ReportNotFoundError as error:
-            if time.time() >= wait.young_until:
-                wait.tell(error, last=True)
+            await self._listing.read(hook, waits)
+        except Exception as error:
+            self._listing_failures += 1
+            shortest = min(wait.poke_interval for wait in waits)
+            self._listing_not_before = time.monotonic() + pause(shortest, self._listing_failures)
+            if not isinstance(error, AmazonBusinessError):
+                log.exception("Reading the listing failed")
+                return
+            log.warning("The reports cannot be listed for the moment, so they are polled one by one: %s", error)
+            if classify(error) is PollFailure.CREDENTIALS:
+                self._connections[hook.amazon_business_conn_id].refuse(hook, error)
+        else:
+            self._listing_failures = 0
 
-    def _failed(self, error: AmazonBusinessError) -> None:
-        self._failures += 1
-        shortest = min((wait.poke_interval for wait in self._waits), default=0.0)
-        grown = min(shortest * 2 ** min(self._failures, 10), max(LONGEST_PAUSE, shortest))
-        # Several triggerers that were refused together should not come back together.
-        self._not_before = time.monotonic() + grown * random.uniform(0.5, 1.0)  # noqa: S311
-        if self._failures == 1 or self._failures % 10 == 0:
-            for wait in self._waits:
-                wait.tell(AmazonBusinessError(str(error)))
+    async def _poll_each(self, waits: Iterable[Wait], outcome: PollRound, *, at_once: int = _AT_ONCE) -> None:
+        """Poll some reports, the longest unpolled first; one that cannot be polled is nobody else's trouble."""
+        limit = asyncio.Semaphore(at_once)
 
-    def _tell_all(self, error: AmazonBusinessError) -> None:
-        for wait in self._waits:
-            wait.tell(error, last=True)
+        async def one(wait: Wait) -> None:
+            async with limit:
+                connection = self._connections[wait.amazon_business_conn_id]
+                hook = connection.hook
+                if hook is None or wait.over or wait not in connection.waits or outcome.is_over(connection):
+                    return
+                news = await _get_report(hook, wait.report_id)
+                self._remember(wait.report_id)
+                if isinstance(news, Report):
+                    outcome.worked(connection)
+                    wait.failures, wait.denied = 0, False
+                    wait.notify(news)
+                else:
+                    _failed(connection, hook, wait, news, outcome)
+                self._polled_at_deadline(wait)
+
+        await asyncio.gather(*[one(wait) for wait in self._longest_unpolled(waits)])
+
+    def _remember(self, report_id: str) -> None:
+        self._polled[report_id] = time.monotonic()
+        self._polled.move_to_end(report_id)
+        if len(self._polled) > _REMEMBERED:
+            self._polled.popitem(last=False)
+
+    async def _poll_deadlines(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        waits, self._gathering = self._gathering, []
+        try:
+            outcome = PollRound()
+            await self._read_connections(waits, outcome)
+            ready = [wait for wait in waits if wait in self._deadlines and self._hook_of(wait)]
+            polls = [self._poll_each(ready, outcome, at_once=_AT_ONCE_AT_DEADLINES)]
+            if len(ready) > FEW:
+                polls.append(self._list_deadlines(ready))
+            for failed in await asyncio.gather(*polls, return_exceptions=True):
+                if isinstance(failed, Exception):
+                    log.warning("Polling at the deadline failed: %s", failed)
+            outcome.settle()
+        finally:
+            for wait in waits:
+                self._polled_at_deadline(wait)
+
+    async def _list_deadlines(self, ready: list[Wait]) -> None:
+        hook, listable = self._listable(ready)
+        # Not by the listing that is being read: it may have passed a report before that ended.
+        await Listing().read(hook, listable)
+        for wait in listable:
+            self._polled_at_deadline(wait)
+
+    def _polled_at_deadline(self, wait: Wait) -> None:
+        polled = self._deadlines.pop(wait, None)
+        if polled is not None and not polled.done():
+            polled.set_result(None)
+
+    def _longest_unpolled(self, waits: Iterable[Wait]) -> list[Wait]:
+        return sorted(waits, key=lambda wait: self._polled.get(wait.report_id, 0.0))
 
 
-def _created(wait: Wait) -> datetime:
-    return wait.created_time or datetime.now(timezone.utc)
+async def _get_report(hook: AmazonBusinessHook, report_id: str) -> Report | AmazonBusinessError:
+    await permits(hook, "getReport")
+    try:
+        return await in_thread(hook.get_report, report_id)
+    except AmazonBusinessError as error:
+        return error
+    except Exception as error:
+        log.exception("Polling report %s failed", report_id)
+        return AmazonBusinessError(f"Polling report {report_id} failed: {type(error).__name__}")
 
 
-def _checked(wait: Wait) -> float:
-    return wait.checked
+def _failed(
+    connection: PolledConnection,
+    hook: AmazonBusinessHook,
+    wait: Wait,
+    error: AmazonBusinessError,
+    outcome: PollRound,
+) -> None:
+    """Sort a failed poll of one report."""
+    failure = classify(error)
+    if failure is PollFailure.CREDENTIALS:
+        outcome.refused(connection, hook, error)
+        return
+    if may_be_outdated(error) and connection.hook is hook:
+        connection.read_again()
+    if failure is PollFailure.TRANSIENT:
+        outcome.failed(connection, error, wait)
+    elif failure is PollFailure.DENIED and not wait.denied:
+        # As with refused credentials: only what is denied again after the connection was read again is final.
+        wait.denied = True
+    else:
+        outcome.worked(connection)
+        if not isinstance(error, ReportNotFoundError) or time.time() >= wait.young_until:
+            wait.notify(error, last=True)
 
 
 class _Pollers:
-    """The pollers of one event loop, by account, and for a minute by connection, which saves reading that."""
+    """The pollers of one event loop, by account."""
 
     def __init__(self) -> None:
         self._by_account: dict[tuple[str, str, str], ReportPoller] = {}
-        self._by_connection: dict[str, tuple[float, ReportPoller]] = {}
 
     async def get(self, amazon_business_conn_id: str, until: float) -> ReportPoller:
-        read, found = self._by_connection.get(amazon_business_conn_id, (0.0, None))
-        if found and found.waits and time.monotonic() < read + _CONNECTION_SECONDS:
-            return found
-        hook = await readable_hook(amazon_business_conn_id, until)
-        identity = hook.client.account.identity
-        known = self._by_account.get(identity)
-        if known is None or not known.waits:
-            known = self._by_account[identity] = ReportPoller(hook)
-        self._by_connection[amazon_business_conn_id] = time.monotonic(), known
-        return known
+        hook = await wait_for_hook(amazon_business_conn_id, until)
+        poller = self._by_account.setdefault(hook.client.account.identity, ReportPoller())
+        poller.use(hook)
+        return poller
 
 
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pollers] = WeakKeyDictionary()
+_pollers: dict[asyncio.AbstractEventLoop, _Pollers] = {}
 
 
 async def poller(amazon_business_conn_id: str, until: float) -> ReportPoller:
@@ -331,4 +340,4 @@ async def poller(amazon_business_conn_id: str, until: float) -> ReportPoller:
 
     :param until: Unix time up to which a connection that cannot be read is waited for.
     """
-    return await _pollers.setdefault(asyncio.get_running_loop(), _Pollers()).get(amazon_business_conn_id, until)
+    return await of_running_loop(_pollers, _Pollers).get(amazon_business_conn_id, until)

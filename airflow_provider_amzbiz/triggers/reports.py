@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,17 +17,22 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     ConnectionNotFoundError,
     ReportNotFoundError,
+    TaskKilledError,
+    about_report,
+    error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers.poller import ReportPoller, Wait, poller
+from airflow_provider_amzbiz.triggers.listing import Created
+from airflow_provider_amzbiz.triggers.poller import ReportPoller, poller
 from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
+from airflow_provider_amzbiz.triggers.waits import Wait
 
 log = logging.getLogger(__name__)
 
 # Seconds after the trigger's own deadline at which Airflow ends the wait, should no triggerer be alive.
-BACKSTOP = 60.0
-# Seconds that a call may queue whose caller is about to be ended.
-CANCEL_SECONDS = 20.0
+BACKSTOP = 120.0
+# Seconds that the last poll at the deadline may take, its wait for a permit included: much less than the backstop.
+LAST_POLL_SECONDS = 30.0
 # Seconds between two lines about a wait in which nothing happens.
 _SAY_SECONDS = 240.0
 
@@ -55,6 +61,7 @@ class ReportWatch:
         """Return the report once its status is terminal, None before that.
 
         :raises AmazonBusinessPermanentError: no later look can succeed.
+        :raises TaskKilledError: the task was ended.
         """
         try:
             report = self._hook.get_report(self._report_id)
@@ -68,7 +75,7 @@ class ReportWatch:
                 raise
             log.warning("%s. The wait goes on", error)
             return None
-        except AmazonBusinessPermanentError:
+        except (AmazonBusinessPermanentError, TaskKilledError):
             raise
         except AmazonBusinessError as error:
             log.warning("Looking at report %s failed, the wait goes on: %s", self._report_id, error)
@@ -87,8 +94,8 @@ class ReportStatusTrigger(WaitingTrigger):
     """Fires one event when a report has a terminal status, or when the wait is over.
 
     The event is a dict with ``status``: ``ended`` with ``report`` (:meth:`.Report.to_dict`), ``timeout`` with
-    ``report_id``, ``last_status`` (or None) and ``own`` (whether the task created it), or ``error`` with ``error``
-    (:meth:`.AmazonBusinessError.to_dict`).
+    ``report_id``, ``report_type``, ``last_status`` (both or None) and ``own`` (whether the task created it), or
+    ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
 
     All waits of an account in a triggerer share one poller. Both deadlines are Unix times, so that
     they hold through restarts of the triggerer.
@@ -100,6 +107,7 @@ class ReportStatusTrigger(WaitingTrigger):
     :param young_until: Unix time until which "no such report" may mean "not yet".
     :param report_type: the report's type, where it is known; it spares a call.
     :param created_time: when the report was created (ISO 8601), where it is known; it spares a call.
+    :param created_between: else the two Unix times between which it was asked for, which serve as well.
     :param cancel_on_kill: whether the report is the task's own, and is cancelled where a person ends the wait
         (Airflow 3.3 and newer).
     """
@@ -114,6 +122,7 @@ class ReportStatusTrigger(WaitingTrigger):
         young_until: float,
         report_type: str | None = None,
         created_time: str | None = None,
+        created_between: list[float] | None = None,
         cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -124,6 +133,7 @@ class ReportStatusTrigger(WaitingTrigger):
         self.young_until = young_until
         self.report_type = report_type
         self.created_time = created_time
+        self.created_between = created_between
         self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -138,6 +148,7 @@ class ReportStatusTrigger(WaitingTrigger):
                 "young_until": self.young_until,
                 "report_type": self.report_type,
                 "created_time": self.created_time,
+                "created_between": self.created_between,
                 "cancel_on_kill": self.cancel_on_kill,
             },
         )
@@ -145,19 +156,17 @@ class ReportStatusTrigger(WaitingTrigger):
     async def on_kill(self) -> None:
         """Cancel the task's own report; Airflow calls this when a person ends the wait, not on a restart."""
         if self.cancel_on_kill:
-            hook = AmazonBusinessHook(
-                self.amazon_business_conn_id, max_throttle_wait=CANCEL_SECONDS, mask_access_tokens=False
-            )
-            await in_thread(cancel_quietly, hook, self.report_id)
+            await in_thread(cancel_quietly, self.amazon_business_conn_id, self.report_id)
 
     async def wait(self) -> dict[str, Any]:
         """Wait until there is something to tell."""
         wait = Wait(
             report_id=self.report_id,
+            amazon_business_conn_id=self.amazon_business_conn_id,
             poke_interval=self.poke_interval,
             young_until=self.young_until,
             report_type=self.report_type,
-            created_time=datetime.fromisoformat(self.created_time) if self.created_time else None,
+            created=self._created(),
         )
         told: asyncio.Queue[Report | AmazonBusinessError] = asyncio.Queue()
         wait.told = told.put_nowait
@@ -170,18 +179,42 @@ class ReportStatusTrigger(WaitingTrigger):
                 except TimeoutError:
                     self._say(wait, shared)
                     continue
-                if isinstance(news, AmazonBusinessError):
-                    if wait.over:
-                        raise news
-                    log.warning("Looking at report %s failed, the wait goes on: %s", self.report_id, news)
-                elif news.is_terminal:
-                    metrics.report_ended(news.processing_status)
-                    return {"status": "ended", "report": news.to_dict()}
-                else:
-                    note_status(self.report_id, news.processing_status)
-            return await in_thread(self._last_look, wait.status)
+                if event := self._event_of(news, wait):
+                    return event
+            with suppress(TimeoutError):
+                await asyncio.wait_for(shared.poll_once_more(wait), LAST_POLL_SECONDS)
+            while not told.empty():
+                if event := self._event_of(told.get_nowait(), wait):
+                    return event
+            return {
+                "status": "timeout",
+                "report_id": self.report_id,
+                "report_type": wait.report_type,
+                "last_status": wait.status,
+                "own": self.cancel_on_kill,
+            }
         finally:
             shared.leave(wait)
+
+    def _created(self) -> Created | None:
+        if self.created_time:
+            return Created.at(datetime.fromisoformat(self.created_time))
+        return Created.around(*self.created_between) if self.created_between else None
+
+    def _event_of(self, news: Report | AmazonBusinessError, wait: Wait) -> dict[str, Any] | None:
+        """Return the event of what ends the wait; log what does not."""
+        if isinstance(news, AmazonBusinessError):
+            if wait.over:
+                with about_report(self.report_id, wait.report_type):
+                    # Of its own, because other waits may have been told of the same error.
+                    raise error_from_dict(news.to_dict())
+            log.warning("Polling report %s failed, the wait continues: %s", self.report_id, news)
+            return None
+        if not news.is_terminal:
+            note_status(self.report_id, news.processing_status)
+            return None
+        metrics.report_ended(news.processing_status)
+        return {"status": "ended", "report": news.to_dict()}
 
     def _say(self, wait: Wait, shared: ReportPoller) -> None:
         if self.deadline > time.time():
@@ -192,18 +225,6 @@ class ReportStatusTrigger(WaitingTrigger):
                 shared.waits,
                 (self.deadline - time.time()) / 60,
             )
-
-    def _last_look(self, status: str | None) -> dict[str, Any]:
-        own = self.cancel_on_kill
-        hook = AmazonBusinessHook(
-            self.amazon_business_conn_id, retry_for=0, max_throttle_wait=CANCEL_SECONDS, mask_access_tokens=False
-        )
-        watch = ReportWatch(hook, self.report_id, young_until=self.young_until)
-        watch.status = status
-        report = watch.look()
-        if report:
-            return {"status": "ended", "report": report.to_dict()}
-        return {"status": "timeout", "report_id": self.report_id, "last_status": watch.status, "own": own}
 
 
 def note_status(report_id: str, status: str) -> None:

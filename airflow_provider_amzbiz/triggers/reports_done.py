@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -23,8 +23,9 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.reports import positive_seconds
-from airflow_provider_amzbiz.triggers.permits import permits, readable_hook
+from airflow_provider_amzbiz.triggers.connections import PAUSE, forget, shared_hook
+from airflow_provider_amzbiz.triggers.permits import permits
+from airflow_provider_amzbiz.triggers.poll_failures import may_be_outdated
 from airflow_provider_amzbiz.triggers.running import in_thread
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,14 @@ class _Watermark:
             self.pending[report.report_id] = report.created_time
         return False
 
-    def advance(self, now: datetime) -> None:
-        """Move the mark to shortly before the time at which a listing was asked for."""
-        self.mark = max(self.mark, now - _OVERLAP)
+    def advance(self, now: datetime, listed: Iterable[Report]) -> None:
+        """Move the mark to shortly before the time at which a listing was asked for.
+
+        But not past the newest report that was listed: a clock of the API that is ahead for a moment would hide
+        the reports created until it is right again.
+        """
+        newest = max((report.created_time for report in listed), default=self.mark)
+        self.mark = max(self.mark, min(now - _OVERLAP, newest))
         self.announced = {key: each for key, each in self.announced.items() if each >= self.mark}
         self.pending = {key: each for key, each in self.pending.items() if each > now - _RETENTION}
 
@@ -148,7 +154,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             self.amazon_business_conn_id = parameters.required_text(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
-        self.poll_interval = positive_seconds("poll_interval", poll_interval)
+            self.poll_interval = parameters.positive_seconds("poll_interval", poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -170,7 +176,13 @@ class ReportsDoneTrigger(BaseEventTrigger):
         watermark = _Watermark.from_dict(stored) if stored else None
         failures = 0
         while True:
-            hook = await readable_hook(self.amazon_business_conn_id)
+            try:
+                hook = await shared_hook(self.amazon_business_conn_id)
+            except AmazonBusinessError as error:
+                # Somebody may be editing the connection, or Airflow's database may be out of reach.
+                log.error("The watch cannot use its connection for the moment: %s", error)
+                await asyncio.sleep(min(PAUSE, self.poll_interval))
+                continue
             try:
                 if watermark is None:
                     watermark = await self._begin(hook)
@@ -178,8 +190,10 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 found = await self._look(hook, watermark)
             except AmazonBusinessError as error:
                 failures += 1
+                if may_be_outdated(error):
+                    forget(hook)
                 level = logging.ERROR if isinstance(error, AmazonBusinessPermanentError) else logging.WARNING
-                log.log(level, "Looking for finished reports failed, the watch goes on: %s", error)
+                log.log(level, "Polling for finished reports failed, the watch continues: %s", error)
                 grown = self.poll_interval * 2 ** min(failures - 1, 10)
                 await asyncio.sleep(min(grown, max(_LONGEST_PAUSE, self.poll_interval)))
                 continue
@@ -210,7 +224,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
         for report in reports:
             # What is DONE by now counts as announced.
             watermark.take(report)
-        watermark.advance(now)
+        watermark.advance(now, reports)
         log.info("The watch begins; %s reports are on their way", len(watermark.pending))
         return watermark
 
@@ -239,7 +253,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             del watermark.pending[report_id]
         by_age = sorted({each.report_id: each for each in [*seen, *listed]}.values(), key=_created)
         found = [report for report in by_age if watermark.take(report)]
-        watermark.advance(now)
+        watermark.advance(now, listed)
         return found
 
     async def _listed(self, hook: AmazonBusinessHook, since: datetime) -> tuple[list[Report], datetime]:

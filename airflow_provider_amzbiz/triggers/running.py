@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -18,6 +20,9 @@ Result = TypeVar("Result")
 # Seconds from the deferral to the event at least. A scheduler that hears late of the deferred process's end, when
 # the task is running again, takes it for a process that died (seen on Airflow 3.3.2, after four seconds).
 SETTLE = 10.0
+# Threads for the blocking calls of all triggers of a process, of all accounts. The loop's default executor (six
+# threads on two cores) is left to others: DNS look-ups and other providers' triggers need it.
+MAX_THREADS = 32
 
 
 class WaitingTrigger(BaseTrigger):
@@ -45,19 +50,81 @@ class WaitingTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
 
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+# A forked process has the pool's object, but none of its threads.
+os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _threads() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="amazon-business")
+    return _pool
+
+
 async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run what blocks in a thread, which goes on to its end where the trigger is cancelled.
+    """Run what blocks in a thread of the provider's own pool, to its end also where the trigger is cancelled.
 
     Not by asyncio.to_thread: on Airflow 3.1, what reads a connection or masks a secret there makes an event loop
-    of its own, leaves the supervisor's answer unread, and the triggerer dies of the next one. So it does where
-    such a call is cancelled.
+    of its own, leaves the supervisor's response unread, and the next response then crashes the triggerer. The
+    same happens where such a call is cancelled.
     """
-    return await asyncio.shield(sync_to_async(function, thread_sensitive=False)(*arguments))
+    call = sync_to_async(function, thread_sensitive=False, executor=_threads())
+    return await asyncio.shield(call(*arguments))
 
 
-def run_here(trigger: WaitingTrigger) -> dict[str, Any]:
-    """Wait in this process, and return the event.
+def of_running_loop(by_loop: dict[asyncio.AbstractEventLoop, Result], make: Callable[[], Result]) -> Result:
+    """Return what a module keeps for the running event loop, and drop what it kept for loops that are closed."""
+    for loop in [each for each in by_loop if each.is_closed()]:
+        del by_loop[loop]
+    return by_loop.setdefault(asyncio.get_running_loop(), make())
+
+
+class WaitInterrupted(Exception):  # noqa: N818
+    """The wait of this process was interrupted, because its task is being ended."""
+
+
+class InlineWait:
+    """A trigger's wait in the task's own process, which :meth:`interrupt` ends.
 
     A task that does not defer waits by the same code as one that does, so that both end alike.
     """
-    return asyncio.run(trigger.event())
+
+    def __init__(self) -> None:
+        self._interrupted = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def run(self, trigger: WaitingTrigger) -> dict[str, Any]:
+        """Wait, and return the event.
+
+        :raises WaitInterrupted: :meth:`interrupt` was called.
+        """
+        return asyncio.run(self._wait(trigger))
+
+    def interrupt(self) -> None:
+        """End the wait. May be called from a signal handler or another thread, also before the wait starts."""
+        self._interrupted = True
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            # An exception from the signal handler could be raised inside the poller, and be lost there.
+            loop.call_soon_threadsafe(task.cancel)
+
+    async def _wait(self, trigger: WaitingTrigger) -> dict[str, Any]:
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        try:
+            if not self._interrupted:
+                return await trigger.event()
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+        finally:
+            self._loop = None
+        raise WaitInterrupted

@@ -32,8 +32,8 @@ class KilledAfterCreate(CreateReportOperator):
         if context["ti"].try_number == 1:
             send = self.queueing_hook.send
 
-            def send_and_die(request):
-                send(request)
+            def send_and_die(request, **more):
+                send(request, **more)
                 os.kill(os.getpid(), signal.SIGKILL)
 
             self.queueing_hook.send = send_and_die
@@ -45,6 +45,27 @@ with DAG("create", **SETTINGS):
 
 with DAG("killed_after_create", **SETTINGS):
     KilledAfterCreate(task_id="create", **REQUEST)
+
+# Neither setting may turn a task that was told to end into one that succeeded or was skipped.
+with DAG("created_and_waited_on_a_worker", **SETTINGS):
+    CreateReportOperator(
+        task_id="create",
+        wait_for_completion=True,
+        deferrable=False,
+        poke_interval=2,
+        on_cancelled="skip",
+        **REQUEST,
+    )
+
+with DAG("waited_on_a_worker", params={"report_id": Param("", type="string")}, **SETTINGS):
+    ReportStatusSensor(
+        task_id="wait",
+        report_id="{{ params.report_id }}",
+        deferrable=False,
+        mode="poke",
+        poke_interval=2,
+        soft_fail=True,
+    )
 
 with DAG("waits", params={"report_ids": Param([], type="array")}, **SETTINGS):
 

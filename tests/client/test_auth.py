@@ -14,8 +14,10 @@ from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.errors import InvalidParameterError, TransientError
 from airflow_provider_amzbiz.client.reports import ReportsClient
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import Limit
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+from tests.scripted_api import ScriptedApi
 
 
 def account(sandbox, **changes):
@@ -226,3 +228,147 @@ def test_no_error_of_a_call_drags_the_token_along(sandbox):
         ReportsClient(account(sandbox), retry_for=0).get_report("1")
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def test_a_429_of_lwa_is_waited_out_and_is_none_of_the_operation(sandbox):
+    report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
+    sandbox.inject(Fault(operation="token", kind="status", status=429, headers={"Retry-After": "600"}))
+    theirs = account(sandbox, rate_limits={"getReport": Limit(0.1, 15)})
+    bucket = token_buckets(theirs)["getReport"]
+
+    assert ReportsClient(theirs).get_report(report_id)
+    assert sandbox.count("token") == 2
+    assert bucket.rate == 0.1
+    assert bucket.take_up_to(15) >= 13
+
+
+def test_a_429_while_a_token_is_replaced_is_none_of_the_operation(sandbox):
+    client = ReportsClient(account(sandbox))
+    client.token()
+    sandbox.expire_tokens()
+    sandbox.inject(Fault(operation="token", kind="status", status=429))
+
+    report_id = client.create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+
+    assert list(sandbox.reports) == [report_id]
+    assert sandbox.count("createReport", status=429) == 0
+
+
+def test_a_429_of_lwa_that_stays_is_no_error_about_a_limit(sandbox):
+    sandbox.inject(Fault(operation="token", kind="status", status=429, times=None))
+
+    with pytest.raises(errors.UnavailableError, match="429") as caught:
+        ReportsClient(account(sandbox), retry_for=0).get_report("1")
+    assert (caught.value.operation, caught.value.status, caught.value.permanent) == ("token", 429, False)
+
+
+def scripted(api, **settings):
+    theirs = Account("the-client", "the-secret-of-it", "Atzr|the-refresh", api.url, api.token_url)
+    auth._known.clear()
+    return ReportsClient(theirs, retry_for=0, **settings)
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "lifetime"),
+    [
+        (b"1" + b"0" * 400, 86400),
+        (b"1e400", 86400),
+        (b"86401", 86400),
+        (b"120", 120),
+        (b"NaN", 3600),
+        (b"-5", 3600),
+        (b"0", 3600),
+        (b"true", 3600),
+        (b'"60"', 3600),
+        (b"[60]", 3600),
+        (b"null", 3600),
+    ],
+)
+def test_a_lifetime_that_cannot_be_meant_is_the_usual_or_the_longest(monkeypatch, expires_in, lifetime):
+    now = 1000.0
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now))
+    with ScriptedApi() as api:
+        api.token = (200, b'{"access_token": "Atza|x", "expires_in": %s}' % expires_in)
+        client = scripted(api)
+        client.token()
+        now += lifetime - 61
+        client.token()
+        assert len(api.requests) == 1
+        now += 2
+        client.token()
+        assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["Atza|hidden\\nx", "Atza|hidden\\u2026", "Atza|hidden x", "Atza|hidden\\u00e9", "\\ud800", "\\u0000", ""],
+)
+def test_a_token_that_fits_no_header_is_an_error_that_does_not_show_it(token):
+    with ScriptedApi() as api:
+        api.token = (200, f'{{"access_token": "{token}", "error_description": "{token}"}}'.encode())
+        with pytest.raises(errors.UnavailableError, match="200 without an access token") as caught:
+            scripted(api).get_report("1")
+    assert "hidden" not in f"{caught.value!r} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        (400, b'{"error": ["invalid_grant"]}'),
+        (400, b'{"error": {"a": 1}, "error_description": [1]}'),
+        (401, b'{"error": 5}'),
+        (400, b"\xff\xfe\x00"),
+        (200, b"\xff"),
+        (200, b"[" * 100_000),
+        (200, b'{"access_token": ["Atza|x"]}'),
+        (200, b'{"a": %s}' % (b"1" * 5000)),
+        (204, b""),
+        (201, b'{"access_token": "Atza|hidden"}'),
+        (400, b'{"access_token": "Atza|hidden", "refresh_token'),
+        (302, b'{"error": "invalid_grant_of_a_proxy"}'),
+        (500, b'{"error": "\\ud800\\u0000"}'),
+    ],
+)
+def test_any_response_of_lwa_is_a_known_error(response):
+    with ScriptedApi() as api:
+        api.token = response
+        with pytest.raises(errors.ApiError) as caught:
+            scripted(api).get_report("1")
+    str(caught.value).encode()
+    assert "hidden" not in str(caught.value)
+    assert "\0" not in str(caught.value)
+
+
+def test_secrets_that_lwa_repeats_are_not_shown():
+    said = b'{"error": "invalid_client", "error_description": "the-secret-of-it and Atzr|the-refresh are wrong"}'
+    with ScriptedApi() as api:
+        api.token = (400, said)
+        with pytest.raises(errors.AuthenticationError, match=r"\*\*\* and \*\*\* are wrong"):
+            scripted(api).get_report("1")
+
+
+def test_no_netrc_adds_credentials(sandbox, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password other-service\ndefault login b password other-service\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    ReportsClient(account(sandbox)).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+
+    assert [call.operation for call in sandbox.calls] == ["token", "createReport"]
+    assert not any("authorization" in call.headers for call in sandbox.calls)
+
+
+def test_a_proxy_of_the_environment_is_used(sandbox, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+
+    with pytest.raises(errors.UnreachableError, match="the proxy does not let it through"):
+        ReportsClient(account(sandbox), retry_for=0).token()
+
+
+def test_a_ca_bundle_that_is_missing_is_an_error_of_ours(sandbox, monkeypatch, tmp_path):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none"))
+    nowhere = account(sandbox, endpoint="https://127.0.0.1:9")
+
+    with pytest.raises(errors.UnreachableError, match="REQUESTS_CA_BUNDLE"):
+        ReportsClient(nowhere, retry_for=0).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from functools import partial
+from numbers import Integral
 
 import pendulum
 import pytest
@@ -10,6 +12,24 @@ from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 
 NOW = datetime.now(timezone.utc)
+
+
+class Num:
+    """An integer of another library, such as NumPy: no ``int``, but registered as one of its kind."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __int__(self):
+        return self.value
+
+    def __eq__(self, other):
+        return self.value == other
+
+    __hash__ = None
+
+
+Integral.register(Num)
 
 
 @pytest.mark.parametrize(
@@ -100,19 +120,24 @@ def test_a_window_is_in_order():
 
 
 def test_report_options_become_texts():
-    given = {"invoiceId": "1", "flag": True, "number": 5, "share": 0.5}
+    given = {"invoiceId": " 1\n", "flag": True, "number": 5, "float": 7.0, "exact": Decimal(8), "numpy": Num(9)}
 
     assert parameters.report_options(given) == {
         "invoiceId": "1",
         "flag": "true",
         "number": "5",
-        "share": "0.5",
+        "float": "7",
+        "exact": "8",
+        "numpy": "9",
     }
     assert parameters.report_options('{"invoiceId": "1"}') == {"invoiceId": "1"}
     assert parameters.report_options(None) == {}
 
 
-@pytest.mark.parametrize("given", [[1], "text", '["a"]', {"a": None}, {"a": {}}, {"a": [1]}, {1: "a"}])
+@pytest.mark.parametrize(
+    "given",
+    [[1], "text", '["a"]', {"a": None}, {"a": {}}, {"a": [1]}, {1: "a"}, "[" * 9999, '{"a": %s}' % ("1" * 5000)],
+)
 def test_report_options_of_another_shape_are_refused(given):
     with pytest.raises(InvalidParameterError, match="report_options"):
         parameters.report_options(given)
@@ -127,3 +152,142 @@ def test_the_rendering_of_a_missing_value_is_no_value(check):
 def test_the_rendering_of_a_list_says_what_to_do():
     with pytest.raises(InvalidParameterError, match="render_template_as_native_obj"):
         parameters.report_types("['GET_A', 'GET_B']")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "None", "", " \n", "nan", "NaT", "inf", float("inf"), float("-inf"), float("nan"), 0.5, 1e22, b"1"],
+)
+def test_an_option_without_a_value_is_refused_by_its_name(value):
+    assert_refused(value)
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal("1.5"), Decimal("Infinity"), Decimal("sNaN"), [], {}, object(), "\ud800"]
+)
+def test_an_option_of_another_kind_is_refused_by_its_name(value):
+    assert_refused(value)
+
+
+def test_a_number_of_more_digits_than_python_writes_is_refused():
+    assert_refused(10**5000)
+
+
+def assert_refused(value):
+    with pytest.raises(InvalidParameterError, match=r"report_options\['invoiceId'\] is ") as caught:
+        parameters.report_options({"invoiceId": value})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("key", [None, "None", "", " ", 1, 1.0, float("nan"), ("a",), "\ud800"])
+def test_a_key_of_an_option_that_is_none_is_refused(key):
+    with pytest.raises(InvalidParameterError, match="report_options' key is "):
+        parameters.report_options({key: "1"})
+
+
+@pytest.mark.parametrize("given", [{"a": "1", " a": "2"}, '{"a": "1", "a": "2"}'])
+def test_an_option_that_is_given_twice_is_refused(given):
+    with pytest.raises(InvalidParameterError, match="report_options has keys .* each once"):
+        parameters.report_options(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [(5, "5"), (5.0, "5"), (2.0**53 - 1, "9007199254740991"), (Num(5), "5"), (Decimal("5.0"), "5"), (" 5 ", "5")],
+)
+def test_an_id_that_is_a_number_is_its_digits(given, text):
+    assert parameters.required_id("report_id", given) == text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        True,
+        5.5,
+        2.0**53,
+        1e300,
+        float("nan"),
+        float("inf"),
+        None,
+        {"a": 1},
+        [5],
+        b"5",
+        ".",
+        "..",
+        "\udcff",
+    ],
+)
+def test_an_id_that_is_none_is_refused_by_its_name(given):
+    with pytest.raises(InvalidParameterError, match="report_id is "):
+        parameters.required_id("report_id", given)
+
+
+TEMPLATE = "{{ ti.xcom_pull('ids') }}"
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (TEMPLATE, "x is "),
+        ("a{% if b %}", "x is "),
+        ([1, ["a", TEMPLATE]], r"x\[1\]\[1\] is "),
+        ({"a": {"b": (TEMPLATE,)}}, r"x\['a'\]\['b'\]\[0\] is "),
+        ({TEMPLATE: 1}, "x's key is "),
+    ],
+)
+def test_a_template_that_was_not_rendered_is_refused_with_its_place(value, place):
+    with pytest.raises(InvalidParameterError, match=rf"^{place}.*not rendered.*renders a templated field once"):
+        parameters.refuse_template("x", value)
+
+
+def test_values_without_a_template_pass_whatever_they_are():
+    for value in ("", "a } b { c", "{a}", None, 5, {"a": [1, {"b": "c"}]}, NOW, object()):
+        parameters.refuse_template("x", value)
+
+
+def test_what_is_nested_in_itself_is_an_error():
+    endless = []
+    endless.append(endless)
+    with pytest.raises(InvalidParameterError, match="nested in itself"):
+        parameters.refuse_template("x", endless)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        partial(parameters.required_id, "x"),
+        partial(parameters.texts, "x", most=1),
+        partial(parameters.time, "x"),
+        parameters.report_options,
+        lambda value: parameters.report_options({"invoiceId": value}),
+    ],
+)
+def test_every_parameter_refuses_a_template(check):
+    with pytest.raises(InvalidParameterError, match="not rendered"):
+        check(TEMPLATE)
+
+
+@pytest.mark.parametrize("given", [5, 5.0, {"A": 1}, b"A", True, object(), "('A', 'B')", "{'A'}", [None], [["A"]]])
+def test_marketplaces_of_another_shape_are_refused_by_their_name(given):
+    with pytest.raises(InvalidParameterError, match="marketplace_ids"):
+        parameters.created_marketplace_ids(given)
+
+
+def test_marketplaces_without_an_end_are_refused():
+    with pytest.raises(InvalidParameterError, match="marketplace_ids has 10000 values"):
+        parameters.created_marketplace_ids("A" for _ in iter(int, 1))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        "0001-01-01T00:00:00+10:00",
+        "9999-12-31T23:59:59-01:00",
+    ],
+)
+def test_a_time_outside_of_utcs_years_is_refused(given):
+    with pytest.raises(InvalidParameterError, match="created_since is .* year 9999 in UTC"):
+        parameters.window(("created_since", given), ("created_until", None), past=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -14,9 +16,10 @@ from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+from tests.scripted_api import ScriptedApi
 
 US = "ATVPDKIKX0DER"
-DE = "A1PA6795UKMFR9"
+CA = "A2EUQ1WTGCTBG2"
 LINES = "SANDBOX_ORDER_LINES"
 
 
@@ -46,7 +49,7 @@ def test_create_sends_every_parameter(sandbox, client):
 
     report_id = client.create_report(
         LINES,
-        [US, DE],
+        [US, CA],
         data_start_time=start,
         data_end_time="2026-01-02 00:00:00+00:00",
         report_options={"rows": 10},
@@ -54,7 +57,7 @@ def test_create_sends_every_parameter(sandbox, client):
 
     report = sandbox.reports[report_id]
     assert report.report_type == LINES
-    assert list(report.marketplace_ids) == [US, DE]
+    assert list(report.marketplace_ids) == [US, CA]
     assert report.report_options == {"rows": "10"}
     call = next(call for call in sandbox.calls if call.operation == "createReport")
     assert (
@@ -63,7 +66,7 @@ def test_create_sends_every_parameter(sandbox, client):
         else call.body
         == {
             "reportType": LINES,
-            "marketplaceIds": [US, DE],
+            "marketplaceIds": [US, CA],
             "dataStartTime": "2026-01-01T00:00:00.000Z",
             "dataEndTime": "2026-01-02T00:00:00.000Z",
             "reportOptions": {"rows": "10"},
@@ -128,7 +131,7 @@ def test_get_reports_makes_each_call_only_when_it_is_needed(sandbox, client):
 
 def test_get_reports_takes_what_can_be_read_once_only(sandbox, client):
     wanted = sandbox.add_report(report_type=LINES, marketplace_ids=[US])
-    sandbox.add_report(report_type=LINES, marketplace_ids=[DE])
+    sandbox.add_report(report_type=LINES, marketplace_ids=[CA])
 
     found = client.get_reports(report_types=iter([LINES]), marketplace_ids=(each for each in [US]))
 
@@ -138,16 +141,16 @@ def test_get_reports_takes_what_can_be_read_once_only(sandbox, client):
 def test_get_reports_filters(sandbox, client):
     now = sandbox.clock.now()
     wanted = sandbox.add_report(
-        report_type=LINES, marketplace_ids=[DE], status="FATAL", created=now - timedelta(days=2)
+        report_type=LINES, marketplace_ids=[CA], status="FATAL", created=now - timedelta(days=2)
     )
     sandbox.add_report(report_type=LINES, marketplace_ids=[US], status="FATAL", created=now - timedelta(days=2))
-    sandbox.add_report(report_type=LINES, marketplace_ids=[DE], status="DONE", created=now - timedelta(days=2))
-    sandbox.add_report(report_type=LINES, marketplace_ids=[DE], status="FATAL", created=now - timedelta(days=9))
+    sandbox.add_report(report_type=LINES, marketplace_ids=[CA], status="DONE", created=now - timedelta(days=2))
+    sandbox.add_report(report_type=LINES, marketplace_ids=[CA], status="FATAL", created=now - timedelta(days=9))
 
     found = client.get_reports(
         report_types=[LINES, "GET_AB_INVOICE_PDF"],
         processing_statuses=["FATAL", "CANCELLED"],
-        marketplace_ids=[DE],
+        marketplace_ids=[CA],
         created_since=now - timedelta(days=3),
         created_until=now - timedelta(days=1),
     )
@@ -319,6 +322,84 @@ def test_after_a_429_the_call_queues_for_the_next_permit(sandbox):
     assert second - first >= timedelta(seconds=2)
 
 
+def test_a_call_that_was_refused_goes_before_those_that_joined_later(sandbox):
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429, times=2))
+    account = account_of(sandbox, createReport=Limit(4.0, 1))
+
+    def create(rows):
+        return ReportsClient(account).create_report(LINES, [US], report_options={"rows": rows})
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(create, 1)
+        while not sandbox.count("createReport"):
+            time.sleep(0.01)
+        others = [pool.submit(create, 2) for _ in range(3)]
+        assert {each.result() for each in (first, *others)} == set(sandbox.reports)
+
+    created = list(sandbox.reports.values())
+    assert [each.report_options["rows"] for each in created] == ["1", "2", "2", "2"]
+    assert token_buckets(account)["createReport"].waiting == 0
+
+
+def test_a_call_that_was_refused_and_may_not_wait_leaves_the_queue(sandbox):
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429, times=None))
+    account = account_of(sandbox, createReport=Limit(2.0, 1))
+
+    with pytest.raises(errors.ThrottledError):
+        ReportsClient(account, max_throttle_wait=5).create_report(LINES, [US])
+    assert token_buckets(account)["createReport"].waiting == 0
+
+
+@pytest.mark.parametrize("header", ["31536000", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "1e9", "nan", "soon"])
+def test_no_retry_after_stops_an_operation(sandbox, client, header):
+    report_id = sandbox.add_report(report_type=LINES)
+    sandbox.inject(Fault(operation="getReport", kind="status", status=429, headers={"Retry-After": header}))
+    account = account_of(sandbox, getReport=Limit(50.0, 15))
+
+    with pytest.raises(errors.ThrottledError):
+        ReportsClient(account, max_throttle_wait=0).get_report(report_id)
+
+    bucket = token_buckets(account)["getReport"]
+    assert bucket.claim(bucket.join()) < 15
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 +1400", "Thu, 01 Jan 1970 00:00:00 GMT", "x"],
+)
+def test_a_clock_that_is_absurd_is_not_believed(header):
+    with ScriptedApi() as api:
+        client = ReportsClient(Account("i", "s", "t", api.url, api.token_url))
+        api.report_headers = [("Date", header)]
+        client.get_report("1")
+    assert abs(client.clock_offset) < 60
+
+
+@pytest.mark.parametrize("rate", ["1e-9", "1e308", "1e999", "0", "-1", "nan"])
+def test_a_rate_that_cannot_be_meant_is_not_believed(rate):
+    with ScriptedApi() as api:
+        account = Account("i", "s", "t", api.url, api.token_url)
+        api.report_headers = [("x-amzn-RateLimit-Limit", rate)]
+        ReportsClient(account).get_report("1")
+    assert token_buckets(account)["getReport"].limit == USAGE_PLAN["getReport"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "HTTPS://NA.Business-API.amazon.com:443/",
+        " https://na.business-api.amazon.com./\n",
+        "https://na.business-api.amazon.com:0443//",
+    ],
+)
+def test_an_account_has_one_set_of_limits_however_it_is_written(written):
+    plain = Account("i", "s", "t", "https://na.business-api.amazon.com")
+    other = Account(" i\n", "s ", "\tt", written)
+
+    assert other == plain
+    assert token_buckets(other)["getReport"] is token_buckets(plain)["getReport"]
+
+
 def test_retry_after_is_honoured(sandbox, client):
     report_id = sandbox.add_report(report_type=LINES)
     sandbox.inject(Fault(operation="getReport", kind="status", status=429, headers={"Retry-After": "1"}))
@@ -377,7 +458,7 @@ def test_a_redirect_is_not_followed(sandbox):
 def test_the_static_sandbox_of_amazon_answers():
     with Sandbox(static=True) as sandbox:
         client = client_of(sandbox)
-        marketplaces = [DE, US]
+        marketplaces = ["A1PA6795UKMFR9", US]
         created = client.create_report(
             "GET_MERCHANT_LISTINGS_ALL_DATA", marketplaces, data_start_time="2019-12-10T20:11:24Z"
         )

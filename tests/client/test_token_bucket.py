@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_amzbiz.client import token_bucket
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket
-from airflow_provider_amzbiz.client.usage_plan import Limit
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from tests.fuzzing import bounded
 
 
@@ -191,3 +192,90 @@ def test_a_rate_that_is_none_is_not_learned(bucket, rate):
     before = bucket.limit
     bucket.learn(rate)
     assert bucket.limit == before
+
+
+@pytest.mark.parametrize("rate", [1e-9, 0.001, 1e308, 1001.0])
+def test_a_rate_that_cannot_be_meant_is_not_learned(bucket, rate):
+    bucket.learn(rate)
+    assert bucket.limit == Limit(0.1, 15)
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.0056, 1000.0])
+def test_every_rate_that_may_be_meant_is_learned_and_stops_nothing_for_longer_than_the_bound(bucket, rate):
+    drain(bucket)
+    bucket.learn(rate)
+    assert bucket.rate == rate
+    assert take(bucket) <= token_bucket.MAX_PAUSE
+
+
+@pytest.mark.parametrize("limit", [*USAGE_PLAN.values(), Limit(500.0, 500)])
+@pytest.mark.parametrize("retry_after", [31536000.0, 1e308, float("inf")])
+def test_no_retry_after_stops_for_longer_than_the_bound(clock, limit, retry_after):
+    bucket = TokenBucket(limit, clock=clock)
+    bucket.refused(retry_after)
+    bound = min(max(limit.burst / limit.rate, 10.0), token_bucket.MAX_PAUSE)
+    assert bound <= take(bucket) <= bound + 1 / limit.rate
+    assert bucket.take_up_to(limit.burst) == 0
+    clock.now += bound + 1 / limit.rate
+    assert take(bucket) == 0
+
+
+@pytest.mark.parametrize("retry_after", [float("nan"), -5.0, 0.0, None])
+def test_a_retry_after_that_says_nothing_stops_nothing(bucket, retry_after):
+    bucket.refused(retry_after)
+    assert take(bucket) == pytest.approx(15.0)
+
+
+def test_refusals_after_a_slow_rate_do_not_stop_for_longer_than_the_bound(bucket, clock):
+    bucket.learn(0.0056)
+    for _ in range(50):
+        bucket.refused()
+        clock.now += 1 / bucket.rate + 1
+    bucket.refused()
+    assert take(bucket) <= token_bucket.MAX_PAUSE
+
+
+def test_what_the_user_no_longer_says_no_longer_holds(bucket):
+    bucket.fix(Limit(0.5, 3), "c")
+    assert bucket.limit == Limit(0.5, 3)
+    bucket.fix(None, "c")
+    assert bucket.limit == Limit(0.1, 15)
+    assert bucket.rate == 0.1
+
+
+def test_the_rate_that_was_learned_meanwhile_counts_again(bucket):
+    bucket.fix(Limit(0.5, 3), "c")
+    bucket.learn(2.0)
+    assert bucket.limit == Limit(0.5, 3)
+    bucket.fix(None, "c")
+    assert bucket.limit == Limit(2.0, 15)
+
+
+def test_of_two_words_the_slowest_counts_and_each_ends_with_its_source(bucket):
+    bucket.fix(Limit(0.5, 3), "fast")
+    bucket.fix(Limit(0.2, 5), "slow")
+    bucket.fix(None, "other")
+    assert bucket.limit == Limit(0.2, 5)
+    bucket.fix(None, "slow")
+    assert bucket.limit == Limit(0.5, 3)
+
+
+def test_who_was_refused_goes_before_all_that_joined_later(bucket, clock):
+    drain(bucket)
+    waiting = bucket.join()
+    refused, refused_later = bucket.join(first=True), bucket.join(first=True)
+    clock.now += 16
+    assert bucket.claim(waiting) > 0
+    assert bucket.claim(refused_later) > 0
+    assert bucket.waiting == 3
+    assert bucket.claim(refused) == 0
+    bucket.leave(refused_later)
+    clock.now += 10
+    assert bucket.claim(waiting) == 0
+
+
+def test_an_older_word_does_not_replace_a_newer_one(bucket):
+    bucket.fix(Limit(0.5, 3), "c", order=1)
+    bucket.fix(None, "c", order=2)
+    bucket.fix(Limit(0.5, 3), "c", order=1)
+    assert bucket.limit == Limit(0.1, 15)

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from airflow_provider_amzbiz.client.transport import user_agent
-from airflow_provider_amzbiz.sandbox.server import Call
+from airflow_provider_amzbiz.sandbox.journal import Call
 from tests.contract.requests_of_ours import breaches
 
 REPORTS = "/reports/2021-09-30/reports"

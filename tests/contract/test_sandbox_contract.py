@@ -16,17 +16,19 @@ from schemathesis.generation.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from airflow_provider_amzbiz.sandbox import Sandbox
-from airflow_provider_amzbiz.sandbox.validation import REPORT_TYPES, STATUSES
+from airflow_provider_amzbiz.sandbox.validation import INVOICE, ORDER_LINES, REPORT_TYPES, STATUSES
 from tests.fuzzing import bounded
 
 CONTRACT = Path(__file__).resolve().parent / "reports_api.openapi.yaml"
 # Without shrinking, for which a server would be asked again and again.
 PHASES = (Phase.explicit, Phase.generate)
-# The contract cannot say which report types there are, that nextToken comes alone, and that times have to be past:
-# what its letter allows may be refused, and test_what_is_allowed_is_accepted has what has to be taken. And the
-# gateway answers 403, not 405, to a method that it does not know.
+# The contract cannot say which report types, options and marketplaces there are, that nextToken comes alone, and
+# that times must be past: what its letter allows may be refused, and test_what_is_allowed_is_accepted has what
+# must be accepted. And the gateway answers 403, not 405, to a method that it does not know.
 NOT_BY_LETTER = [positive_data_acceptance, unsupported_method]
 REPORTS = "/reports/2021-09-30/reports"
+US = "ATVPDKIKX0DER"
+MARKETPLACES = st.sampled_from([US, "A2EUQ1WTGCTBG2", "A1AM78C64UM0Y8"])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def token_of(sandbox):
 
 
 def headers_of(sandbox):
-    return {"x-amz-access-token": token_of(sandbox), "User-Agent": "contract-tests/1"}
+    return {"x-amz-access-token": token_of(sandbox), "User-Agent": "contract-tests/1 (Language=Python)"}
 
 
 def contract_of(sandbox):
@@ -87,7 +89,7 @@ def test_every_operation_keeps_to_the_contract(contract, headers, path, method, 
 )
 def test_reports_go_their_ways_by_the_contract(sandbox, queue_seconds, way):
     headers, calls = headers_of(sandbox), len(sandbox.calls)
-    known = sorted(REPORT_TYPES)
+    known = [INVOICE, ORDER_LINES]
 
     class Ways(contract_of(sandbox).as_state_machine()):
         def setup(self):
@@ -98,6 +100,8 @@ def test_reports_go_their_ways_by_the_contract(sandbox, queue_seconds, way):
             if case.operation.method == "post" and case.meta.generation.mode is GenerationMode.POSITIVE:
                 # Of a type that there is.
                 case.body["reportType"] = known[len(sandbox.reports) % len(known)]
+                case.body["marketplaceIds"] = [US]
+                case.body["reportOptions"] = {"invoiceId": "1"} if case.body["reportType"] == INVOICE else {}
                 sandbox.accounts[0].scripts.clear()
                 sandbox.script(queue_seconds=queue_seconds, processing_seconds=0)
 
@@ -118,8 +122,8 @@ TIMES = st.datetimes(timezones=st.just(timezone.utc)).map(lambda each: each.repl
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=14)
 REQUESTS = st.fixed_dictionaries(
     {
-        "reportType": st.sampled_from(sorted(REPORT_TYPES - {"GET_AB_INVOICE_PDF"})),
-        "marketplaceIds": st.lists(NAMES, min_size=1, max_size=25),
+        "reportType": st.sampled_from(sorted(REPORT_TYPES - {INVOICE})),
+        "marketplaceIds": st.lists(MARKETPLACES, min_size=1, max_size=25),
     },
     optional={
         "dataStartTime": TIMES,
@@ -133,7 +137,7 @@ LISTINGS = st.fixed_dictionaries(
     {"reportTypes": st.lists(st.sampled_from(sorted(REPORT_TYPES)), min_size=1, max_size=10)},
     optional={
         "processingStatuses": st.lists(st.sampled_from(sorted(STATUSES)), min_size=1, max_size=5),
-        "marketplaceIds": st.lists(NAMES, min_size=1, max_size=10),
+        "marketplaceIds": st.lists(MARKETPLACES, min_size=1, max_size=10),
         "pageSize": st.integers(1, 100),
         "createdSince": TIMES,
         "createdUntil": TIMES,

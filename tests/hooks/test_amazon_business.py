@@ -78,16 +78,19 @@ def test_every_optional_field(monkeypatch):
         ({"login": ""}, "client_id is missing"),
         ({"password": ""}, "client_secret is missing"),
         ({"extra": {"refresh_token": ""}}, "refresh_token is missing"),
-        ({"extra": {"refresh_token": 5}}, "refresh_token has to be a text"),
-        ({"extra": {"region": "us"}}, r"region is 'us', but has to be one of \['eu', 'fe', 'na'\]"),
+        ({"extra": {"refresh_token": 5}}, "refresh_token is a int, but must be a string"),
+        ({"extra": {"region": "us"}}, r"region is 'us', but must be one of \['eu', 'fe', 'na'\]"),
         ({"host": "http://api.example.com"}, "endpoint is .* plain http"),
         ({"extra": {"token_url": "http://api.example.com"}}, "token_url is .* plain http"),
         ({"extra": {"rate_limits": '{"createReport": 5}'}}, "rate_limits is"),
         ({"extra": {"rate_limits": '{"createReport": [0, 5]}'}}, "rate_limits is"),
         ({"extra": {"rate_limits": '{"other": [1, 5]}'}}, "rate_limits is"),
         ({"extra": {"application_name": "x" * 600}}, "application_name is"),
-        ({"extra": {"client_secret_created_on": "yesterday"}}, "client_secret_created_on is 'yesterday'"),
-        ({"extra": {"client_secret_created_on": "2999-01-01"}}, "'2999-01-01', which is still to come"),
+        (
+            {"extra": {"client_secret_created_on": "yesterday"}},
+            "client_secret_created_on is a string of 9 characters, but must",
+        ),
+        ({"extra": {"client_secret_created_on": "2999-01-01"}}, "'2999-01-01', which is in the future"),
     ],
 )
 def test_a_field_that_is_not_allowed_is_named(monkeypatch, fields, named):
@@ -140,10 +143,10 @@ def test_an_old_client_secret_is_warned_of(monkeypatch, caplog, capsys, age, war
 def test_the_connections_marketplaces_are_the_default(sandbox):
     hook = AmazonBusinessHook()
 
-    mine = hook.create_report("SANDBOX_ORDER_LINES", "A1PA6795UKMFR9")
+    mine = hook.create_report("SANDBOX_ORDER_LINES", "A2EUQ1WTGCTBG2")
     default = hook.create_report("SANDBOX_ORDER_LINES")
 
-    assert list(sandbox.reports[mine].marketplace_ids) == ["A1PA6795UKMFR9"]
+    assert list(sandbox.reports[mine].marketplace_ids) == ["A2EUQ1WTGCTBG2"]
     assert list(sandbox.reports[default].marketplace_ids) == ["ATVPDKIKX0DER"]
 
 

@@ -24,9 +24,9 @@ from airflow_provider_amzbiz.exceptions import (
     ThrottledError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators import reports
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
+from airflow_provider_amzbiz.triggers.running import InlineWait
 from tests.conftest import connect
 from tests.deferring import Store, context, rebuilt, run
 
@@ -95,8 +95,8 @@ def test_with_options_nothing_is_taken_from_a_listing(sandbox, caplog):
     "other",
     [
         {"report_type": "GET_AFN_INVENTORY_DATA"},
-        {"marketplace_ids": ["A1PA6795UKMFR9"]},
-        {"marketplace_ids": ["ATVPDKIKX0DER", "A1PA6795UKMFR9"]},
+        {"marketplace_ids": ["A2EUQ1WTGCTBG2"]},
+        {"marketplace_ids": ["ATVPDKIKX0DER", "A2EUQ1WTGCTBG2"]},
         {"data_start_time": "2025-12-31T00:00:00Z"},
         {"data_end_time": "2026-01-03T00:00:00Z"},
         {"data_start_time": None, "data_end_time": None},
@@ -139,11 +139,11 @@ def test_where_it_may_be_one_of_two_neither_is_taken(sandbox, caplog):
     equal = create(**WINDOW)
     sending = type(hook).send
 
-    def send_and_be_overtaken(self, request):
+    def send_and_be_overtaken(self, request, **more):
         type(hook).send = sending
         # Somebody else asks for the same in the same moment.
         try:
-            return sending(self, request)
+            return sending(self, request, **more)
         finally:
             sending(AmazonBusinessHook(), request)
 
@@ -189,7 +189,7 @@ def test_a_retry_goes_on_with_the_report_of_the_try_before(sandbox, caplog):
     report_id = create(**WINDOW).execute(context(store))
 
     assert list(sandbox.reports) == [report_id]
-    assert f"Going on with report {report_id}" in caplog.text
+    assert f"Continuing with report {report_id}" in caplog.text
 
 
 def test_a_worker_that_died_before_it_could_note_the_id(sandbox):
@@ -221,7 +221,7 @@ def test_a_store_that_fails_after_the_report_is_created_loses_no_id(sandbox, cap
     store.set = fail_with_the_id
 
     assert [create(**WINDOW).execute(context(store))] == list(sandbox.reports)
-    assert "could not be remembered for a retry: the store is away" in caplog.text
+    assert "could not be written: the store is away" in caplog.text
 
 
 @pytest.mark.parametrize("grace", [60, 0])
@@ -488,13 +488,14 @@ def test_killing_the_task_while_it_waits_on_its_worker_cancels_its_report(sandbo
     sandbox.script(queue_seconds=3600)
     task = create(wait_for_completion=True)
 
-    def killed(_):
-        task.on_kill()
+    def killed(*_):
         raise Killed
 
-    monkeypatch.setattr(reports, "run_here", killed)
+    monkeypatch.setattr(InlineWait, "run", killed)
     with pytest.raises(Killed):
         task.execute(context())
+    # As after Airflow's execution_timeout.
+    task.on_kill()
 
     (report,) = sandbox.reports.values()
     assert report.cancelled
@@ -505,13 +506,13 @@ def test_killing_the_task_while_it_creates_cancels_its_report(sandbox):
     task = create()
     send = task.queueing_hook.send
 
-    def send_and_be_killed(request):
-        report_id = send(request)
+    def send_and_be_killed(request, **more):
+        report_id = send(request, **more)
         task.on_kill()
         return report_id
 
     task.queueing_hook.send = send_and_be_killed
-    with pytest.raises(AmazonBusinessError, match="was ended while it created report"):
+    with pytest.raises(AmazonBusinessError, match="this task cancelled its report"):
         task.execute(context())
 
     (report,) = sandbox.reports.values()
@@ -553,6 +554,17 @@ def test_a_missing_connection_fails_at_once_and_not_in_the_triggerer():
         create(
             deferrable=True, marketplace_ids=["ATVPDKIKX0DER"], amazon_business_conn_id="no_such_connection"
         ).execute(context(map_index=0))
+
+
+def test_the_wait_of_a_create_can_be_listed(sandbox):
+    before = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        create(wait_for_completion=True, deferrable=True).execute(context(Store()))
+
+    trigger = deferred.value.trigger
+    assert trigger.report_type == LINES
+    since, until = trigger.created_between
+    assert before <= since <= until <= time.time()
 
 
 def test_killing_never_fails(sandbox):

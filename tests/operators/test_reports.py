@@ -22,7 +22,7 @@ def create(**arguments):
 
 def test_create_returns_the_id(sandbox):
     report_id = create(
-        marketplace_ids=["A1PA6795UKMFR9"],
+        marketplace_ids=["A2EUQ1WTGCTBG2"],
         data_start_time="2026-01-01 00:00:00+00:00",
         data_end_time="2026-01-02 00:00:00+00:00",
         report_options={"rows": "5"},

@@ -13,6 +13,7 @@ from airflow_provider_amzbiz.sandbox import Sandbox
 
 BASE = "/reports/2021-09-30"
 US = "ATVPDKIKX0DER"
+USER_AGENT = "Tests/1.0 (Language=Python)"
 
 
 class Caller:
@@ -41,7 +42,7 @@ class Caller:
     def request(self, method, path, *, headers=None, **arguments):
         if self.access_token is None:
             self.login()
-        sent = {"user-agent": "Tests/1.0", "x-amz-access-token": self.access_token, **(headers or {})}
+        sent = {"user-agent": USER_AGENT, "x-amz-access-token": self.access_token, **(headers or {})}
         sent = {name: value for name, value in sent.items() if value is not None}
         arguments.setdefault("timeout", 10)
         # A URL that is already complete must not be encoded again.

@@ -113,8 +113,8 @@ def test_empty(api):
 def test_lost_is_carried_out_and_not_answered(api, exchange):
     api.login()
     api.sandbox.inject(Fault(operation="createReport", kind="lost"))
-    body = b'{"reportType": "SANDBOX_ORDER_LINES", "marketplaceIds": ["A"]}'
-    headers = f"x-amz-access-token: {api.access_token}\r\nuser-agent: t\r\nContent-Type: application/json\r\n"
+    body = b'{"reportType": "SANDBOX_ORDER_LINES", "marketplaceIds": ["ATVPDKIKX0DER"]}'
+    headers = f"x-amz-access-token: {api.access_token}\r\nContent-Type: application/json\r\n"
     received, _ = exchange(
         f"{api.sandbox.url}/reports/2021-09-30/reports", method="POST", headers=headers, body=body
     )

@@ -63,6 +63,40 @@ def test_a_wrong_refresh_token(shared_api):
     assert response.json() == {"error_description": GRANT_REFUSED, "error": "invalid_grant"}
 
 
+def test_a_refresh_token_of_another_application(start, caller):
+    sandbox = start()
+    other = sandbox.add_account()
+    response = caller(sandbox).token(refresh_token=other.refresh_token)
+    assert response.status_code == 400
+    assert response.json()["error"] == "unauthorized_client"
+    # Two customers of one application are not meant.
+    same = sandbox.add_account(client_id=sandbox.client_id, client_secret=sandbox.client_secret)
+    assert caller(sandbox).token(refresh_token=same.refresh_token).status_code == 200
+
+
+def test_a_code_of_a_consent_is_exchanged_once(start, caller):
+    sandbox = start()
+    api = caller(sandbox)
+
+    def exchange(code, **changes):
+        return api.token(grant_type="authorization_code", refresh_token=None, code=code, **changes)
+
+    response = exchange(code := sandbox.authorize(), redirect_uri="https://example.com/")
+    assert response.status_code == 200
+    assert list(response.json()) == ["access_token", "refresh_token", "token_type", "expires_in"]
+    assert response.json()["refresh_token"] == sandbox.refresh_token
+    late = sandbox.authorize()
+    sandbox.clock.advance(301)
+    stranger = sandbox.add_account()
+    theirs = {"client_id": stranger.client_id, "client_secret": stranger.client_secret}
+    for refused in (exchange(code), exchange("made-up"), exchange(late), exchange(sandbox.authorize(), **theirs)):
+        assert refused.status_code == 400
+        assert refused.json()["error"] == "invalid_grant"
+    missing = exchange(None)
+    assert missing.json()["error"] == "invalid_request"
+    assert missing.json()["error_description"] == "The request is missing a required parameter : code"
+
+
 def test_another_grant_type_is_refused_as_recorded(shared_api):
     response = shared_api.token(grant_type="password")
     assert response.status_code == 400
@@ -110,8 +144,45 @@ def test_a_call_without_a_good_token(shared_api, token, details):
             }
         ]
     }
+    assert response.headers["x-amzn-ErrorType"] == "AccessDeniedException"
     assert "x-amzn-RateLimit-Limit" not in response.headers
     assert response.headers["x-amzn-RequestId"]
+
+
+def denied(api):
+    """Call all operations; return whether each was refused as recorded."""
+    calls = (api.create(), api.list(), api.get("1"), api.cancel("1"), api.document("1"))
+    error = {"code": "Unauthorized", "message": "Access to requested resource is denied.", "details": ""}
+    for response in calls:
+        if response.status_code == 403:
+            assert response.json() == {"errors": [error]}
+            assert response.headers["x-amzn-ErrorType"] == "AccessDeniedException"
+            assert "x-amzn-RateLimit-Limit" not in response.headers
+    return {response.status_code == 403 for response in calls}
+
+
+def test_an_application_without_the_role(start, caller):
+    sandbox = start(has_role=False)
+    assert denied(caller(sandbox)) == {True}
+    # A consent that was given after the application got the role.
+    assert denied(caller(sandbox, sandbox.add_account())) == {False}
+    assert denied(caller(sandbox, sandbox.add_account(has_role=False))) == {True}
+
+
+@pytest.mark.parametrize(("region", "own", "other"), [("na", "na", "eu"), ("eu", "eu", "na"), ("fe", "fe", "eu")])
+def test_a_consent_for_another_region(start, caller, region, own, other):
+    sandbox = start(region=region)
+    assert denied(caller(sandbox, sandbox.add_account(region=own))) == {False}
+    assert denied(caller(sandbox, sandbox.add_account(region=other))) == {True}
+
+
+def test_accounts_of_several_regions_at_one_address(start, caller):
+    sandbox = start(region="any")
+    ids = {"na": "ATVPDKIKX0DER", "eu": "A1PA6795UKMFR9", "fe": "A1VC38T7YXB528"}
+    for region in ids:
+        api = caller(sandbox, sandbox.add_account(region=region))
+        statuses = {name: api.create(marketplaceIds=[each]).status_code for name, each in ids.items()}
+        assert statuses == {name: 202 if name == region else 400 for name in ids}
 
 
 def test_a_token_expires_by_the_sandbox_clock(start, caller):

@@ -91,6 +91,59 @@ def test_settings_arrive(launch):
     assert requests.get(connection["host"] + "/sandbox/health", timeout=10).status_code == 200
 
 
+def test_the_habits_of_the_api_can_be_set(launch, caller):
+    _, connection, _ = launch(
+        "--region", "eu", "--no-throttle", "--time-format", ".sssZ", "--known-invoices", "1,2",
+        "--queue-seconds", "0", "--processing-seconds", "0", "--listing-lag-seconds", "3600",
+        "--document-lag-seconds", "3600", "--repeat-seconds", "3600", "--document-days", "1", "--report-days", "2",
+    )  # fmt: skip
+    assert connection["extra"]["region"] == "eu"
+    assert connection["extra"]["marketplace_ids"] == "A1PA6795UKMFR9"
+    control = connection["host"] + "/sandbox"
+
+    def call(method, path, **body):
+        return requests.request(method, connection["host"] + path, timeout=10, **body)
+
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": connection["extra"]["refresh_token"],
+        "client_id": connection["login"],
+        "client_secret": connection["password"],
+    }
+    token = requests.post(connection["extra"]["token_url"], data=form, timeout=10).json()["access_token"]
+    headers = {"x-amz-access-token": token, "user-agent": "Tests/1 (Language=Python)"}
+    path = "/reports/2021-09-30/reports"
+
+    def status(invoice):
+        body = {"reportType": "GET_AB_INVOICE_PDF", "marketplaceIds": ["A1PA6795UKMFR9"]}
+        body["reportOptions"] = {"orderId": invoice}
+        report_id = call("POST", path, json=body, headers=headers).json()["reportId"]
+        report = call("GET", f"{path}/{report_id}", headers=headers).json()
+        assert report["createdTime"].endswith("Z")
+        return report["processingStatus"]
+
+    assert [status(each) for each in ("1", "1", "2", "3")] == ["DONE", "CANCELLED", "DONE", "CANCELLED"]
+    assert requests.post(f"{control}/invoices", json={"issue": ["3"]}, timeout=10).ok
+    assert status("3") == "DONE"
+    listed = call("GET", f"{path}?reportTypes=GET_AB_INVOICE_PDF", headers=headers).json()
+    assert listed == {"reports": []}
+
+
+def test_the_role_can_be_missing(launch):
+    _, connection, _ = launch("--no-role")
+    assert "region" not in connection["extra"]
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": connection["extra"]["refresh_token"],
+        "client_id": connection["login"],
+        "client_secret": connection["password"],
+    }
+    token = requests.post(connection["extra"]["token_url"], data=form, timeout=10).json()["access_token"]
+    headers = {"x-amz-access-token": token}
+    response = requests.get(connection["host"] + "/reports/2021-09-30/reports/1", headers=headers, timeout=10)
+    assert response.status_code == 403
+
+
 def test_help_tells_the_invoice_ids():
     said = run("--help").stdout
     for word in ("NO-DATA", "FATAL-DOC", "SLOW", "MULTI", "SANDBOX_ORDER_LINES", "/sandbox/faults"):
@@ -205,6 +258,10 @@ def test_control_advances_the_clock_and_expires_tokens(start, caller):
         ("faults", b'{"operation": "getReport", "kind": "status", "typo": 1}'),
         ("script", b'{"typo": 1}'),
         ("clock", b"{}"),
+        ("invoices", b"{}"),
+        ("invoices", b'{"issue": 5}'),
+        ("invoices", b'{"issue": "123"}'),
+        ("invoices", b'{"issue": [5]}'),
         ("clock", b'{"advance": "soon"}'),
     ],
 )

@@ -9,6 +9,9 @@ from urllib.parse import quote
 import pytest
 
 LINES = "SANDBOX_ORDER_LINES"
+INVOICE = "GET_AB_INVOICE_PDF"
+US = "ATVPDKIKX0DER"
+MX = "A1AM78C64UM0Y8"
 
 
 def test_create_and_get(api):
@@ -192,10 +195,10 @@ def test_listing_is_newest_first_and_filtered(api):
     now = api.sandbox.clock.now()
     ids = {}
     for name, hours, kind, marketplace, status in [
-        ("old", 5, LINES, "A1", "DONE"),
-        ("new", 1, LINES, "A1", "FATAL"),
-        ("other type", 2, "FEE_DISCOUNTS_REPORT", "A1", "DONE"),
-        ("other place", 3, LINES, "A2", "DONE"),
+        ("old", 5, LINES, US, "DONE"),
+        ("new", 1, LINES, US, "FATAL"),
+        ("other type", 2, INVOICE, US, "DONE"),
+        ("other place", 3, LINES, MX, "DONE"),
     ]:
         ids[name] = api.sandbox.add_report(
             report_type=kind,
@@ -208,11 +211,11 @@ def test_listing_is_newest_first_and_filtered(api):
         names = {report_id: name for name, report_id in ids.items()}
         return [names[each["reportId"]] for each in api.list(query).json()["reports"]]
 
-    both = f"reportTypes={LINES},FEE_DISCOUNTS_REPORT"
+    both = f"reportTypes={LINES},{INVOICE}"
     assert found(both) == ["new", "other type", "other place", "old"]
     assert found(f"reportTypes={LINES}") == ["new", "other place", "old"]
     assert found(f"{both}&processingStatuses=FATAL,IN_QUEUE") == ["new"]
-    assert found(f"{both}&marketplaceIds=A2,A3") == ["other place"]
+    assert found(f"{both}&marketplaceIds={MX},A2EUQ1WTGCTBG2") == ["other place"]
     since = quote((now - timedelta(hours=4)).isoformat())
     until = quote((now - timedelta(hours=1, minutes=30)).isoformat())
     assert found(f"{both}&createdSince={since}&createdUntil={until}") == ["other type", "other place"]

@@ -53,7 +53,8 @@ CASES = [
 NO_CASES = [
     ("GET", f"{REPORTS}?{TYPES}", None),
     ("GET", f"{REPORTS}?{TYPES}&processingStatuses=IN_PROGRESS,IN_QUEUE", None),
-    ("GET", f"{REPORTS}?{TYPES}&processingStatuses=IN_QUEUE,IN_PROGRESS&pageSize=10", None),
+    ("GET", f"{REPORTS}?{TYPES}&processingStatuses=IN_QUEUE,IN_PROGRESS&pageSize=11", None),
+    ("GET", f"{REPORTS}?{TYPES}&processingStatuses=IN_QUEUE,IN_PROGRESS&marketplaceIds=ATVPDKIKX0DER", None),
     ("GET", f"{REPORTS}?{TYPES}&processingStatuses=IN_QUEUE&processingStatuses=IN_PROGRESS", None),
     ("GET", f"{REPORTS}?nextToken={NEXT.replace('=', '%3D')}", None),
     ("POST", REPORTS, {**GOOD, "dataStartTime": "2019-12-10T20:11:24Z"}),
@@ -85,6 +86,11 @@ def test_a_case(static_api, method, path, body, status, answer):
 
 def test_encoded_commas_match_too(static_api):
     query = (TYPES + "&processingStatuses=IN_QUEUE,IN_PROGRESS").replace(",", "%2C")
+    assert static_api.request("GET", f"{REPORTS}?{query}").status_code == 200
+
+
+def test_the_default_page_size_may_be_said(static_api):
+    query = f"{TYPES}&processingStatuses=IN_QUEUE,IN_PROGRESS&pageSize=10"
     assert static_api.request("GET", f"{REPORTS}?{query}").status_code == 200
 
 

@@ -39,7 +39,11 @@ def test_the_url_has_the_observed_form(shared_url):
     assert re.fullmatch(r"\d{8}T\d{6}Z", query["X-Amz-Date"])
     assert query["X-Amz-SignedHeaders"] == "host"
     assert query["X-Amz-Expires"] == "300"
+    assert query["response-content-encoding"] == "identity"
     assert query["X-Amz-Credential"].endswith("/s3/aws4_request")
+    assert "%2Fus-east-1%2Fs3%2Faws4_request&" in shared_url
+    # Whoever keeps it in a column of 512 characters cuts it off.
+    assert len(shared_url) > 512
     assert re.fullmatch("[0-9a-f]{64}", query["X-Amz-Signature"])
 
 
@@ -55,6 +59,12 @@ def test_a_download(shared_url, download):
     assert response.headers["Server"] == "AmazonS3"
     assert response.headers["x-amz-request-id"]
     assert response.headers["x-amz-id-2"]
+    assert response.headers["Content-Encoding"] == "identity"
+    assert response.headers["x-amz-server-side-encryption"] == "aws:kms"
+    assert response.headers["x-amz-server-side-encryption-aws-kms-key-id"].startswith("arn:aws:kms:us-east-1:")
+    assert response.headers["x-amz-server-side-encryption-bucket-key-enabled"] == "true"
+    version = response.headers["x-amz-version-id"]
+    assert version == download(shared_url).headers["x-amz-version-id"] != response.headers["ETag"]
     # And again: a URL is good for as many downloads as its time allows.
     assert download(shared_url).raw_bytes == BODY
 
@@ -94,6 +104,9 @@ def test_a_url_expires_by_the_sandbox_clock(start, caller, download):
         lambda url: url.replace("?", "?more=1&"),
         lambda url: url.replace("?", "x?"),
         lambda url: url.replace("%2F", "%252F"),
+        lambda url: url.replace("%2F", "/"),
+        lambda url: url[:512] + url[url.index("&X-Amz-Signature") :],
+        lambda url: url.replace("response-content-encoding=identity&", ""),
         lambda url: re.sub(r"X-Amz-Credential=[^&]*", "X-Amz-Credential=other", url),
     ],
 )

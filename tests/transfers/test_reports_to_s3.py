@@ -187,7 +187,7 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
         {"report_type": LINES, "report_options": {"rows": 4}},
         {
             "report_type": LINES,
-            "marketplace_ids": "A1PA6795UKMFR9",
+            "marketplace_ids": "A2EUQ1WTGCTBG2",
             "data_start_time": "2026-01-01T00:00:00Z",
             "data_end_time": "2026-01-02T00:00:00Z",
         },

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
-from airflow_provider_amzbiz.triggers import poller
+from airflow_provider_amzbiz.triggers import listing, poller, reports
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from tests.conftest import connect
 
@@ -98,9 +98,7 @@ async def test_one_report_may_be_waited_for_twice(sandbox):
 
 async def test_reports_that_the_listing_does_not_show_are_found_one_by_one(sandbox):
     ids = running(sandbox, 40)
-    # To the listing they are too old, as after 90 days.
-    for report in sandbox.reports.values():
-        report.created_time -= timedelta(days=91)
+    sandbox.operations.behaviour.listing_lag_seconds = 3600
 
     results = await asyncio.gather(*[waiting(each) for each in ids])
 
@@ -240,7 +238,7 @@ async def test_a_connection_that_is_away_for_a_while_is_waited_for(sandbox, monk
 
 async def test_a_request_that_is_refused_fails_its_own_wait_only(sandbox):
     (report_id,) = running(sandbox, 1)
-    odd = waiting("a/../b", known=False)
+    odd = waiting("a/../b", known=False, young_until=0.0)
 
     assert statuses([await waiting(report_id)]) == ["DONE"]
     (event,) = await odd
@@ -325,3 +323,249 @@ async def test_one_report_that_cannot_be_looked_at_is_nobody_else_s_trouble(sand
     assert statuses(results) == ["DONE"] * 11
     assert not hurt.done()
     hurt.cancel()
+
+
+def refuse_report(monkeypatch, report_id):
+    """Have the API deny access to one report, as to one of another party."""
+    from airflow_provider_amzbiz.sandbox import operations
+    from airflow_provider_amzbiz.sandbox.answers import denied
+
+    answering = operations.Operations.get_report
+
+    def get_report(self, account, asked):
+        if asked == report_id:
+            raise denied("", 403)
+        return answering(self, account, asked)
+
+    monkeypatch.setattr(operations.Operations, "get_report", get_report)
+
+
+@pytest.mark.parametrize("count", [12, 40])
+async def test_access_that_is_denied_to_one_report_ends_its_wait_only(sandbox, monkeypatch, count):
+    ids = running(sandbox, count, processing_seconds=3600)
+    refuse_report(monkeypatch, "99999999999")
+    denied = waiting("99999999999", known=False)
+    waits = [waiting(each) for each in ids]
+    (event,) = await denied
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * count
+    assert (event["status"], event["error"]["class"]) == ("error", "AccessDeniedError")
+    assert event["error"]["report_id"] == "99999999999"
+
+
+def rotate(sandbox, monkeypatch, *conn_ids):
+    """Rotate the client secret at Amazon, and in these connections."""
+    sandbox.accounts[0].client_secret = "amzn1.oa2-cs.v1.rotated"
+    for conn_id in conn_ids:
+        connect(monkeypatch, sandbox, conn_id=conn_id)
+    sandbox.expire_tokens()
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}, {"kind": "drop"}]
+)
+@pytest.mark.parametrize("count", [3, 30])
+async def test_a_passing_fault_before_a_rotated_secret_is_noticed_ends_no_wait(sandbox, monkeypatch, fault, count):
+    ids = running(sandbox, count, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(0.5)
+    rotate(sandbox, monkeypatch, "amazon_business_default")
+    sandbox.inject(Fault(operation="token", **fault))
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * count
+
+
+async def test_each_connection_of_an_account_stands_for_its_own_waits(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, conn_id="forgotten")
+    connect(monkeypatch, sandbox, conn_id="kept")
+    connect(monkeypatch, sandbox)
+    ids = running(sandbox, 4, processing_seconds=3600)
+    forgotten = [waiting(each, conn_id="forgotten") for each in ids[:2]]
+    kept = [waiting(each, conn_id="kept") for each in ids[2:]]
+    await asyncio.sleep(0.5)
+    rotate(sandbox, monkeypatch, "kept")
+    events = [event for (event,) in await asyncio.gather(*forgotten)]
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*kept)) == ["DONE"] * 2
+    assert {event["error"]["class"] for event in events} == {"AuthenticationError"}
+
+
+@pytest.mark.parametrize("status", [429, 403, 500])
+async def test_while_the_listing_fails_reports_are_polled_one_by_one(sandbox, status):
+    ids = running(sandbox, 40)
+    sandbox.inject(Fault(operation="getReports", kind="status", status=status, times=None))
+
+    results = await asyncio.wait_for(asyncio.gather(*[waiting(each) for each in ids]), 20)
+
+    assert statuses(results) == ["DONE"] * 40
+
+
+async def test_a_listing_that_failed_is_read_again_later(sandbox):
+    ids = running(sandbox, 200, processing_seconds=3600)
+    sandbox.inject(Fault(operation="getReports", kind="status", status=500, times=1))
+    waits = [waiting(each) for each in ids]
+    await asyncio.sleep(1)
+    assert sandbox.count("getReports", 500) == 1
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 200
+    assert sandbox.count("getReports", 200)
+
+
+async def test_a_page_that_is_refused_blames_no_type(sandbox, caplog):
+    ids = running(sandbox, 250, processing_seconds=600)
+    waits = [waiting(each) for each in ids]
+    sandbox.clock.advance(600)
+    # The token of the next page may have expired.
+    sandbox.inject(Fault(operation="getReports", kind="status", status=400, times=1, after=1))
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 250
+    assert sandbox.count("getReports", 400) == 1
+    assert "Reports of type" not in caplog.text
+
+
+async def test_a_type_that_could_not_be_listed_is_listed_again_later(sandbox, monkeypatch):
+    monkeypatch.setattr(listing, "_UNLISTED_SECONDS", 1.0)
+    ids = running(sandbox, 200, processing_seconds=3600)
+    waits = [waiting(each) for each in ids]
+    sandbox.inject(Fault(operation="getReports", kind="status", status=400, times=1))
+    await asyncio.sleep(2)
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 200
+    assert sandbox.count("getReports", 200)
+
+
+async def test_of_several_types_only_the_one_to_blame_is_polled_one_by_one(sandbox, monkeypatch):
+    from airflow_provider_amzbiz.sandbox import validation
+
+    ids = running(sandbox, 100, processing_seconds=3600)
+    odd = [sandbox.add_report("GET_AB_INVOICE_PDF", status="IN_PROGRESS") for _ in range(30)]
+    waits = [waiting(each) for each in (*ids, *odd)]
+    # It can be polled, but not be asked for.
+    monkeypatch.setattr(validation, "REPORT_TYPES", validation.REPORT_TYPES - {"GET_AB_INVOICE_PDF"})
+    await asyncio.sleep(0.5)
+    sandbox.clock.advance(3600)
+    for each in odd:
+        sandbox.reports[each].outcome = "DONE"
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 130
+    assert sandbox.count("getReports", 200)
+    assert sandbox.count("getReports", 400) <= 2
+
+
+async def test_waits_of_a_create_are_found_in_the_listing(sandbox):
+    sandbox.script(processing_seconds=3600, times=60)
+    start = time.time()
+    ids = running(sandbox, 60)
+    sandbox.clock.advance(0)
+    between = {"report_type": LINES, "created_between": [start, time.time()]}
+    waits = [waiting(each, known=False, **between) for each in ids]
+    await asyncio.sleep(0.5)
+    before = sandbox.count("getReport")
+    sandbox.clock.advance(3600)
+
+    assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 60
+    assert sandbox.count("getReports")
+    assert sandbox.count("getReport") - before < 30
+
+
+async def test_old_reports_are_found_behind_many_newer_ones(sandbox):
+    old = running(sandbox, 25)
+    for report in sandbox.reports.values():
+        report.created_time -= timedelta(hours=10)
+    waits = [waiting(each) for each in old]
+    for _ in range(1500):
+        sandbox.add_report(LINES)
+
+    assert statuses(await asyncio.wait_for(asyncio.gather(*waits), 20)) == ["DONE"] * 25
+    assert not any("nextToken" in call.query for call in sandbox.calls)
+
+
+async def test_what_was_polled_last_is_remembered_when_its_waits_come_again(sandbox, monkeypatch):
+    """The trigger of a batch makes new waits for the same reports every few minutes."""
+    ids = running(sandbox, 90, processing_seconds=3600)
+    # Twenty of them can be polled in a round, and none can be listed.
+    connect(monkeypatch, sandbox, rate_limits='{"getReport": [100, 100]}')
+    before = sandbox.count("getReport")
+    while sandbox.count("getReport") < before + 150:
+        waits = [waiting(each, known=False, poke_interval=0.2) for each in ids]
+        await asyncio.sleep(0.5)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    polled = {call.path.rsplit("/", 1)[1] for call in sandbox.calls if call.operation == "getReport"}
+    assert polled == set(ids)
+
+
+async def test_a_fault_of_the_poller_ends_no_wait(sandbox, monkeypatch, caplog):
+    ids = running(sandbox, 3)
+    faults = [RuntimeError("some fault")]
+    polling = poller.ReportPoller._poll
+
+    async def poll(self, due):
+        if faults:
+            raise faults.pop()
+        await polling(self, due)
+
+    monkeypatch.setattr(poller.ReportPoller, "_poll", poll)
+
+    assert statuses(await asyncio.gather(*[waiting(each) for each in ids])) == ["DONE"] * 3
+    assert "Polling the reports failed" in caplog.text
+
+
+class TestDeadlines:
+    async def test_many_at_once_are_polled_once_more(self, sandbox):
+        ids = running(sandbox, 60)
+        deadline = time.time() + 1
+
+        results = await asyncio.gather(
+            *[waiting(each, known=False, poke_interval=60, deadline=deadline) for each in ids]
+        )
+        assert statuses(results) == ["DONE"] * 60
+
+    async def test_with_a_slow_api_all_end_long_before_airflow_s_own_deadline(self, sandbox):
+        ids = [sandbox.add_report(LINES, status="IN_PROGRESS") for _ in range(40)]
+        deadline = time.time() + 1
+        waits = [waiting(each, known=False, poke_interval=60, deadline=deadline) for each in ids]
+        sandbox.inject(Fault(operation="getReport", kind="delay", seconds=4, times=None))
+
+        results = await asyncio.wait_for(asyncio.gather(*waits), reports.BACKSTOP / 2)
+        assert {event["status"] for (event,) in results} == {"timeout"}
+
+    async def test_where_the_limit_is_used_up_all_end_as_well(self, sandbox, monkeypatch):
+        connect(monkeypatch, sandbox, rate_limits='{"getReport": [0.1, 1], "getReports": [0.1, 1]}')
+        monkeypatch.setattr(reports, "LAST_POLL_SECONDS", 2.0)
+        ids = [sandbox.add_report(LINES, status="IN_PROGRESS") for _ in range(40)]
+        waits = [waiting(each, known=False, poke_interval=60, deadline=time.time() + 0.5) for each in ids]
+
+        results = await asyncio.wait_for(asyncio.gather(*waits), 20)
+        assert {event["status"] for (event,) in results} == {"timeout"}
+        await asyncio.sleep(0.5)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_a_listing_tells_of_many(self, sandbox, monkeypatch):
+        # More than getReport allows in the time that a last poll may take.
+        connect(monkeypatch, sandbox, rate_limits='{"getReport": [0.1, 1]}')
+        ids = [sandbox.add_report(LINES, status="DONE") for _ in range(50)]
+        created = {each: sandbox.reports[each].created_time.isoformat() for each in ids}
+        deadline = time.time() + 0.5
+
+        results = await asyncio.gather(
+            *[
+                waiting(
+                    each,
+                    known=False,
+                    poke_interval=60,
+                    deadline=deadline,
+                    report_type=LINES,
+                    created_time=created[each],
+                )
+                for each in ids
+            ]
+        )
+        assert statuses(results) == ["DONE"] * 50

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import permits
+from airflow_provider_amzbiz.triggers import connections, permits
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
@@ -20,7 +20,7 @@ from tests.conftest import connect
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(permits, "_CONNECTION_PAUSE", 0.1)
+    monkeypatch.setattr(connections, "PAUSE", 0.1)
 
 
 def trigger(report_id, **arguments):
@@ -83,6 +83,7 @@ async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_lo
     assert await only_event(trigger(running, **past)) == {
         "status": "timeout",
         "report_id": running,
+        "report_type": "SANDBOX_ORDER_LINES",
         "last_status": "IN_PROGRESS",
         "own": False,
     }

@@ -8,10 +8,13 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import permits, reports_done
+from airflow_provider_amzbiz.triggers import connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from tests.conftest import connect
 
 LINES = "SANDBOX_ORDER_LINES"
 INVOICE = "GET_AB_INVOICE_PDF"
@@ -41,7 +44,7 @@ class StateStore:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     for module, name in (
-        (permits, "_CONNECTION_PAUSE"),
+        (connections, "PAUSE"),
         (reports_done, "_PAGE_PAUSE"),
         (reports_done, "_STORE_PAUSE"),
         (reports_done, "_HANDED_ON"),
@@ -207,12 +210,12 @@ async def test_since_announces_what_is_older_than_the_watch_page_by_page(sandbox
 
 
 async def test_only_the_types_and_marketplaces_asked_for(sandbox):
-    arguments = {"report_types": [LINES, INVOICE], "marketplace_ids": "A1F83G8C2ARO7P"}
+    arguments = {"report_types": [LINES, INVOICE], "marketplace_ids": "A2EUQ1WTGCTBG2"}
     async with Watching(watch(**arguments)) as watching:
         await watching.looks(sandbox)
         sandbox.add_report(LINES)
-        sandbox.add_report("SANDBOX_OTHER", marketplace_ids=["A1F83G8C2ARO7P"])
-        invoice = sandbox.add_report(INVOICE, marketplace_ids=["A1F83G8C2ARO7P", "ATVPDKIKX0DER"])
+        sandbox.add_report("SANDBOX_OTHER", marketplace_ids=["A2EUQ1WTGCTBG2"])
+        invoice = sandbox.add_report(INVOICE, marketplace_ids=["A2EUQ1WTGCTBG2", "ATVPDKIKX0DER"])
         await watching.looks(sandbox)
 
     assert watching.ids == [invoice]
@@ -229,7 +232,33 @@ async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
         await watching.looks(sandbox)
 
     assert watching.ids == [report_id]
-    assert "the watch goes on" in caplog.text
+    assert "the watch continues" in caplog.text
+
+
+async def test_a_connection_that_is_invalid_for_a_while_ends_no_watch(sandbox, monkeypatch, caplog):
+    monkeypatch.setattr(connections, "_FRESH_SECONDS", 0.05)
+    async with Watching(watch()) as watching:
+        await watching.looks(sandbox)
+        connect(monkeypatch, sandbox, region="us")
+        await asyncio.sleep(0.5)
+        connect(monkeypatch, sandbox)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: watching.ids == [report_id])
+
+    assert "The watch cannot use its connection for the moment" in caplog.text
+
+
+async def test_a_clock_that_is_ahead_for_a_moment_hides_no_report(sandbox, monkeypatch):
+    store = StateStore()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ReportsClient, "clock_offset", property(lambda _: 80000.0))
+        async with Watching(watch(store)) as watching:
+            sandbox.add_report(LINES)
+            await watching.looks(sandbox)
+    async with Watching(watch(store)) as watching:
+        await watching.looks(sandbox)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: report_id in watching.ids)
 
 
 async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
@@ -285,6 +314,8 @@ async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, ca
     async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
         await watching.looks(sandbox)
         sandbox.clock.advance(7200)
+        sandbox.add_report(LINES, status="IN_PROGRESS")
+        sandbox.clock.advance(1200)
         await watching.looks(sandbox)
         sandbox.inject(Fault(operation="getReport", kind="status", status=404))
         await watching.until(lambda: f"Report {report_id} is no longer known" in caplog.text)
@@ -321,9 +352,10 @@ def test_the_record_stays_small(sandbox):
     watermark.announced = {"1": mark + timedelta(minutes=1)}
     watermark.pending = {"2": mark + timedelta(minutes=1)}
 
-    watermark.advance(mark + timedelta(days=89))
+    newest = [AmazonBusinessHook().get_report(sandbox.add_report(LINES))]
+    watermark.advance(mark + timedelta(days=89), newest)
     assert (watermark.announced, list(watermark.pending)) == ({}, ["2"])
-    watermark.advance(mark + timedelta(days=91))
+    watermark.advance(mark + timedelta(days=91), newest)
     assert watermark.pending == {}
     assert reports_done._Watermark.from_dict(watermark.to_dict()) == watermark
 
@@ -332,7 +364,7 @@ def test_the_record_stays_small(sandbox):
     ("arguments", "said"),
     [
         ({"report_types": []}, "report_types has 0 values"),
-        ({"report_types": [f"T{n}" for n in range(11)]}, "has to have 1 to 10"),
+        ({"report_types": [f"T{n}" for n in range(11)]}, "must have 1 to 10"),
         ({"marketplace_ids": []}, "marketplace_ids has 0 values"),
         ({"since": "yesterday"}, "since is 'yesterday'"),
         ({"since": datetime(2026, 1, 1)}, "no UTC offset"),

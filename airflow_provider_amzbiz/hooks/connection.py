@@ -1,0 +1,229 @@
+"""From the fields of an Airflow connection to an account; what is wrong is named, but never shown.
+
+Whatever a person types may be a secret in the wrong field. So a message says which field is wrong, what is allowed
+there and what kind of value is there, but not the value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import mask_secret
+
+from airflow_provider_amzbiz.client.account import LWA_TOKEN_URL, REGION_ENDPOINTS, Account, normalized_url
+from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+# No secret is as short.
+_HARMLESS_LENGTH = 4
+_MARKETPLACE_ID = re.compile(r"[A-Za-z0-9]{1,20}")
+
+
+def account_from_connection(connection: Connection) -> Account:
+    """Read an ``amazon_business`` connection.
+
+    Blanks and newlines around each field are dropped.
+
+    :raises InvalidParameterError: a field is missing or not allowed; the message names it.
+    """
+    # With what it imports, only where a call follows.
+    from airflow_provider_amzbiz.client.transport import user_agent
+
+    extra = read_extra(connection)
+    with named(connection):
+        application_name = text(extra, "application_name")
+        user_agent(application_name)
+        login, password = (_field(connection, name) for name in ("login", "password"))
+        if not connection.conn_type and not login:
+            raise InvalidParameterError(
+                "it has no type and no login; a URI must begin with amazon-business://, because no scheme can "
+                "have an underscore"
+            )
+        # Airflow masks the password as it is stored, which may be with a newline.
+        if password and password != connection.password:
+            mask_secret(password)
+        region = (text(extra, "region") or "na").lower()
+        if region not in REGION_ENDPOINTS:
+            raise InvalidParameterError(
+                f"region is {shape(region)}, but must be one of {sorted(REGION_ENDPOINTS)}"
+            )
+        return Account(
+            client_id=login or "",
+            client_secret=password or "",
+            refresh_token=text(extra, "refresh_token") or "",
+            endpoint=_endpoint(connection) or REGION_ENDPOINTS[region],
+            token_url=text(extra, "token_url") or LWA_TOKEN_URL,
+            application_name=application_name,
+            rate_limits=_rate_limits(extra.get("rate_limits")),
+            source=str(connection.conn_id),
+        )
+
+
+def read_extra(connection: Connection) -> dict[str, Any]:
+    """Return the extras, and have Airflow mask the refresh token in logs.
+
+    :raises InvalidParameterError: they are no JSON object.
+    """
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except (ValueError, TypeError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
+        raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra must be a JSON object")
+    if isinstance(token := extra.get("refresh_token"), str) and token.strip():
+        mask_secret(token.strip())
+    return extra
+
+
+def marketplace_ids(connection: Connection, extra: Mapping[str, Any]) -> list[str] | None:
+    """Return the connection's marketplaces, from a comma-separated string or a list; None without any.
+
+    :raises InvalidParameterError: they have another type, or are no ids.
+    """
+    value = extra.get("marketplace_ids")
+    allowed = "a comma-separated string or a list of ids such as ATVPDKIKX0DER"
+    with named(connection):
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            parts = value
+        else:
+            parts = (text(extra, "marketplace_ids", allowed) or "").split(",")
+        ids = [part.strip() for part in parts if part.strip()]
+        if not all(_MARKETPLACE_ID.fullmatch(each) for each in ids):
+            raise InvalidParameterError(f"marketplace_ids is {shape(value)}, but must be {allowed}")
+    return ids or None
+
+
+def text(extra: Mapping[str, Any], name: str, allowed: str = "a string") -> str | None:
+    """Return an extra without the blanks around it; None where it is missing or blank.
+
+    :raises InvalidParameterError: it is no string.
+    """
+    return _stripped(name, extra.get(name), allowed)
+
+
+def shape(value: object) -> str:
+    """Describe a value that may be a secret in the wrong place: shown only if it is too short for one."""
+    if isinstance(value, str):
+        shown = len(value) <= _HARMLESS_LENGTH and value.isprintable()
+        return repr(value) if shown else f"a string of {len(value)} characters"
+    return f"a {type(value).__name__}"
+
+
+@contextmanager
+def named(connection: Connection) -> Iterator[None]:
+    """Put the connection's id before what is wrong with it."""
+    try:
+        yield
+    except InvalidParameterError as error:
+        raise InvalidParameterError(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def _field(connection: Connection, name: str) -> str | None:
+    return _stripped(name, getattr(connection, name))
+
+
+def _stripped(name: str, value: object, allowed: str = "a string") -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidParameterError(f"{name} is {shape(value)}, but must be {allowed}")
+    return (value or "").strip() or None
+
+
+def _endpoint(connection: Connection) -> str | None:
+    """Return the base URL: as given, or put together where a URI or a form split it into its parts."""
+    host, port = _field(connection, "host"), _port(connection)
+    if host is None:
+        if port not in (None, 443):
+            raise InvalidParameterError(f"port is {port}, but there is no Endpoint (host) to which it belongs")
+        return None
+    if "://" not in host:
+        with suppress(ValueError):
+            # A URI's host is stored without its brackets.
+            host = f"[{IPv6Address(host)}]"
+        host = f"{_field(connection, 'schema') or 'https'}://{host}"
+    url = normalized_url("endpoint", host)
+    if port is None:
+        return url
+    parts = urlsplit(url)
+    # The port of the scheme is not in the URL any more, but may have been given.
+    given = urlsplit(host).port
+    if given not in (None, port):
+        raise InvalidParameterError(
+            f"port is {port}, but must be {given} or empty, because the Endpoint (host) has port {given}"
+        )
+    shown = parts.netloc if parts.port else f"{parts.netloc}:{port}"
+    return f"{parts.scheme}://{shown}{parts.path}"
+
+
+def _port(connection: Connection) -> int | None:
+    """Return the port field; None where it is empty, or 0, which some versions of Airflow ask for."""
+    value: Any = connection.port
+    if isinstance(value, str):
+        value = value.strip() or None
+        if value is not None and value.isascii() and value.isdecimal() and len(value) <= 5:
+            value = int(value)
+    if value is None or (value == 0 and not isinstance(value, bool)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        raise InvalidParameterError(
+            f"port is {shape(value)}, but must be a whole number from 1 to 65535, or empty"
+        )
+    return value
+
+
+def _rate_limits(value: Any) -> dict[str, Limit]:
+    """Read ``{"createReport": [0.1, 15], ...}``, as JSON text or as the object itself."""
+    if isinstance(value, str):
+        if not value.strip():
+            return {}
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise _no_limits("no JSON") from None
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _no_limits(shape(value))
+    return {_operation(name): _limit(name, each) for name, each in value.items()}
+
+
+def _operation(name: object) -> str:
+    if name not in USAGE_PLAN:
+        raise _no_limits("an object that names another operation")
+    return str(name)
+
+
+def _limit(name: str, value: Any) -> Limit:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise _no_limits(f"an object whose {name} is {shape(value)}")
+    rate, burst = value
+    for number in value:
+        if isinstance(number, bool) or not isinstance(number, (int, float, str)):
+            raise _no_limits(f"an object whose {name} has {shape(number)} in it")
+    try:
+        limit = Limit(float(rate), int(burst))
+        whole = limit.burst == float(burst)
+    except (ValueError, OverflowError):
+        raise _no_limits(f"an object whose {name} has no number, or one that is too large or infinite") from None
+    if not (0 < limit.rate < math.inf) or limit.burst < 1 or not whole:
+        raise _no_limits(
+            f"an object whose {name} has a rate of 0 or less, or a burst that is no whole number above 0"
+        )
+    return limit
+
+
+def _no_limits(what: str) -> InvalidParameterError:
+    return InvalidParameterError(
+        f'rate_limits is {what}, but must be a JSON object such as {{"createReport": [0.1, 15]}}: an operation of '
+        f"{sorted(USAGE_PLAN)} to requests per second (a finite number above 0) and burst (a whole number, at "
+        "least 1)"
+    )

@@ -1,0 +1,131 @@
+"""What a program finds in an error, and what a task log shows of it."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    InvalidInputError,
+    ReportCancelledError,
+    ReportFatalError,
+    ReportNotFoundError,
+    ReportTimeoutError,
+    error_from_dict,
+)
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.operators.reports import CancelReportOperator, CreateReportOperator
+from airflow_provider_amzbiz.sandbox import Fault
+from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
+from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.conftest import BUCKET
+from tests.deferring import context, run
+
+LINES = "SANDBOX_ORDER_LINES"
+
+
+def sensor(report_id, **arguments):
+    return ReportStatusSensor(task_id="wait", report_id=report_id, poke_interval=0.1, timeout=0.5, **arguments)
+
+
+def transfer(report_id, **_):
+    return ReportDocumentToS3Operator(task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key="k")
+
+
+def failed(make):
+    with pytest.raises(AmazonBusinessError) as caught:
+        run(make, context())
+    return caught.value
+
+
+@pytest.mark.parametrize("make", [sensor, transfer], ids=["sensor", "transfer"])
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize(
+    ("outcome", "kind"), [("FATAL_WITH_DOCUMENT", ReportFatalError), ("CANCELLED", ReportCancelledError)]
+)
+def test_the_end_of_a_report_names_it(sandbox, s3, make, deferrable, outcome, kind):
+    report_id = sandbox.add_report(LINES, status=outcome)
+
+    error = failed(lambda: make(report_id, deferrable=deferrable))
+
+    assert type(error) is kind
+    assert (error.report_id, error.report_type) == (report_id, LINES)
+    if kind is ReportFatalError:
+        assert error.reason
+        assert error.reason in str(error)
+    else:
+        assert error.reason is None
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_timeout_names_its_report(sandbox, deferrable):
+    report_id = sandbox.add_report(LINES, status="IN_PROGRESS")
+
+    error = failed(lambda: sensor(report_id, deferrable=deferrable))
+
+    assert type(error) is ReportTimeoutError
+    assert (error.report_id, error.report_type) == (report_id, LINES)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_report_that_is_not_there_is_named(sandbox, monkeypatch, deferrable):
+    from airflow_provider_amzbiz.sensors import reports
+
+    monkeypatch.setattr(reports, "NOT_FOUND_GRACE", -1.0)
+
+    for make in (
+        lambda: sensor("404404", deferrable=deferrable),
+        lambda: CancelReportOperator(task_id="cancel", report_id="404404"),
+        lambda: transfer("404404"),
+    ):
+        error = failed(make)
+        assert type(error) is ReportNotFoundError
+        assert error.report_id == "404404"
+
+
+def test_a_refused_request_names_its_type(sandbox):
+    sandbox.inject(Fault(operation="createReport", kind="status", status=400))
+
+    error = failed(lambda: CreateReportOperator(task_id="create", report_type=LINES))
+
+    assert type(error) is InvalidInputError
+    assert (error.operation, error.status, error.report_type) == ("createReport", 400, LINES)
+
+
+def test_a_document_that_breaks_names_its_report(sandbox, s3):
+    report_id = sandbox.add_report(LINES)
+    sandbox.inject(Fault(operation="document", kind="status", status=404, times=None))
+
+    assert failed(lambda: transfer(report_id)).report_id == report_id
+
+
+def test_what_it_is_about_comes_through_an_event():
+    error = ReportFatalError("text", report_id="1", report_type="T", reason="why", status=200)
+
+    again = error_from_dict(error.to_dict())
+
+    assert type(again) is ReportFatalError
+    assert again.to_dict() == error.to_dict()
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda sandbox: AmazonBusinessHook().get_report("404404"),
+        lambda sandbox: AmazonBusinessHook().create_report(LINES, []),
+        lambda sandbox: failed_timeout(sandbox),
+    ],
+    ids=["not found", "input", "timeout"],
+)
+def test_its_message_is_shown_once(sandbox, fail):
+    with pytest.raises(AmazonBusinessError) as caught:
+        fail(sandbox)
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.count("Traceback (most recent call last)") == 1
+
+
+def failed_timeout(sandbox):
+    sensor(sandbox.add_report(LINES, status="IN_PROGRESS")).execute(context())
