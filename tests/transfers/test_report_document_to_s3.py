@@ -656,7 +656,7 @@ def test_a_timeout_of_airflows_is_not_hidden_by_on_kill(sandbox, s3, key):
     task.on_kill()
 
     assert_nothing_there(s3, key)
-    with pytest.raises(DocumentError, match="ended"):
+    with pytest.raises(AmazonBusinessError):
         task.execute({})
 
 
