@@ -29,9 +29,9 @@ MISTAKES = pytest.mark.parametrize(
         ("None", "has the part 'None'"),
         ("a/../b", r"has the part '\.\.'"),
         ("./b", r"has the part '\.'"),
-        ("a/{{ b", "a part of a template is left"),
-        ("a/b }}", "a part of a template is left"),
-        ("a/{% if b", "a part of a template is left"),
+        ("a/{{ b", "a part of a template is left|a template that was not rendered"),
+        ("a/b }}", "a part of a template is left|a template that was not rendered"),
+        ("a/{% if b", "a part of a template is left|a template that was not rendered"),
         ("a/b\n", "no control character"),
         ("ü" * 513, "1026 bytes of UTF-8; S3 takes at most 1024"),
         ("a/<Task(PythonOperator): b>", "f-string"),
@@ -48,13 +48,13 @@ def operator(**arguments):
 
 @MISTAKES
 def test_a_mistake_in_a_key_shows_at_parsing(key, said):
-    with pytest.raises(InvalidInputError, match=f"(?s)s3_key is .*{said}"):
+    with pytest.raises(InvalidInputError, match=f"(?s)s3_key is .*({said})"):
         operator(s3_key=key)
 
 
 @MISTAKES
 def test_a_mistake_in_a_uri_shows_at_parsing(key, said):
-    with pytest.raises(InvalidInputError, match=f"(?s)s3_uri is .*{said}"):
+    with pytest.raises(InvalidInputError, match=f"(?s)s3_uri is .*({said})"):
         operator(s3_bucket=None, s3_key=None, s3_uri=f"s3://{BUCKET}/{key}")
 
 
@@ -181,7 +181,7 @@ class TestKeyValues:
     @pytest.mark.parametrize("value", ["", "  ", "a/b", "..", ".", "None", "/"])
     def test_that_would_change_the_folders_are_refused_before_any_call(self, sandbox, s3, value):
         task = operator(s3_key="keys/{invoiceId}/{name}", key_values={"invoiceId": value})
-        with pytest.raises(InvalidInputError, match=r"\{invoiceId\} in the key"):
+        with pytest.raises(InvalidInputError, match=r"\{invoiceId\} in the key|key_values\['invoiceId'\] is"):
             task.execute({})
         assert sandbox.calls == []
 
