@@ -8,7 +8,6 @@ import logging
 import random
 import re
 from collections.abc import Callable
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_amzbiz.documents.document_url import check_document_url
@@ -19,6 +18,7 @@ from airflow_provider_amzbiz.documents.errors import (
 )
 from airflow_provider_amzbiz.documents.http_body import content_length, is_chunked, is_delimited
 from airflow_provider_amzbiz.documents.http_request import RunningRequest
+from airflow_provider_amzbiz.documents.session import document_session
 from airflow_provider_amzbiz.documents.streams import CHUNK
 from airflow_provider_amzbiz.documents.watch import Watch
 
@@ -309,39 +309,15 @@ class DocumentStream(io.RawIOBase):
             self._request = None
 
 
-@functools.cache
-def _session() -> requests.Session:
-    """Return the one session of the process: to make one takes longer than a small document.
-
-    It keeps no connection: what a host has sent too much would be taken for the answer to the next request.
-    """
-    import requests
-
-    class NoRedirects(requests.Session):
-        def get_redirect_target(self, resp: requests.Response) -> str | None:
-            # Not allow_redirects=False, which reads the whole body of a redirect into memory.
-            return None
-
-    session = NoRedirects()
-    # A .netrc entry for the host would add an Authorization header, which S3 refuses beside a signature.
-    session.auth = _no_authorization
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return session
-
-
 def _send(url: str, headers: dict[str, str]) -> requests.Response:
     import requests
 
-    session = _session()
+    session = document_session()
     request = session.prepare_request(requests.Request("GET", url, headers=headers))
     # The signature covers the very bytes of the URL, and requests normalises some of them.
     request.url = url
     settings = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
     return session.send(request, timeout=TIMEOUT, **settings)
-
-
-def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _strong(etag: str | None) -> str | None:

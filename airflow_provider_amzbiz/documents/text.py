@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch
+from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
 from airflow_provider_amzbiz.documents.unwrap import ZIP_MAGICS, Prefixed, gunzip
 from airflow_provider_amzbiz.documents.watch import Watch
 
@@ -24,7 +25,8 @@ def read_head(
     :raises DocumentError: it cannot be downloaded or unpacked.
     """
     watch = Watch(lambda: False, _TIME_LIMIT)
-    with DocumentStream(fetch_document, allow_http=allow_http, api_host=api_host, log=log, watch=watch) as stream:
+    stream = DocumentStream(fetch_document, allow_http=allow_http, api_host=api_host, log=log, watch=watch)
+    with worker_errors(), stream:
         stream.start()
         decoded = gunzip(stream, stream.compression_algorithm, log)
         head = Prefixed(decoded, limit * _BYTES_PER_CHARACTER).head

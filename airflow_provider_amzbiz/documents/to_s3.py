@@ -9,14 +9,18 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset, marked_codec
 from airflow_provider_amzbiz.documents.content import SNIFFED, document_type, file_type, has_lines, is_text
-from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
+from airflow_provider_amzbiz.documents.download import DocumentSource, DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
-    DocumentStorageError,
     UnsupportedDocumentError,
 )
-from airflow_provider_amzbiz.documents.objects import exists, repeated, storage_errors
+from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
+from airflow_provider_amzbiz.documents.multipart import abort_uploads
+from airflow_provider_amzbiz.documents.objects import TakeBack
+from airflow_provider_amzbiz.documents.open_uploads import NoMemory, OpenUploads
+from airflow_provider_amzbiz.documents.s3_object import S3Object
+from airflow_provider_amzbiz.documents.units import size, transferred
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
     Archive,
@@ -54,7 +58,7 @@ class Target:
     content_type: str | None
     encoding: str | None
     extra_args: Mapping[str, Any]
-    abort_earlier: bool
+    uploads: OpenUploads
     max_bytes: int
     log: Log
 
@@ -86,30 +90,36 @@ class Target:
             )
         return Utf8(content, charset, refuse_nul=True), f"{content_type.split(';')[0].strip()}; charset=UTF-8"
 
+    def take_back(self) -> TakeBack:
+        """Return what deletes a document's objects where it fails."""
+        return TakeBack(self.s3, self.bucket, self.extra_args, self.log)
+
     def write(
-        self, content: Prefixed, key: str, content_type: str, raw_length: int | None
-    ) -> tuple[StoredObject, bool]:
-        """Write one object, and say how it went; return whether it was written now, too."""
+        self,
+        content: Prefixed,
+        key: str,
+        content_type: str,
+        raw_length: int | None,
+        take_back: TakeBack,
+        *,
+        one_of_many: bool = False,
+    ) -> StoredObject:
+        """Write one object, and log how it went."""
         kind = self.content_type or content_type
         started = time.monotonic()
-        stored, written = store(
+        stored = store(
             content,
-            s3=self.s3,
-            bucket=self.bucket,
-            key=key,
-            content_type=kind,
+            S3Object(self.s3, self.bucket, key, kind, self.extra_args, self.replace),
             size_of_part=part_size(raw_length, self.max_bytes),
-            replace=self.replace,
             sha256=self.sha256,
             rows=self.rows and has_lines(kind, content.head),
-            extra_args=self.extra_args,
-            abort_earlier=self.abort_earlier,
+            take_back=take_back,
+            one_of_many=one_of_many,
+            uploads=self.uploads,
             log=self.log,
         )
-        seconds = time.monotonic() - started
-        speed = stored.bytes / 1e6 / max(seconds, 1e-6)
-        self.log.info("Stored %s: %s bytes in %.1f s, %.1f MB/s", stored.uri, stored.bytes, seconds, speed)
-        return stored, written
+        self.log.info("Stored %s: %s", stored.uri, transferred(stored.bytes, time.monotonic() - started))
+        return stored
 
 
 def copy_to_s3(
@@ -128,7 +138,7 @@ def copy_to_s3(
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
     api_host: str | None = None,
-    abort_earlier: bool = False,
+    uploads: OpenUploads | None = None,
     stopped: Callable[[], bool] = lambda: False,
     log: Log,
 ) -> list[StoredObject]:
@@ -145,18 +155,40 @@ def copy_to_s3(
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come from a loopback address, also by plain http.
     :param api_host: host of the API's own endpoint, which may serve documents by https whatever its address is.
-    :param abort_earlier: whether to abort open uploads to the very keys that this one needs parts for: on a retry,
-        they are what a killed process left.
+    :param uploads: remembers open uploads through the attempts of a task; those that an earlier attempt left are
+        aborted first.
     :param stopped: asked twice a second whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
-    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier, max_bytes)
+    uploads = uploads or NoMemory()
+    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, uploads, max_bytes)
     target = Target(s3, bucket, key, *options, log)
     watch = Watch(stopped)
+    of_fetch: list[Exception] = []
+
+    def fetch() -> DocumentSource:
+        try:
+            return fetch_document()
+        except Exception as error:
+            of_fetch.append(error)
+            raise
+
+    def stream() -> DocumentStream:
+        return DocumentStream(fetch, allow_http=allow_http, api_host=api_host, log=log, watch=watch)
+
+    with worker_errors(of_fetch):
+        abort_uploads(s3, uploads, extra_args or {}, log)
+        return _copy_unchanged(stream, target, unpack, max_bytes, watch)
+
+
+def _copy_unchanged(
+    make_stream: Callable[[], DocumentStream], target: Target, unpack: str, max_bytes: int, watch: Watch
+) -> list[StoredObject]:
+    """Copy the document, from scratch where it changes under its download."""
     for start in range(1, _STARTS + 1):
-        stream = DocumentStream(fetch_document, allow_http=allow_http, api_host=api_host, log=log, watch=watch)
+        stream = make_stream()
         try:
             with stream:
                 stream.start()
@@ -164,7 +196,7 @@ def copy_to_s3(
         except DocumentChangedError as changed:
             if start == _STARTS:
                 raise
-            log.warning("%s; beginning anew", changed)
+            target.log.warning("%s; starting from scratch", changed)
     raise AssertionError("the loop ends in a return or an exception")
 
 
@@ -181,31 +213,37 @@ def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int, w
             "a gzip, which may end after each of its members"
         )
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
-        with spooled(Limited(decoded, max_bytes, lambda: stream.position)) as file:
+        with (
+            spooled(Limited(decoded, max_bytes, lambda: stream.position)) as file,
+            target.take_back() as take_back,
+        ):
             archive = Archive(file, max_bytes, stream.position, watch.check)
-            return _write_archive(archive, file, stream, target)
-    return [_write_plain(decoded, stream, target, max_bytes)]
+            return _write_archive(archive, file, stream, target, take_back)
+    with target.take_back() as take_back:
+        return [_write_plain(decoded, stream, target, max_bytes, take_back)]
 
 
-def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int) -> StoredObject:
+def _write_plain(
+    content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int, take_back: TakeBack
+) -> StoredObject:
     limited = Limited(content, max_bytes, lambda: stream.position)
     declared = stream.content_type
     kind = document_type(content.head, declared, target.charset(declared), assume_text=target.encoding is not None)
     text, kind = target.text(limited, kind, content.head, declared)
-    return target.write(Prefixed(text, SNIFFED), target.key(None), kind, stream.length)[0]
+    return target.write(Prefixed(text, SNIFFED), target.key(None), kind, stream.length, take_back)
 
 
 def _write_archive(
-    archive: Archive, file: IO[bytes], stream: DocumentStream, target: Target
+    archive: Archive, file: IO[bytes], stream: DocumentStream, target: Target, take_back: TakeBack
 ) -> list[StoredObject]:
     if archive.document_type is None:
-        return _write_files(archive, target)
+        return _write_files(archive, target, take_back)
     file.seek(0)
     whole = Prefixed(cast("Readable", file), SNIFFED)
-    return [target.write(whole, target.key(None), archive.document_type, stream.length)[0]]
+    return [target.write(whole, target.key(None), archive.document_type, stream.length, take_back)]
 
 
-def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
+def _write_files(archive: Archive, target: Target, take_back: TakeBack) -> list[StoredObject]:
     keys = [target.key(name) for name in archive.names]
     if len(set(keys)) < len(keys):
         raise UnsupportedDocumentError(
@@ -213,33 +251,14 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
             "into the key so that they differ"
         )
     stored: list[StoredObject] = []
-    mine: list[str] = []
-    try:
-        for key, (name, content) in zip(keys, archive.files(), strict=True):
-            begun = Prefixed(content, SNIFFED)
-            kind = file_type(begun.head, name, target.charset(None))
-            text, kind = target.text(begun, kind, begun.head, None)
-            new = not target.replace or not exists(target.s3, target.bucket, key, target.extra_args)
-            written, now = target.write(Prefixed(text, SNIFFED), key, kind, None)
-            stored.append(written)
-            # What was there before is not this transfer's to take away.
-            mine += [key] * (new and now)
-    except BaseException:
-        # All files or none: a reader could not tell that the rest is missing.
-        for key in mine:
-            _delete(target, key)
-        raise
+    # All files or none: a reader could not tell that the rest is missing.
+    for key, (name, content) in zip(keys, archive.files(), strict=True):
+        begun = Prefixed(content, SNIFFED)
+        kind = file_type(begun.head, name, target.charset(None))
+        text, kind = target.text(begun, kind, begun.head, None)
+        whole = Prefixed(text, SNIFFED)
+        stored.append(target.write(whole, key, kind, None, take_back, one_of_many=len(keys) > 1))
     return stored
-
-
-def _delete(target: Target, key: str) -> None:
-    try:
-        with storage_errors(target.bucket, key):
-            more = repeated(target.extra_args, content=False)
-            target.s3.delete_object(Bucket=target.bucket, Key=key, **more)
-    except DocumentStorageError as error:
-        # Not raised: it would hide why the object has to go.
-        target.log.warning("%s stays, though other files of its archive are missing: %s", key, error)
 
 
 class _Progress:
@@ -253,6 +272,6 @@ class _Progress:
     def readinto(self, buffer: Any) -> int:
         if time.monotonic() >= self._next:
             self._next += _PROGRESS_SECONDS
-            total = "?" if self._stream.length is None else self._stream.length
-            self._log.info("Downloaded %s of %s bytes", self._stream.position, total)
+            total = "an unknown size" if self._stream.length is None else size(self._stream.length)
+            self._log.info("Downloaded %s of %s", size(self._stream.position), total)
         return self._stream.readinto(buffer)

@@ -33,13 +33,8 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
-from airflow_provider_amzbiz.transfers.base import (
-    DocumentToS3Operator,
-    check_placeholders,
-    fill,
-    place_of,
-    placeholders,
-)
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
+from airflow_provider_amzbiz.transfers.keys import check_placeholders, fill, place_of, placeholders
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 from airflow_provider_amzbiz.triggers.running import InlineWait

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import random
 import zipfile
 from itertools import product
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
+from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentError
 from tests.documents.scripted_server import EXPIRED_URL, Answer
 from tests.documents.test_documents_gunzip import member
+from tests.documents.test_documents_take_back import error_response
 
 TEXT = random.Random(1).randbytes(1500).hex().encode()
 PDF = b"%PDF-1.7\n" + TEXT
@@ -122,4 +126,90 @@ def test_all_or_nothing(host, copy, stored, nothing_left, kind, fault, server):
         # Where the host plays by the rules, no good document is given up.
         assert expected is None or server != "ranges"
     else:
+        assert stored() == expected
+
+
+def writes(request):
+    """Tell the requests that make an object appear."""
+    query = request.url.partition("?")[2]
+    return (request.method == "PUT" and not query) or (request.method == "POST" and "uploadId=" in query)
+
+
+def lose(times):
+    """Have S3 carry a write out, and its response not arrive."""
+
+    def habit(client):
+        send, left = client._endpoint.http_session.send, [times]
+
+        def sent(request):
+            response = send(request)
+            if writes(request) and left[0]:
+                left[0] -= 1
+                raise ConnectionClosedError(endpoint_url=request.url)
+            return response
+
+        client._endpoint.http_session.send = sent
+
+    return habit
+
+
+def answer(code, status, numbers):
+    """Have S3 refuse the writes of these numbers, counted from 1."""
+
+    def habit(client):
+        count = itertools.count(1)
+
+        def refuse(request, **_):
+            refused = writes(request) and next(count) in numbers
+            return error_response(request, status, code) if refused else None
+
+        client.meta.events.register("before-send.s3", refuse)
+
+    return habit
+
+
+def ignore_conditions(client):
+    def ignore(request, **_):
+        del request.headers["If-None-Match"]
+
+    client.meta.events.register_first("request-created.s3", ignore)
+
+
+# What S3 does, and whether a good document is stored all the same.
+STORES = {
+    "plain": (lambda _: None, True),
+    "takes no checksums": (lambda _: None, True),
+    "ignores conditions": (ignore_conditions, True),
+    "a conflict": (answer("ConditionalRequestConflict", 409, {1}), True),
+    "an error of its own": (answer("InternalError", 500, {1}), True),
+    "a response lost": (lose(1), True),
+    "all responses lost": (lose(1000), False),
+    "the first write refused": (answer("AccessDenied", 403, {1}), False),
+}
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize(("kind", "store"), [*product(KINDS, STORES)])
+def test_all_or_nothing_whatever_s3_does(
+    host, copy, s3_server, bucket, stored, nothing_left, monkeypatch, kind, store, replace
+):
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    monkeypatch.setattr(s3_object, "CONFLICT_PAUSES", (0.01,))
+    habit, good = STORES[store]
+    config = {"request_checksum_calculation": "when_required"} if store == "takes no checksums" else {}
+    client = s3_server.client(**config)
+    habit(client)
+    host.content, host.compression_algorithm, expected = KINDS[kind]
+
+    try:
+        copy(s3=client, replace=replace)
+    except DocumentError:
+        assert expected is None or not good
+        if replace and expected and len(expected) == 1:
+            # Nobody may look, so what was carried out stays, whole.
+            assert stored() in ({}, expected)
+        else:
+            nothing_left()
+    else:
+        assert good or not replace
         assert stored() == expected
