@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_amzbiz.client import parameters
-from airflow_provider_amzbiz.exceptions import InvalidInputError, ThrottledError, translated_errors
+from airflow_provider_amzbiz.exceptions import (
+    InvalidInputError,
+    ThrottledError,
+    about_report,
+    translated_errors,
+)
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
@@ -42,7 +47,8 @@ def check_rendered(task: Any) -> None:
     :param task: an operator or sensor.
     :raises InvalidInputError: a field still holds a template, or an id is none.
     """
-    with translated_errors():
+    about = about_report(getattr(task, "report_id", None), getattr(task, "report_type", None))
+    with about, translated_errors():
         for name in task.template_fields:
             value = getattr(task, name)
             parameters.refuse_template(name, value)

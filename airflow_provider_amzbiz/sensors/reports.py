@@ -98,13 +98,14 @@ class ReportStatusSensor(BaseSensorOperator):
         """Wait, here or in the triggerer."""
         check_rendered(self)
         if self.deferrable:
-            return self._defer_unless_ended(context)
+            with about_report(self.report_id):
+                return self._defer_unless_ended(context)
         self._interruptible = not self.reschedule
         try:
             return super().execute(context)
         except AirflowSensorTimeout:
             watch = self._watch(context)
-            self._raise_timeout(watch.status, watch.report.report_type if watch.report else None)
+            self._raise_timeout(watch.status, watch.report_type)
         finally:
             self._interruptible = False
             if self._killed:
@@ -115,8 +116,9 @@ class ReportStatusSensor(BaseSensorOperator):
         """Poll once."""
         interruptible, self._interruptible = self._interruptible, False
         try:
-            with about_report(self.report_id):
-                report = self._watch(context).look()
+            watch = self._watch(context)
+            with about_report(self.report_id, watch.report_type):
+                report = watch.look()
                 outcome = self._settle(report) if report else None
         finally:
             self._interruptible = interruptible
@@ -142,6 +144,7 @@ class ReportStatusSensor(BaseSensorOperator):
             f"The task was ended while it waited for report {self.report_id}, which it leaves alone; a retry "
             "continues to wait",
             report_id=self.report_id,
+            report_type=self.__watch.report_type if self.__watch else None,
         ) from None
 
     def _settle(self, report: Report) -> dict[str, Any]:
@@ -156,7 +159,8 @@ class ReportStatusSensor(BaseSensorOperator):
         if status == "timeout":
             self._raise_timeout(event.get("last_status"), event.get("report_type"))
         if status == "error":
-            raise error_from_dict(event["error"])
+            with about_report(self.report_id):
+                raise error_from_dict(event["error"])
         raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
 
     def _defer_unless_ended(self, context: Context) -> Any:
@@ -166,7 +170,6 @@ class ReportStatusSensor(BaseSensorOperator):
         try:
             report = watch.look()
         except AmazonBusinessPermanentError as error:
-            error.report_id = self.report_id
             event = {"status": "error", "error": error.to_dict()}
             return self.resume_execution("execute_complete", {"event": event}, context)
         if report:
@@ -180,7 +183,7 @@ class ReportStatusSensor(BaseSensorOperator):
                 poke_interval=self.poke_interval,
                 deadline=now + self.timeout,
                 young_until=now + NOT_FOUND_GRACE,
-                report_type=watch.report.report_type if watch.report else None,
+                report_type=watch.report_type,
                 created_time=watch.report.created_time.isoformat() if watch.report else None,
             ),
             method_name="execute_complete",

@@ -133,9 +133,7 @@ class DocumentToS3Operator(QueueingOperator):
         try:
             return self.__s3_client()
         except (BotoCoreError, ClientError) as error:
-            raise AmazonBusinessError(
-                f"aws_conn_id {self.aws_conn_id!r} gives no client of S3: {error}"
-            ) from error
+            raise AmazonBusinessError(f"aws_conn_id {self.aws_conn_id!r} gives no client of S3: {error}") from None
 
     def __s3_client(self) -> Any:
         if self.aws_conn_id is None:
@@ -144,11 +142,11 @@ class DocumentToS3Operator(QueueingOperator):
             return boto3.client("s3")
         try:
             from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-        except ImportError as error:
+        except ImportError:
             raise InvalidInputError(
                 f"aws_conn_id is {self.aws_conn_id!r}, which needs the extra 'amazon': pip install "
                 "'airflow-provider-amzbiz[amazon]', or set aws_conn_id=None for boto3's own credential chain"
-            ) from error
+            ) from None
         return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="s3").conn
 
     def land(

@@ -112,7 +112,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         """Move the document, now that it is this task's turn."""
         check_rendered(self)
         if event.get("status") == "error":
-            raise error_from_dict(event["error"])
+            with about_report(self.report_id):
+                raise error_from_dict(event["error"])
         self.note_try(context)
         self.accept_turn(event)
         return self._move(context, event)
@@ -138,7 +139,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         report = self._ended_report() if self.report_id else {}
         document_id: str = self.report_document_id or report["report_document_id"]
         names = {"report_id": self.report_id, "report_document_id": document_id}
-        objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
+        with about_report(report_type=report.get("report_type")):
+            objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
         S3ConsoleLink.show(self, context, s3, bucket, place_of(fill(key, {**names, "name": "{name}"})))
         self.tell(context, [Moved(report.get("report_type"), self.report_id, document_id, objects)])
         return objects
@@ -177,7 +179,9 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         if not report.is_terminal:
             raise ReportNotReadyError(
                 f"Report {report.report_id} is {report.processing_status}, so it has no document yet; wait for it "
-                "with ReportStatusSensor"
+                "with ReportStatusSensor",
+                report_id=report.report_id,
+                report_type=report.report_type,
             )
         return settle(report, on_cancelled="fail", amazon_business_conn_id=self.amazon_business_conn_id)
 
