@@ -124,6 +124,10 @@ class CreateReportOperator(QueueingOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Continue after a deferral."""
         check_rendered(self)
+        with about_report(report_type=self.report_type):
+            return self._continue(context, event)
+
+    def _continue(self, context: Context, event: dict[str, Any]) -> str:
         status = event.get("status")
         if status == "permitted":
             self.accept_turn(event)
@@ -200,9 +204,11 @@ class CreateReportOperator(QueueingOperator):
     ) -> str:
         memory = memory or self._memory(context)
         request = self._request()
+        # What was taken from a listing may be somebody else's, and is not cancelled with the task.
+        cancels = own and not memory.is_adopted(request)
         if own and self._killed:
             # The kill came while the request was on its way.
-            self._end_killed(report_id, request.report_type)
+            self._end_killed(report_id if cancels else None, request.report_type)
         if not self.wait_for_completion:
             memory.forget()
             return report_id
@@ -221,7 +227,7 @@ class CreateReportOperator(QueueingOperator):
             report_type=request.report_type,
             # A reused report is older, by a time that its first poll tells.
             created_between=[min(sent, default=now), max(sent, default=now)] if own else None,
-            cancel_on_kill=own,
+            cancel_on_kill=cancels,
         )
         if self.deferrable:
             self.defer(
@@ -229,7 +235,7 @@ class CreateReportOperator(QueueingOperator):
                 method_name="execute_complete",
                 timeout=timedelta(seconds=self.timeout + BACKSTOP),
             )
-        event = self._wait_here(trigger, report_id if own else None, request.report_type)
+        event = self._wait_here(trigger, report_id if cancels else None, request.report_type)
         return self.execute_complete(context, event)
 
     def _wait_here(self, trigger: ReportStatusTrigger, own_report: str | None, report_type: str) -> dict[str, Any]:
@@ -283,14 +289,22 @@ class CreateReportOperator(QueueingOperator):
         report_id, request = event["report_id"], self._request()
         if event.get("own"):
             creation.cancel_quietly(self.amazon_business_conn_id, report_id, mask_access_tokens=True)
-            # Whoever clears the task means a whole timeout again.
-            self._memory(context).note(request, report_id=report_id, waiting_since=None)
+        self._restart_timeout(context, request, report_id)
         raise ReportTimeoutError(
             f"Report {report_id} did not end within the timeout of {self.timeout:g} s; it was "
             f"{event.get('last_status') or 'not seen'} at the last poll",
             report_id=report_id,
             report_type=request.report_type,
         )
+
+    def _restart_timeout(self, context: Context, request: ReportRequest, report_id: str) -> None:
+        """Have whoever clears the task wait a whole timeout again; a store that fails changes no outcome."""
+        memory = self._memory(context)
+        try:
+            if (memory.recall(request) or {}).get("report_id") == report_id:
+                memory.note(request, waiting_since=None)
+        except AmazonBusinessError as error:
+            self.log.warning("%s. If this task is cleared, its timeout is over at once", error)
 
 
 class CancelReportOperator(AmazonBusinessOperator):

@@ -199,7 +199,8 @@ class ReportsToS3Operator(DocumentToS3Operator):
 
     def _end_killed(self, batch: _Batch) -> NoReturn:
         running = sorted((item for item in batch.manifest.items if item.running), key=_sent, reverse=True)
-        creation.cancel_newest(self.amazon_business_conn_id, [item.report_id or "" for item in running])
+        own = [item.report_id or "" for item in running if not item.adopted]
+        creation.cancel_newest(self.amazon_business_conn_id, own)
         raise TaskKilledError(
             f"The task was ended: of its {len(running)} running reports it cancelled what could be cancelled at "
             f"once; a retry continues from {batch.manifest.uri}"
@@ -264,7 +265,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
                     **{name: given[name] for name in _PARAMETERS[1:-1] if name in given},
                 )
             except InvalidInputError as error:
-                raise InvalidInputError(f"{where}: {error}") from error
+                raise InvalidInputError(f"{where}: {error}", report_type=error.report_type) from None
             if (first := fingerprints.setdefault(request.fingerprint, index)) != index:
                 raise InvalidInputError(f"{where} asks for the same report as requests[{first}]; leave one out")
             key = given.get("key") or self.s3_key or ""
@@ -329,6 +330,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
                 for item in batch.manifest.items
                 if item.running
             ],
+            adopted=[item.report_id or "" for item in batch.manifest.items if item.running and item.adopted],
             documents=sum(item.to_land for item in batch.manifest.items),
             poke_interval=self.poke_interval,
             deadline=batch.manifest.deadline,
@@ -400,6 +402,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
         except AmazonBusinessError as error:
             self._fault(batch, item, error)
             return
+        item.adopted = memory.is_adopted(request)
         item.failures = 0
         batch.done += 1
         batch.manifest.save()
