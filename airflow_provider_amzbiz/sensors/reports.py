@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.creation import NOT_FOUND_GRACE
 from airflow_provider_amzbiz.exceptions import (
@@ -25,15 +26,21 @@ from airflow_provider_amzbiz.exceptions import (
     TaskKilledError,
     about_report,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
-from airflow_provider_amzbiz.operators.base import check_rendered
+from airflow_provider_amzbiz.operators.base import LOOKUP_SECONDS, check_rendered
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+
+# Seconds that a poll waits for its permit at least: with a short poke_interval, it would fail at once, over and
+# over again.
+_PERMIT_SECONDS_MIN = 1.0
 
 
 class ReportStatusSensor(BaseSensorOperator):
@@ -58,6 +65,7 @@ class ReportStatusSensor(BaseSensorOperator):
     :param poke_interval: seconds between two looks; Amazon advises 15.
     :param timeout: seconds until the wait fails with :class:`.ReportTimeoutError`, which spends no retry. By
         default Airflow's ``[sensors] default_timeout``, a week.
+    :raises InvalidInputError: a parameter is not allowed; no retry is spent.
     :raises ReportFatalError: FATAL, or DONE without a document.
     :raises ReportCancelledError: CANCELLED with ``on_cancelled="fail"``.
     :raises ReportTimeoutError: no terminal status within ``timeout``.
@@ -77,6 +85,11 @@ class ReportStatusSensor(BaseSensorOperator):
         poke_interval: timedelta | float = 15,
         **kwargs: Any,
     ) -> None:
+        with translated_errors():
+            # Airflow takes numbers that it cannot make a time of later, such as infinity.
+            poke_interval = parameters.seconds("poke_interval", poke_interval, zero=True)
+            if kwargs.get("timeout") is not None:
+                kwargs["timeout"] = parameters.seconds("timeout", kwargs["timeout"], zero=True)
         super().__init__(poke_interval=poke_interval, **kwargs)
         check_on_cancelled(on_cancelled)
         self.report_id = report_id
@@ -87,10 +100,12 @@ class ReportStatusSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> AmazonBusinessHook:
         """The hook; it does not repeat failed calls, because the next look does."""
+        # A sensor that is to give its worker slot back does not keep it until the limit gives a permit.
+        longest = LOOKUP_SECONDS if self.deferrable or self.reschedule else self.poke_interval
         return AmazonBusinessHook(
             self.amazon_business_conn_id,
             retry_for=0,
-            max_throttle_wait=self.poke_interval,
+            max_throttle_wait=max(min(self.poke_interval, longest), _PERMIT_SECONDS_MIN),
             stopped=lambda: self._killed,
         )
 

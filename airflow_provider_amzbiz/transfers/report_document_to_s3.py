@@ -123,8 +123,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             with about_report(self.report_id):
                 return self._copy(context)
         except ThrottledError as error:
-            if self.deferrable and not self.__started:
-                self.wait_for_turn("getReportDocument", refused=error, event=event)
+            if self.deferrable and not self.__started and error.operation:
+                self.wait_for_turn(error.operation, refused=error, event=event)
             raise
 
     # Whether the document's URL was given once.
@@ -175,7 +175,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         return match[1], match[2]
 
     def _ended_report(self) -> dict[str, Any]:
-        report = self.hook.get_report(self.report_id or "")
+        report = self.lookup_hook.get_report(self.report_id or "")
         if not report.is_terminal:
             raise ReportNotReadyError(
                 f"Report {report.report_id} is {report.processing_status}, so it has no document yet; wait for it "

@@ -126,7 +126,12 @@ class ReportsToS3Operator(DocumentToS3Operator):
     ) -> None:
         super().__init__(s3_bucket=s3_bucket, s3_key=s3_key, **kwargs)
         check_on_cancelled(on_cancelled)
-        if max_failed < 0 or (isinstance(max_failed, float) and max_failed >= 1):
+        if (
+            isinstance(max_failed, bool)
+            or not isinstance(max_failed, (int, float))
+            or not max_failed >= 0
+            or (isinstance(max_failed, float) and max_failed >= 1)
+        ):
             raise InvalidInputError(
                 f"max_failed is {max_failed!r}, but has to be a number from 0 on, or a share from 0.0 to below 1.0"
             )
