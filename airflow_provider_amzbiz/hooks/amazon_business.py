@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.client.parameters import required_text
+from airflow_provider_amzbiz.client.parameters import required_text, seconds
 from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -61,6 +61,7 @@ class AmazonBusinessHook(BaseHook):
     :param stopped: asked at least once a second while a call waits (for a permit, or before a repetition), and
         before anything is sent; when it returns True, nothing more is sent and the call ends with an
         :class:`.AmazonBusinessError`. A request under way is finished first. By default never.
+    :raises InvalidInputError: ``retry_for`` or ``max_throttle_wait`` is no number of seconds from 0 to ten years.
     """
 
     conn_name_attr = "amazon_business_conn_id"
@@ -79,8 +80,9 @@ class AmazonBusinessHook(BaseHook):
     ) -> None:
         super().__init__()
         self.amazon_business_conn_id = amazon_business_conn_id
-        self.retry_for = retry_for
-        self.max_throttle_wait = max_throttle_wait
+        with translated_errors():
+            self.retry_for = seconds("retry_for", retry_for, zero=True)
+            self.max_throttle_wait = seconds("max_throttle_wait", max_throttle_wait, zero=True)
         self.mask_access_tokens = mask_access_tokens
         self.stopped = stopped
 

@@ -12,7 +12,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.exceptions import (
-    InvalidInputError,
     ThrottledError,
     about_report,
     translated_errors,
@@ -33,12 +32,10 @@ _IDS = ("report_id", "report_document_id")
 def positive_seconds(name: str, value: timedelta | float) -> float:
     """Return seconds.
 
-    :raises InvalidInputError: it is neither a time span nor a number, or not above 0.
+    :raises InvalidInputError: it is neither a time span nor a number, or not above 0, or longer than ten years.
     """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
-        raise InvalidInputError(f"{name} is {value!r}, but must be a timedelta or seconds, above 0")
-    return float(seconds)
+    with translated_errors():
+        return parameters.seconds(name, value)
 
 
 def check_rendered(task: Any) -> None:
@@ -75,14 +72,13 @@ class AmazonBusinessOperator(BaseOperator):
         self,
         *,
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
-        max_throttle_wait: float = 3600.0,
+        max_throttle_wait: timedelta | float = 3600.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(max_throttle_wait, bool) or not 0 <= max_throttle_wait < float("inf"):
-            raise InvalidInputError(f"max_throttle_wait is {max_throttle_wait!r}, but must be 0 or more seconds")
         self.amazon_business_conn_id = amazon_business_conn_id
-        self.max_throttle_wait = max_throttle_wait
+        with translated_errors():
+            self.max_throttle_wait = parameters.seconds("max_throttle_wait", max_throttle_wait, zero=True)
 
     @cached_property
     def hook(self) -> AmazonBusinessHook:

@@ -9,15 +9,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    InvalidInputError,
     ReportTimeoutError,
     TaskKilledError,
     ThrottledError,
     about_report,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.operators.base import (
     AmazonBusinessOperator,
@@ -380,8 +381,9 @@ class GetReportsOperator(AmazonBusinessOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if max_reports is not None and max_reports < 1:
-            raise InvalidInputError(f"max_reports is {max_reports!r}, but has to be at least 1, or None")
+        if max_reports is not None:
+            with translated_errors():
+                max_reports = parameters.whole_number("max_reports", max_reports)
         self.report_types = report_types
         self.processing_statuses = processing_statuses
         self.marketplace_ids = marketplace_ids
