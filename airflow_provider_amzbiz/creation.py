@@ -60,8 +60,8 @@ class Memory:
 
     The record is a dict of ``fingerprint``, ``report_id`` (None while it is not known), ``sent`` (a list of
     :data:`Sent`, one for each request that may have created a report), ``lookups`` (how often the listing was
-    searched for it), ``earlier`` (whether an earlier attempt of the task created it) and ``waiting_since`` (Unix
-    time from which the task's timeout counts).
+    searched for it), ``earlier`` (whether an earlier attempt of the task created it), ``adopted`` (whether the
+    report was taken from a listing) and ``waiting_since`` (Unix time from which the task's timeout counts).
 
     :param context: the task's context; without a store, only this process and its deferrals remember.
     :param durable: whether to remember at all.
@@ -76,6 +76,7 @@ class Memory:
         self.durable = durable
         self._store = context.get("task_state_store") if durable else None
         self._record: Mapping[str, Any] | None = carried if durable else None
+        self._adopted = False
 
     def recall(self, request: ReportRequest) -> dict[str, Any] | None:
         """Return the record of an equal request."""
@@ -91,8 +92,14 @@ class Memory:
         """Tell whether the report on record is that of an earlier attempt."""
         return bool((self.recall(request) or {}).get("earlier"))
 
+    def is_adopted(self, request: ReportRequest) -> bool:
+        """Tell whether the report was taken from a listing, so that it may be somebody else's."""
+        return self._adopted or bool((self.recall(request) or {}).get("adopted"))
+
     def note(self, request: ReportRequest, **values: Any) -> None:
         """Write the record: what is given, and of an equal request's record the rest."""
+        # Known here even where the store fails: nothing that was adopted may be cancelled.
+        self._adopted = values.get("adopted", self._adopted)
         if not self.durable:
             return
         empty: dict[str, Any] = {
@@ -100,6 +107,7 @@ class Memory:
             "sent": [],
             "lookups": 0,
             "earlier": False,
+            "adopted": False,
             "waiting_since": None,
         }
         record = {**empty, **(self.recall(request) or {}), **values, "fingerprint": request.fingerprint}
@@ -113,7 +121,7 @@ class Memory:
         if self._store is not None:
             with _store_errors("written"):
                 self._store.delete(self.KEY)
-        self._record = None
+        self._record, self._adopted = None, False
 
     def begin_attempt(self, request: ReportRequest) -> None:
         """Have a report that a previous attempt did not find looked up again."""
@@ -140,10 +148,16 @@ def create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: Report
     :raises AnswerLostError: two responses in a row were lost.
     """
     sent: list[Sent] = list((memory.recall(request) or {}).get("sent", ()))
+    lost, report_id = "", None
     try:
         report_id = _send(sender, request, memory, sent)
     except AnswerLostError as error:
-        report_id = find_lost(hook, request, sent, str(error), memory) or _send(sender, request, memory, sent)
+        lost = str(error)
+    if lost:
+        # Not where the error is being handled: what fails here would show it as its context.
+        report_id = find_lost(hook, request, sent, lost, memory)
+    if report_id is None:
+        report_id = _send(sender, request, memory, sent)
     try:
         memory.note(request, report_id=report_id)
     except AmazonBusinessError as error:
@@ -163,7 +177,7 @@ def _send(sender: AmazonBusinessHook, request: ReportRequest, memory: Memory, se
     def on_sending() -> None:
         # A request that is repeated had no effect, so that only the last one counts.
         sent[before:] = [[time.time(), None]]
-        memory.note(request, sent=sent, lookups=0)
+        memory.note(request, sent=sent, lookups=0, adopted=False)
 
     try:
         return sender.send(request, on_sending=on_sending)
@@ -200,6 +214,7 @@ def find_lost(
         memory.note(request, lookups=lookup)
         if len(found) == 1:
             log.info("Report %s was created all the same: continuing with it", found[0].report_id)
+            memory.note(request, adopted=True)
             return found[0].report_id
         if found:
             ids = [report.report_id for report in found]

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_amzbiz.client import errors as client_errors
+from airflow_provider_amzbiz.client.parameters import required_id
 from airflow_provider_amzbiz.documents import errors as document_errors
 
 
@@ -161,14 +162,25 @@ def translated_errors() -> Iterator[None]:
 
 
 @contextmanager
-def about_report(report_id: str | None = None, report_type: str | None = None) -> Iterator[None]:
-    """Have the errors that leave the block name the report that they are about, unless they name one already."""
+def about_report(report_id: object = None, report_type: object = None) -> Iterator[None]:
+    """Have the errors that leave the block name the report that they are about, unless they name one already.
+
+    :param report_id: as a user gives it; what is no id is left out.
+    :param report_type: the same.
+    """
     try:
         yield
     except AmazonBusinessError as error:
-        error.report_id = error.report_id or report_id
-        error.report_type = error.report_type or report_type
+        error.report_id = error.report_id or _name(report_id)
+        error.report_type = error.report_type or _name(report_type)
         raise
+
+
+def _name(value: object) -> str | None:
+    try:
+        return required_id("value", value)
+    except client_errors.InvalidParameterError:
+        return None
 
 
 def error_from_dict(values: dict[str, Any]) -> AmazonBusinessError:

@@ -133,7 +133,7 @@ def _midnights(start: datetime, zone: ZoneInfo, *, by_month: bool) -> Iterator[d
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
         raise InvalidInputError(
             f"timezone is {name!r}, but has to be the name of a time zone, such as 'Europe/Berlin'"
-        ) from error
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_amzbiz.exceptions import (
     ReportFatalError,
     ReportNotFoundError,
     ReportTimeoutError,
+    TaskKilledError,
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -101,6 +103,92 @@ def test_a_document_that_breaks_names_its_report(sandbox, s3):
     assert failed(lambda: transfer(report_id)).report_id == report_id
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_document_that_cannot_be_stored_names_its_report(sandbox, s3, deferrable):
+    report_id = sandbox.add_report(LINES)
+
+    error = failed(
+        lambda: ReportDocumentToS3Operator(
+            task_id="move", report_id=report_id, s3_uri="s3://no-such-bucket/k", deferrable=deferrable
+        )
+    )
+
+    assert (error.report_id, error.report_type) == (report_id, LINES)
+    assert tracebacks(error) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+@pytest.mark.parametrize(
+    ("call", "about"),
+    [
+        (lambda hook: hook.get_report("123"), ("123", None)),
+        (lambda hook: hook.get_report(123), ("123", None)),
+        (lambda hook: hook.cancel_report(" 123 "), ("123", None)),
+        (lambda hook: hook.create_report(LINES), (None, LINES)),
+        (lambda hook: hook.create_report(LINES, report_options={"rows": None}), (None, LINES)),
+        (lambda hook: hook.create_report(None), (None, None)),
+        (lambda hook: hook.get_report({}), (None, None)),
+    ],
+)
+def test_an_error_of_the_hook_names_what_was_asked_for(sandbox, call, about, status):
+    sandbox.inject(Fault(operation="*", kind="status", status=status, times=None))
+
+    with pytest.raises(AmazonBusinessError) as caught:
+        call(AmazonBusinessHook(retry_for=0, max_throttle_wait=0))
+
+    assert (caught.value.report_id, caught.value.report_type) == about
+    assert tracebacks(caught.value) == 1
+
+
+def test_a_trigger_s_error_names_the_report_of_its_task(sandbox):
+    error = AmazonBusinessError("the connection is gone").to_dict()
+    event = {"status": "error", "error": error}
+    s3_uri = {"s3_uri": "s3://b/k"}
+
+    for task, about in (
+        (CreateReportOperator(task_id="t", report_type=LINES), (None, LINES)),
+        (ReportStatusSensor(task_id="t", report_id="1"), ("1", None)),
+        (ReportDocumentToS3Operator(task_id="t", report_id="1", **s3_uri), ("1", None)),
+    ):
+        with pytest.raises(AmazonBusinessError, match="the connection is gone") as caught:
+            task.execute_complete(context(), event)
+        assert (caught.value.report_id, caught.value.report_type) == about
+
+
+def test_a_template_that_was_not_rendered_names_the_type(sandbox):
+    error = failed(
+        lambda: CreateReportOperator(task_id="t", report_type=LINES, report_options={"rows": "{{ rows }}"})
+    )
+
+    assert error.report_type == LINES
+
+
+@pytest.mark.parametrize("stored", [None, "{bad", '{"conn_type": "amazon_business", "port": "x"}'])
+def test_a_connection_that_cannot_be_used_is_shown_once(monkeypatch, stored):
+    if stored:
+        monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", stored)
+
+    with pytest.raises(AmazonBusinessError) as caught:
+        AmazonBusinessHook().get_report("5")
+
+    assert caught.value.report_id == "5"
+    assert tracebacks(caught.value) == 1
+
+
+def test_a_task_that_ends_while_it_looks_up_its_report_is_shown_once(sandbox):
+    sandbox.inject(Fault(operation="createReport", kind="lost"))
+    task = CreateReportOperator(task_id="t", report_type=LINES)
+    end = threading.Timer(1.0, task.on_kill)
+    end.start()
+
+    with pytest.raises(TaskKilledError) as caught:
+        task.execute(context())
+
+    end.join()
+    assert caught.value.report_type == LINES
+    assert tracebacks(caught.value) == 1
+
+
 def test_what_it_is_about_comes_through_an_event():
     error = ReportFatalError("text", report_id="1", report_type="T", reason="why", status=200)
 
@@ -123,8 +211,13 @@ def test_its_message_is_shown_once(sandbox, fail):
     with pytest.raises(AmazonBusinessError) as caught:
         fail(sandbox)
 
-    shown = "".join(traceback.format_exception(caught.value))
-    assert shown.count("Traceback (most recent call last)") == 1
+    assert tracebacks(caught.value) == 1
+
+
+def tracebacks(error):
+    """How many tracebacks a task log shows of an error."""
+    shown = "".join(traceback.format_exception(error))
+    return shown.count("Traceback (most recent call last)")
 
 
 def failed_timeout(sandbox):

@@ -19,6 +19,8 @@ from airflow_provider_amzbiz.client.models import ProcessingStatus
 
 # A scheduler and a worker may disagree by seconds, and a data interval ends at the scheduler's "now".
 CLOCK_SKEW = timedelta(seconds=60)
+# No wait is meant to be longer, and from year 10000 on a deadline is no time that Python knows.
+MAX_SECONDS = 3650 * 86400.0
 # What Jinja and pandas write for a value that is missing, and what no id and no option is.
 _RENDERED_MISSING = frozenset({"None", "nan", "NaN", "NaT", "<NA>", "inf", "-inf", "Infinity", "-Infinity"})
 # Characters of a value in an error; values of a list that are read; levels of a value.
@@ -137,9 +139,33 @@ def processing_statuses(value: str | Iterable[str]) -> list[str]:
 
 def page_size(value: int) -> int:
     """1 to 100 (spec, getReports)."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= 100:
-        raise InvalidParameterError(f"page_size is {shown(value)}, but must be a whole number from 1 to 100")
-    return int(value)
+    return whole_number("page_size", value, most=100)
+
+
+def whole_number(name: str, value: Any, *, most: int | None = None) -> int:
+    """Return a whole number, at least 1."""
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0
+    if number < 1 or (most is not None and number > most):
+        allowed = "above 0" if most is None else f"from 1 to {most}"
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be a whole number {allowed}")
+    return number
+
+
+def seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """Return the seconds of a timedelta or a number, up to :data:`MAX_SECONDS`.
+
+    :param zero: whether 0 is allowed.
+    """
+    given: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    number = isinstance(given, Real) and not isinstance(given, bool)
+    # Not a number is neither above 0 nor below anything.
+    if not number or not 0 <= given <= MAX_SECONDS or (given == 0 and not zero):
+        least = "0 or more" if zero else "above 0"
+        raise InvalidParameterError(
+            f"{name} is {shown(value)}, but must be a timedelta or seconds, {least} and at most {MAX_SECONDS:.0f} "
+            "(ten years)"
+        )
+    return float(given)
 
 
 def time(name: str, value: datetime | str) -> datetime:
@@ -193,14 +219,6 @@ def window(
     if times[0] and times[1] and times[0] > times[1]:
         raise InvalidParameterError(f"{start[0]} {start[1]!s} is after {end[0]} {end[1]!s}")
     return [wire_time(each) if each else None for each in times]
-
-
-def positive_seconds(name: str, value: timedelta | float) -> float:
-    """Return seconds, above 0, of a time span or a number of seconds."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
-        raise InvalidParameterError(f"{name} is {shown(value)}, but must be a timedelta or seconds, above 0")
-    return float(seconds)
 
 
 def wire_time(value: datetime) -> str:

@@ -17,11 +17,12 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_amzbiz.client.account import is_loopback
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.client.parameters import required_text
+from airflow_provider_amzbiz.client.parameters import required_text, seconds
 from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ConnectionNotFoundError,
+    about_report,
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.connection import (
@@ -62,6 +63,7 @@ class AmazonBusinessHook(BaseHook):
     :param stopped: asked at least once a second while a call waits (for a permit, or before a repetition), and
         before anything is sent; when it returns True, nothing more is sent and the call ends with an
         :class:`.AmazonBusinessError`. A request under way is finished first. By default never.
+    :raises InvalidInputError: ``retry_for`` or ``max_throttle_wait`` is no number of seconds from 0 to ten years.
     """
 
     conn_name_attr = "amazon_business_conn_id"
@@ -80,8 +82,9 @@ class AmazonBusinessHook(BaseHook):
     ) -> None:
         super().__init__()
         self.amazon_business_conn_id = amazon_business_conn_id
-        self.retry_for = retry_for
-        self.max_throttle_wait = max_throttle_wait
+        with translated_errors():
+            self.retry_for = seconds("retry_for", retry_for, zero=True)
+            self.max_throttle_wait = seconds("max_throttle_wait", max_throttle_wait, zero=True)
         self.mask_access_tokens = mask_access_tokens
         self.stopped = stopped
 
@@ -92,19 +95,19 @@ class AmazonBusinessHook(BaseHook):
             conn_id = required_text("amazon_business_conn_id", self.amazon_business_conn_id)
             try:
                 return self.get_connection(conn_id)
-            except AirflowNotFoundException as error:
+            except AirflowNotFoundException:
                 raise ConnectionNotFoundError(
                     f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
                     f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
                     f"AIRFLOW_CONN_{conn_id.upper()} must be exported and valid JSON or a "
                     "valid URI; outside a task, Airflow 3 does not look into its database"
-                ) from error
-            except Exception as error:
+                ) from None
+            except Exception as error:  # noqa: BLE001
                 unreadable = isinstance(error, _UNREADABLE) and not isinstance(error, OSError)
                 kind = type(error).__name__
                 if not unreadable and type(error) is not AirflowException:
                     # A database, a secrets backend or an API server that is out of reach for a while.
-                    raise AmazonBusinessError(f"Connection {conn_id!r} cannot be read now ({kind})") from error
+                    raise AmazonBusinessError(f"Connection {conn_id!r} cannot be read now ({kind})") from None
             # Not chained: Airflow's own text may hold a part of the connection, and so a secret.
             form = f"Connection {conn_id!r} is stored in a form that Airflow cannot read ({kind})"
             if unreadable:
@@ -184,7 +187,7 @@ class AmazonBusinessHook(BaseHook):
         """
         from airflow_provider_amzbiz.client.request import ReportRequest
 
-        with translated_errors():
+        with about_report(report_type=report_type), translated_errors():
             return ReportRequest.of(
                 report_type,
                 self._default_marketplace_ids if marketplace_ids is None else marketplace_ids,
@@ -197,7 +200,7 @@ class AmazonBusinessHook(BaseHook):
 
         :param on_sending: called right before each time the HTTP request goes out, after the wait for a permit.
         """
-        with translated_errors():
+        with about_report(report_type=request.report_type), translated_errors():
             return self.client.send(request, on_sending=on_sending)
 
     def get_report(self, report_id: str) -> Report:
@@ -205,7 +208,7 @@ class AmazonBusinessHook(BaseHook):
 
         :raises ReportNotFoundError: the API does not know it; also for some seconds after it was created.
         """
-        with translated_errors():
+        with about_report(report_id), translated_errors():
             return self.client.get_report(report_id)
 
     def get_reports(
@@ -247,7 +250,7 @@ class AmazonBusinessHook(BaseHook):
         :return: True when it is cancelled now; False when it was no longer IN_QUEUE.
         :raises ReportNotFoundError: the API does not know it.
         """
-        with translated_errors():
+        with about_report(report_id), translated_errors():
             return self.client.cancel_report(report_id)
 
     def get_report_document(self, report_document_id: str) -> ReportDocument:

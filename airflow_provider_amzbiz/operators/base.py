@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_amzbiz.client import parameters
-from airflow_provider_amzbiz.exceptions import InvalidInputError, ThrottledError, translated_errors
+from airflow_provider_amzbiz.exceptions import (
+    ThrottledError,
+    about_report,
+    translated_errors,
+)
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
@@ -31,7 +35,8 @@ def check_rendered(task: Any) -> None:
     :param task: an operator or sensor.
     :raises InvalidInputError: a field still holds a template, or an id is none.
     """
-    with translated_errors():
+    about = about_report(getattr(task, "report_id", None), getattr(task, "report_type", None))
+    with about, translated_errors():
         for name in task.template_fields:
             value = getattr(task, name)
             parameters.refuse_template(name, value)
@@ -58,14 +63,13 @@ class AmazonBusinessOperator(BaseOperator):
         self,
         *,
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
-        max_throttle_wait: float = 3600.0,
+        max_throttle_wait: timedelta | float = 3600.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(max_throttle_wait, bool) or not 0 <= max_throttle_wait < float("inf"):
-            raise InvalidInputError(f"max_throttle_wait is {max_throttle_wait!r}, but must be 0 or more seconds")
         self.amazon_business_conn_id = amazon_business_conn_id
-        self.max_throttle_wait = max_throttle_wait
+        with translated_errors():
+            self.max_throttle_wait = parameters.seconds("max_throttle_wait", max_throttle_wait, zero=True)
 
     @cached_property
     def hook(self) -> AmazonBusinessHook:

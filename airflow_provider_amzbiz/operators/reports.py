@@ -13,7 +13,6 @@ from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    InvalidInputError,
     ReportTimeoutError,
     TaskKilledError,
     ThrottledError,
@@ -115,8 +114,8 @@ class CreateReportOperator(QueueingOperator):
         self.reuse_within = reuse_within
         self.on_cancelled = on_cancelled
         with translated_errors():
-            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
-            self.timeout = parameters.positive_seconds("timeout", timeout)
+            self.poke_interval = parameters.seconds("poke_interval", poke_interval)
+            self.timeout = parameters.seconds("timeout", timeout)
 
     def execute(self, context: Context) -> str:
         """Create the report, or continue with one."""
@@ -126,6 +125,10 @@ class CreateReportOperator(QueueingOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Continue after a deferral."""
         check_rendered(self)
+        with about_report(report_type=self.report_type):
+            return self._continue(context, event)
+
+    def _continue(self, context: Context, event: dict[str, Any]) -> str:
         status = event.get("status")
         if status == "permitted":
             self.accept_turn(event)
@@ -202,9 +205,11 @@ class CreateReportOperator(QueueingOperator):
     ) -> str:
         memory = memory or self._memory(context)
         request = self._request()
+        # What was taken from a listing may be somebody else's, and is not cancelled with the task.
+        cancels = own and not memory.is_adopted(request)
         if own and self._killed:
             # The kill came while the request was on its way.
-            self._end_killed(report_id, request.report_type)
+            self._end_killed(report_id if cancels else None, request.report_type)
         if not self.wait_for_completion:
             memory.forget()
             return report_id
@@ -223,7 +228,7 @@ class CreateReportOperator(QueueingOperator):
             report_type=request.report_type,
             # A reused report is older, by a time that its first poll tells.
             created_between=[min(sent, default=now), max(sent, default=now)] if own else None,
-            cancel_on_kill=own,
+            cancel_on_kill=cancels,
         )
         if self.deferrable:
             self.defer(
@@ -231,7 +236,7 @@ class CreateReportOperator(QueueingOperator):
                 method_name="execute_complete",
                 timeout=timedelta(seconds=self.timeout + BACKSTOP),
             )
-        event = self._wait_here(trigger, report_id if own else None, request.report_type)
+        event = self._wait_here(trigger, report_id if cancels else None, request.report_type)
         return self.execute_complete(context, event)
 
     def _wait_here(self, trigger: ReportStatusTrigger, own_report: str | None, report_type: str) -> dict[str, Any]:
@@ -285,14 +290,22 @@ class CreateReportOperator(QueueingOperator):
         report_id, request = event["report_id"], self._request()
         if event.get("own"):
             creation.cancel_quietly(self.amazon_business_conn_id, report_id, mask_access_tokens=True)
-            # Whoever clears the task means a whole timeout again.
-            self._memory(context).note(request, report_id=report_id, waiting_since=None)
+        self._restart_timeout(context, request, report_id)
         raise ReportTimeoutError(
             f"Report {report_id} did not end within the timeout of {self.timeout:g} s; it was "
             f"{event.get('last_status') or 'not seen'} at the last poll",
             report_id=report_id,
             report_type=request.report_type,
         )
+
+    def _restart_timeout(self, context: Context, request: ReportRequest, report_id: str) -> None:
+        """Have whoever clears the task wait a whole timeout again; a store that fails changes no outcome."""
+        memory = self._memory(context)
+        try:
+            if (memory.recall(request) or {}).get("report_id") == report_id:
+                memory.note(request, waiting_since=None)
+        except AmazonBusinessError as error:
+            self.log.warning("%s. If this task is cleared, its timeout is over at once", error)
 
 
 class CancelReportOperator(AmazonBusinessOperator):
@@ -368,8 +381,9 @@ class GetReportsOperator(AmazonBusinessOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if max_reports is not None and max_reports < 1:
-            raise InvalidInputError(f"max_reports is {max_reports!r}, but has to be at least 1, or None")
+        if max_reports is not None:
+            with translated_errors():
+                max_reports = parameters.whole_number("max_reports", max_reports)
         self.report_types = report_types
         self.processing_statuses = processing_statuses
         self.marketplace_ids = marketplace_ids

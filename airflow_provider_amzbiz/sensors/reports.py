@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.creation import NOT_FOUND_GRACE
 from airflow_provider_amzbiz.exceptions import (
@@ -25,15 +26,21 @@ from airflow_provider_amzbiz.exceptions import (
     TaskKilledError,
     about_report,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
-from airflow_provider_amzbiz.operators.base import check_rendered
+from airflow_provider_amzbiz.operators.base import LOOKUP_SECONDS, check_rendered
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+
+# Seconds that a poll waits for its permit at least: with a short poke_interval, it would fail at once, over and
+# over again.
+_PERMIT_SECONDS_MIN = 1.0
 
 
 class ReportStatusSensor(BaseSensorOperator):
@@ -58,6 +65,7 @@ class ReportStatusSensor(BaseSensorOperator):
     :param poke_interval: seconds between two looks; Amazon advises 15.
     :param timeout: seconds until the wait fails with :class:`.ReportTimeoutError`, which spends no retry. By
         default Airflow's ``[sensors] default_timeout``, a week.
+    :raises InvalidInputError: a parameter is not allowed; no retry is spent.
     :raises ReportFatalError: FATAL, or DONE without a document.
     :raises ReportCancelledError: CANCELLED with ``on_cancelled="fail"``.
     :raises ReportTimeoutError: no terminal status within ``timeout``.
@@ -77,6 +85,11 @@ class ReportStatusSensor(BaseSensorOperator):
         poke_interval: timedelta | float = 15,
         **kwargs: Any,
     ) -> None:
+        with translated_errors():
+            # Airflow takes numbers that it cannot make a time of later, such as infinity.
+            poke_interval = parameters.seconds("poke_interval", poke_interval, zero=True)
+            if kwargs.get("timeout") is not None:
+                kwargs["timeout"] = parameters.seconds("timeout", kwargs["timeout"], zero=True)
         super().__init__(poke_interval=poke_interval, **kwargs)
         check_on_cancelled(on_cancelled)
         self.report_id = report_id
@@ -87,10 +100,12 @@ class ReportStatusSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> AmazonBusinessHook:
         """The hook; it does not repeat failed calls, because the next look does."""
+        # A sensor that is to give its worker slot back does not keep it until the limit gives a permit.
+        longest = LOOKUP_SECONDS if self.deferrable or self.reschedule else self.poke_interval
         return AmazonBusinessHook(
             self.amazon_business_conn_id,
             retry_for=0,
-            max_throttle_wait=self.poke_interval,
+            max_throttle_wait=max(min(self.poke_interval, longest), _PERMIT_SECONDS_MIN),
             stopped=lambda: self._killed,
         )
 
@@ -98,13 +113,14 @@ class ReportStatusSensor(BaseSensorOperator):
         """Wait, here or in the triggerer."""
         check_rendered(self)
         if self.deferrable:
-            return self._defer_unless_ended(context)
+            with about_report(self.report_id):
+                return self._defer_unless_ended(context)
         self._interruptible = not self.reschedule
         try:
             return super().execute(context)
         except AirflowSensorTimeout:
             watch = self._watch(context)
-            self._raise_timeout(watch.status, watch.report.report_type if watch.report else None)
+            self._raise_timeout(watch.status, watch.report_type)
         finally:
             self._interruptible = False
             if self._killed:
@@ -115,8 +131,9 @@ class ReportStatusSensor(BaseSensorOperator):
         """Poll once."""
         interruptible, self._interruptible = self._interruptible, False
         try:
-            with about_report(self.report_id):
-                report = self._watch(context).look()
+            watch = self._watch(context)
+            with about_report(self.report_id, watch.report_type):
+                report = watch.look()
                 outcome = self._settle(report) if report else None
         finally:
             self._interruptible = interruptible
@@ -142,6 +159,7 @@ class ReportStatusSensor(BaseSensorOperator):
             f"The task was ended while it waited for report {self.report_id}, which it leaves alone; a retry "
             "continues to wait",
             report_id=self.report_id,
+            report_type=self.__watch.report_type if self.__watch else None,
         ) from None
 
     def _settle(self, report: Report) -> dict[str, Any]:
@@ -156,7 +174,8 @@ class ReportStatusSensor(BaseSensorOperator):
         if status == "timeout":
             self._raise_timeout(event.get("last_status"), event.get("report_type"))
         if status == "error":
-            raise error_from_dict(event["error"])
+            with about_report(self.report_id):
+                raise error_from_dict(event["error"])
         raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
 
     def _defer_unless_ended(self, context: Context) -> Any:
@@ -166,7 +185,6 @@ class ReportStatusSensor(BaseSensorOperator):
         try:
             report = watch.look()
         except AmazonBusinessPermanentError as error:
-            error.report_id = self.report_id
             event = {"status": "error", "error": error.to_dict()}
             return self.resume_execution("execute_complete", {"event": event}, context)
         if report:
@@ -180,7 +198,7 @@ class ReportStatusSensor(BaseSensorOperator):
                 poke_interval=self.poke_interval,
                 deadline=now + self.timeout,
                 young_until=now + NOT_FOUND_GRACE,
-                report_type=watch.report.report_type if watch.report else None,
+                report_type=watch.report_type,
                 created_time=watch.report.created_time.isoformat() if watch.report else None,
             ),
             method_name="execute_complete",

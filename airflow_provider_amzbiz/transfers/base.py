@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
@@ -85,8 +86,8 @@ class DocumentToS3Operator(QueueingOperator):
         super().__init__(**kwargs)
         if unpack not in UNPACK:
             raise InvalidInputError(f"unpack is {unpack!r}, but has to be one of {list(UNPACK)}")
-        if max_bytes < 1:
-            raise InvalidInputError(f"max_bytes is {max_bytes!r}, but has to be at least 1")
+        with translated_errors():
+            max_bytes = parameters.whole_number("max_bytes", max_bytes)
         if encoding is not None:
             _check_encoding(encoding)
         for name in extra_args if isinstance(extra_args, Mapping) else ():
@@ -219,8 +220,8 @@ class DocumentToS3Operator(QueueingOperator):
                     raise
                 self.log.info("Document %s is not known yet; asking again in %s s", document_id, pause)
                 time.sleep(pause)
-                # Nobody queued for this one more call.
-                hook = self.hook
+                # Nobody queued for this one more call, and before the download a task does not wait here for long.
+                hook = self.hook if hook is self.hook else self.lookup_hook
         return hook.get_report_document(document_id)
 
 

@@ -38,6 +38,7 @@ class Item:
     :ivar skipped: whether it ended CANCELLED and that is no failure.
     :ivar failures: how often moving or creating it failed in a way that may pass.
     :ivar earlier: whether the report is of an earlier try, and is made anew if it proves useless.
+    :ivar adopted: whether the report was taken from a listing, so that it is never cancelled.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Item:
     skipped: bool = False
     failures: int = 0
     earlier: bool = False
+    adopted: bool = False
 
     @property
     def settled(self) -> bool:
@@ -102,7 +104,7 @@ class Item:
     def drop_report(self) -> None:
         """Forget a report that is of no use."""
         self.report_id = self.sent_at = self.status = self.report_document_id = None
-        self.earlier = False
+        self.earlier = self.adopted = False
 
 
 @dataclass

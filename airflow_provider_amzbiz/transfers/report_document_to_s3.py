@@ -123,7 +123,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         """Move the document, now that it is this task's turn."""
         check_rendered(self)
         if event.get("status") == "error":
-            raise error_from_dict(event["error"])
+            with about_report(self.report_id):
+                raise error_from_dict(event["error"])
         self.note_try(context)
         self.accept_turn(event)
         return self._move(context, event)
@@ -133,8 +134,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             with about_report(self.report_id):
                 return self._copy(context)
         except ThrottledError as error:
-            if self.deferrable and not self.__started:
-                self.wait_for_turn("getReportDocument", refused=error, event=event)
+            if self.deferrable and not self.__started and error.operation:
+                self.wait_for_turn(error.operation, refused=error, event=event)
             raise
 
     # Whether the document's URL was given once.
@@ -149,7 +150,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         report = self._ended_report() if self.report_id else {}
         document_id: str = self.report_document_id or report["report_document_id"]
         names = {**values, "report_id": self.report_id, "report_document_id": document_id}
-        objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
+        with about_report(report_type=report.get("report_type")):
+            objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
         self.fail_if_killed("The task was ended when it had moved its document, which is in S3, whole")
         S3ConsoleLink.show(self, context, s3, bucket, place_of(fill(key, {**names, NAME: "{name}"})))
         self.tell(context, [Moved(report.get("report_type"), self.report_id, document_id, objects)])
@@ -221,11 +223,13 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         return found
 
     def _ended_report(self) -> dict[str, Any]:
-        report = self.hook.get_report(self.report_id or "")
+        report = self.lookup_hook.get_report(self.report_id or "")
         if not report.is_terminal:
             raise ReportNotReadyError(
                 f"Report {report.report_id} is {report.processing_status}, so it has no document yet; wait for it "
-                "with ReportStatusSensor"
+                "with ReportStatusSensor",
+                report_id=report.report_id,
+                report_type=report.report_type,
             )
         return settle(report, on_cancelled="fail", amazon_business_conn_id=self.amazon_business_conn_id)
 

@@ -123,7 +123,12 @@ class ReportsToS3Operator(DocumentToS3Operator):
     ) -> None:
         super().__init__(s3_bucket=s3_bucket, s3_key=s3_key, **kwargs)
         check_on_cancelled(on_cancelled)
-        if max_failed < 0 or (isinstance(max_failed, float) and max_failed >= 1):
+        if (
+            isinstance(max_failed, bool)
+            or not isinstance(max_failed, (int, float))
+            or not max_failed >= 0
+            or (isinstance(max_failed, float) and max_failed >= 1)
+        ):
             raise InvalidInputError(
                 f"max_failed is {max_failed!r}, but has to be a number from 0 on, or a share from 0.0 to below 1.0"
             )
@@ -132,8 +137,8 @@ class ReportsToS3Operator(DocumentToS3Operator):
         self.max_failed = max_failed
         self.on_cancelled = on_cancelled
         with translated_errors():
-            self.timeout = parameters.positive_seconds("timeout", timeout)
-            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
+            self.timeout = parameters.seconds("timeout", timeout)
+            self.poke_interval = parameters.seconds("poke_interval", poke_interval)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on where an earlier try ended."""
@@ -197,7 +202,8 @@ class ReportsToS3Operator(DocumentToS3Operator):
 
     def _end_killed(self, batch: _Batch) -> NoReturn:
         running = sorted((item for item in batch.manifest.items if item.running), key=_sent, reverse=True)
-        creation.cancel_newest(self.amazon_business_conn_id, [item.report_id or "" for item in running])
+        own = [item.report_id or "" for item in running if not item.adopted]
+        creation.cancel_newest(self.amazon_business_conn_id, own)
         raise TaskKilledError(
             f"The task was ended: of its {len(running)} running reports it cancelled what could be cancelled at "
             f"once; a retry continues from {batch.manifest.uri}"
@@ -262,7 +268,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
                     **{name: given[name] for name in _PARAMETERS[1:-1] if name in given},
                 )
             except InvalidInputError as error:
-                raise InvalidInputError(f"{where}: {error}") from error
+                raise InvalidInputError(f"{where}: {error}", report_type=error.report_type) from None
             if (first := fingerprints.setdefault(request.fingerprint, index)) != index:
                 raise InvalidInputError(f"{where} asks for the same report as requests[{first}]; leave one out")
             key = given.get("key") or self.s3_key or ""
@@ -327,6 +333,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
                 for item in batch.manifest.items
                 if item.running
             ],
+            adopted=[item.report_id or "" for item in batch.manifest.items if item.running and item.adopted],
             documents=sum(item.to_land for item in batch.manifest.items),
             poke_interval=self.poke_interval,
             deadline=batch.manifest.deadline,
@@ -398,6 +405,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
         except AmazonBusinessError as error:
             self._fault(batch, item, error)
             return
+        item.adopted = memory.is_adopted(request)
         item.failures = 0
         batch.done += 1
         batch.manifest.save()

@@ -41,6 +41,7 @@ class BatchTrigger(WaitingTrigger):
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
     :param creates: how many reports are still to be created.
     :param running: id, type and earliest creation time (ISO 8601) of each report to wait for.
+    :param adopted: ids of those that were taken from a listing, which are never cancelled.
     :param documents: how many finished documents wait to be moved already.
     :param poke_interval: seconds between two looks.
     :param deadline: Unix time at which to fire at the latest.
@@ -61,6 +62,7 @@ class BatchTrigger(WaitingTrigger):
         not_before: float = 0.0,
         refused: list[str] | None = None,
         young_until: float = 0.0,
+        adopted: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.amazon_business_conn_id = amazon_business_conn_id
@@ -72,6 +74,7 @@ class BatchTrigger(WaitingTrigger):
         self.not_before = not_before
         self.refused = refused or []
         self.young_until = young_until
+        self.adopted = adopted or []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -87,6 +90,7 @@ class BatchTrigger(WaitingTrigger):
                 "not_before": self.not_before,
                 "refused": self.refused,
                 "young_until": self.young_until,
+                "adopted": self.adopted,
             },
         )
 
@@ -101,7 +105,7 @@ class BatchTrigger(WaitingTrigger):
 
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
-        newest_first = [report_id for report_id, _, _ in reversed(self.running)]
+        newest_first = [each[0] for each in reversed(self.running) if each[0] not in self.adopted]
         await in_thread(cancel_newest, self.amazon_business_conn_id, newest_first)
 
 

@@ -57,6 +57,11 @@ class ReportWatch:
         self.status: str | None = None
         self.report: Report | None = None
 
+    @property
+    def report_type(self) -> str | None:
+        """The report's type, once a look has told it."""
+        return self.report.report_type if self.report else None
+
     def look(self) -> Report | None:
         """Return the report once its status is terminal, None before that.
 

@@ -36,6 +36,8 @@ _OVERLAP = timedelta(minutes=15)
 _FIRST_LOOK = timedelta(days=2)
 # Amazon forgets a report after so long.
 _RETENTION = timedelta(days=90)
+# Precision of the API's times.
+_SECOND = timedelta(seconds=1)
 # Of the reports that are on their way, the oldest are looked at one by one: one that takes for ever would make the
 # listing long.
 _BY_ONE = 20
@@ -154,7 +156,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             self.amazon_business_conn_id = parameters.required_text(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
-            self.poll_interval = parameters.positive_seconds("poll_interval", poll_interval)
+            self.poll_interval = parameters.seconds("poll_interval", poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -181,7 +183,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             except AmazonBusinessError as error:
                 # Somebody may be editing the connection, or Airflow's database may be out of reach.
                 log.error("The watch cannot use its connection for the moment: %s", error)
-                await asyncio.sleep(min(PAUSE, self.poll_interval))
+                await asyncio.sleep(min(PAUSE, max(self.poll_interval, 1.0)))
                 continue
             try:
                 if watermark is None:
@@ -247,8 +249,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 log.warning("Report %s is no longer known, so it is not watched any more", report_id)
                 gone.append(report_id)
         # The API shows whole seconds, and a report created in the mark's own second is a new one.
-        since = min([watermark.mark, *(created for created, _ in others)]) - timedelta(seconds=1)
-        listed, now = await self._listed(hook, since)
+        listed, now = await self._listed(hook, min([watermark.mark, *(created for created, _ in others)]))
         for report_id in gone:
             del watermark.pending[report_id]
         by_age = sorted({each.report_id: each for each in [*seen, *listed]}.values(), key=_created)
@@ -266,7 +267,8 @@ class ReportsDoneTrigger(BaseEventTrigger):
         arguments: dict[str, Any] = {
             "report_types": self.report_types,
             "marketplace_ids": self.marketplace_ids,
-            "created_since": max(since, asked - _RETENTION),
+            # Bounded first: there is no time a second before year 1.
+            "created_since": max(since, asked - _RETENTION + _SECOND) - _SECOND,
         }
         while True:
             page, token = await self._page(hook, arguments)

@@ -15,6 +15,8 @@ from airflow_provider_amzbiz.triggers.listing import Created
 
 # Seconds that the pause between polls grows to while they fail.
 LONGEST_PAUSE = 300.0
+# Seconds between two polls at least: a poll that fails without a call would otherwise keep the event loop busy.
+_SHORTEST_PAUSE = 0.05
 # Polls of a round that fail before any has worked, after which the API is taken to be at fault, and not a report.
 _MISSES = 3
 
@@ -43,6 +45,9 @@ class Wait:
     failures: int = 0
     missed: bool = False
     over: bool = False
+
+    def __post_init__(self) -> None:
+        self.poke_interval = max(self.poke_interval, _SHORTEST_PAUSE)
 
     def notify(self, news: Report | AmazonBusinessError, *, last: bool = False) -> None:
         """Hand news over, if it is any: what ends the wait once, and nothing after it.

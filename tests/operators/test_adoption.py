@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -11,13 +12,20 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_amzbiz import creation
-from airflow_provider_amzbiz.exceptions import AccessDeniedError, AnswerLostError, InvalidInputError
+from airflow_provider_amzbiz.exceptions import (
+    AccessDeniedError,
+    AmazonBusinessError,
+    AnswerLostError,
+    InvalidInputError,
+    ReportTimeoutError,
+)
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
-from tests.conftest import connect
-from tests.deferring import Store, context, run
+from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.conftest import BUCKET, connect
+from tests.deferring import Store, context, events_of, rebuilt, run
 
 LINES, INVOICE = "SANDBOX_ORDER_LINES", "GET_AB_INVOICE_PDF"
 WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-02T00:00:00Z"}
@@ -134,6 +142,79 @@ def test_a_type_that_always_has_options_is_never_taken(sandbox, monkeypatch):
         create(
             report_type=INVOICE, data_start_time=None, data_end_time=None, reuse_within=timedelta(hours=1)
         ).execute(context())
+
+
+class TestWhatWasAdopted:
+    """It may be somebody else's, so that nothing cancels it."""
+
+    @pytest.fixture(autouse=True)
+    def _lost(self, sandbox):
+        sandbox.script(queue_seconds=3600)
+        sandbox.inject(Fault(operation="createReport", kind="lost"))
+
+    @pytest.mark.parametrize("deferrable", [True, False])
+    def test_is_not_cancelled_by_a_timeout(self, sandbox, deferrable):
+        with pytest.raises(ReportTimeoutError):
+            run(
+                lambda: create(wait_for_completion=True, timeout=1, poke_interval=0.2, deferrable=deferrable),
+                context(),
+            )
+
+        assert [report.status for report in sandbox.reports.values()] == ["IN_QUEUE"]
+        assert sandbox.count("cancelReport") == 0
+
+    def test_is_not_cancelled_when_a_user_ends_the_wait_nor_by_a_later_attempt(self, sandbox):
+        store = Store()
+        # The second attempt knows by the record alone that the report was adopted.
+        for _ in range(2):
+            with pytest.raises(creation_deferred()) as deferred:
+                create(wait_for_completion=True, deferrable=True).execute(context(store))
+            asyncio.run(rebuilt(deferred.value).on_kill())
+
+        assert [report.status for report in sandbox.reports.values()] == ["IN_QUEUE"]
+        assert sandbox.count("cancelReport") == 0
+
+    def test_is_not_cancelled_where_the_store_fails_when_it_was_found(self, sandbox):
+        store = Store()
+        noted = store.set
+
+        def fail_when_it_is_found(key, value, **_):
+            if value["adopted"]:
+                raise RuntimeError("the store is away")
+            noted(key, value)
+
+        store.set = fail_when_it_is_found
+        with pytest.raises((AmazonBusinessError, creation_deferred())) as ended:
+            create(wait_for_completion=True, deferrable=True).execute(context(store))
+
+        if isinstance(ended.value, creation_deferred()):
+            asyncio.run(rebuilt(ended.value).on_kill())
+        assert [report.status for report in sandbox.reports.values()] == ["IN_QUEUE"]
+
+    def test_is_not_cancelled_with_a_batch(self, sandbox, s3):
+        batch = {
+            "task_id": "batch",
+            "requests": [{"report_type": LINES, **WINDOW}, {"report_type": LINES}],
+            "s3_bucket": BUCKET,
+            "s3_key": f"adopted/{time.time()}/{{index}}.tsv",
+            "poke_interval": 0.2,
+            "deferrable": True,
+        }
+        sandbox.script(queue_seconds=3600, times=2)
+        ctx = context()
+        with pytest.raises(creation_deferred()) as deferred:
+            ReportsToS3Operator(**batch).execute(ctx)
+        (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+        with pytest.raises(creation_deferred()) as deferred:
+            ReportsToS3Operator(**batch).execute_complete(ctx, event)
+
+        trigger = rebuilt(deferred.value)
+        asyncio.run(trigger.on_kill())
+
+        (adopted,) = trigger.adopted
+        own = {report_id: report.status for report_id, report in sandbox.reports.items()}
+        assert own.pop(adopted) == "IN_QUEUE"
+        assert list(own.values()) == ["CANCELLED"]
 
 
 class TestReuse:
