@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import codecs
 
-# The standard decodes GBK as the larger GB 18030; and of Python's codecs of Big5, Microsoft's is the one with the euro
-# sign, as the standard has it.
+# The standard decodes GBK as the larger GB 18030; and of Python's codecs of Big5, Microsoft's is the one with the
+# euro sign, as the standard has it.
 _LARGER = {"gbk": "gb18030", "big5hkscs": "cp950"}
 # Names of Python's that the standard has not, such as UTF-32's without a byte order mark, which counts more than
 # any name.
