@@ -48,7 +48,8 @@ class ScriptedApi:
 
             def respond(self, status, body, headers=()):
                 api.requests.append((self.command, self.path, dict(self.headers)))
-                self.send_response(status)
+                # Without the Date that the other method adds.
+                self.send_response_only(status)
                 for header in headers:
                     self.send_header(*header)
                 self.send_header("Content-Length", str(len(body)))

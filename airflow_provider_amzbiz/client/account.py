@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Account:
     :param rate_limits: operation id to :class:`.Limit`, where they differ from the built-in usage plan.
     :param source: where these values come from, such as the id of a connection: its rate limits hold until the
         same source is read again without them.
+    :ivar order: grows with each account that is made, so that of two of one source the newer is known.
     :raises InvalidParameterError: a value is missing or not allowed; the message does not show it, because it may
         be a secret in the wrong place.
     """
@@ -60,6 +62,7 @@ class Account:
     application_name: str | None = None
     rate_limits: Mapping[str, Limit] = field(default_factory=dict, hash=False)
     source: str = field(default="", compare=False)
+    order: int = field(default_factory=itertools.count().__next__, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, where in _WHERE.items():

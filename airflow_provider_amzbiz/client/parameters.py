@@ -195,6 +195,14 @@ def window(
     return [wire_time(each) if each else None for each in times]
 
 
+def positive_seconds(name: str, value: timedelta | float) -> float:
+    """Return seconds, above 0, of a time span or a number of seconds."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be a timedelta or seconds, above 0")
+    return float(seconds)
+
+
 def wire_time(value: datetime) -> str:
     """Return ``2019-12-10T20:11:24.000Z``: the one form that Amazon's own sandbox matches."""
     return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

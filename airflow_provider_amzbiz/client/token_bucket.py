@@ -21,9 +21,9 @@ _MARGIN = 0.5
 # What is left of the rate after a refusal, and how far it may sink.
 _STEP = 0.75
 _LOWEST = 0.1
-# Rates that a header may name: at the slowest, an empty bucket gives a permit within MAX_PAUSE; the fastest is 50
+# Rates that a header may name: at the slowest, an empty bucket gives a permit within MAX_PAUSE; the fastest is 500
 # times the highest of the usage plan. Whatever is outside is not meant, and is ignored.
-_BELIEVABLE = ((1 + _MARGIN) / MAX_PAUSE, 100.0)
+_BELIEVABLE = ((1 + _MARGIN) / MAX_PAUSE, 1000.0)
 # Permits' times after which the full rate is reached again.
 _RECOVERY = 60
 # Seconds after which whoever waits looks again at least, should the rate have risen meanwhile.
@@ -47,6 +47,7 @@ class TokenBucket:
         self._plan = limit
         self._learned: float | None = None
         self._words = {"": limit} if fixed else {}
+        self._orders: dict[str, int] = {}
         self._limit = limit
         self._rate = limit.rate
         self._tokens = float(limit.burst)
@@ -153,21 +154,23 @@ class TokenBucket:
                 self._learned = rate
                 self._apply()
 
-    def fix(self, limit: Limit, source: str = "") -> None:
+    def fix(self, limit: Limit | None, source: str = "", order: int = 0) -> None:
         """Take the user's word for the limit; of several words, the slowest counts.
 
-        :param limit: rate and burst.
+        :param limit: rate and burst. None takes the source's word back: without any word, the usage plan counts
+            again, or the rate learned since.
         :param source: who says so, such as the id of a connection; takes the place of what it said before.
+        :param order: which word of a source is the newest: one with a lower number than before is ignored.
         """
         with self._lock:
-            self._words[source] = limit
+            if order < self._orders.get(source, order):
+                return
+            self._orders[source] = order
+            if limit is None:
+                self._words.pop(source, None)
+            else:
+                self._words[source] = limit
             self._apply()
-
-    def unfix(self, source: str = "") -> None:
-        """Forget what a source said: without any word, the usage plan counts again, or the rate learned since."""
-        with self._lock:
-            if self._words.pop(source, None) is not None:
-                self._apply()
 
     def _apply(self) -> None:
         """Let the limit be what the user says, else what the API says, else the usage plan's."""
@@ -237,8 +240,6 @@ def token_buckets(account: Account) -> Mapping[str, TokenBucket]:
         for operation, limit in USAGE_PLAN.items():
             if operation not in buckets:
                 buckets[operation] = TokenBucket(limit)
-            if operation in account.rate_limits:
-                buckets[operation].fix(account.rate_limits[operation], account.source)
-            else:
-                buckets[operation].unfix(account.source)
+            # A client that was made long ago asks again, too; what was read since counts for it.
+            buckets[operation].fix(account.rate_limits.get(operation), account.source, account.order)
         return buckets

@@ -25,17 +25,6 @@ LOOKUP_SECONDS = 15.0
 _IDS = ("report_id", "report_document_id")
 
 
-def positive_seconds(name: str, value: timedelta | float) -> float:
-    """Return seconds.
-
-    :raises InvalidInputError: it is neither a time span nor a number, or not above 0.
-    """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
-        raise InvalidInputError(f"{name} is {value!r}, but must be a timedelta or seconds, above 0")
-    return float(seconds)
-
-
 def check_rendered(task: Any) -> None:
     """Check the rendered fields of a task before it does anything, and make ids strings.
 

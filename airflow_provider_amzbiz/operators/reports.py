@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -18,12 +19,12 @@ from airflow_provider_amzbiz.exceptions import (
     ThrottledError,
     about_report,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.operators.base import (
     AmazonBusinessOperator,
     QueueingOperator,
     check_rendered,
-    positive_seconds,
 )
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
@@ -113,8 +114,9 @@ class CreateReportOperator(QueueingOperator):
         self.durable = durable
         self.reuse_within = reuse_within
         self.on_cancelled = on_cancelled
-        self.poke_interval = positive_seconds("poke_interval", poke_interval)
-        self.timeout = positive_seconds("timeout", timeout)
+        with translated_errors():
+            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
+            self.timeout = parameters.positive_seconds("timeout", timeout)
 
     def execute(self, context: Context) -> str:
         """Create the report, or continue with one."""

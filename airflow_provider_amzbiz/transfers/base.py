@@ -185,6 +185,7 @@ class DocumentToS3Operator(QueueingOperator):
                 extra_args=self.extra_args,
                 max_bytes=self.max_bytes,
                 allow_http=self.hook.is_local,
+                api_host=self.hook.api_host,
                 abort_earlier=self.__tried_before,
                 stopped=lambda: self.__killed,
                 log=self.log,

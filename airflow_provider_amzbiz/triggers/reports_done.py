@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -23,7 +23,6 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.base import positive_seconds
 from airflow_provider_amzbiz.triggers.connections import PAUSE, forget, shared_hook
 from airflow_provider_amzbiz.triggers.permits import permits
 from airflow_provider_amzbiz.triggers.poll_failures import may_be_outdated
@@ -98,9 +97,14 @@ class _Watermark:
             self.pending[report.report_id] = report.created_time
         return False
 
-    def advance(self, now: datetime) -> None:
-        """Move the mark to shortly before the time at which a listing was asked for."""
-        self.mark = max(self.mark, now - _OVERLAP)
+    def advance(self, now: datetime, listed: Iterable[Report]) -> None:
+        """Move the mark to shortly before the time at which a listing was asked for.
+
+        But not past the newest report that was listed: a clock of the API that is ahead for a moment would hide
+        the reports created until it is right again.
+        """
+        newest = max((report.created_time for report in listed), default=self.mark)
+        self.mark = max(self.mark, min(now - _OVERLAP, newest))
         self.announced = {key: each for key, each in self.announced.items() if each >= self.mark}
         self.pending = {key: each for key, each in self.pending.items() if each > now - _RETENTION}
 
@@ -150,7 +154,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             self.amazon_business_conn_id = parameters.required_text(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
-        self.poll_interval = positive_seconds("poll_interval", poll_interval)
+            self.poll_interval = parameters.positive_seconds("poll_interval", poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -220,7 +224,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
         for report in reports:
             # What is DONE by now counts as announced.
             watermark.take(report)
-        watermark.advance(now)
+        watermark.advance(now, reports)
         log.info("The watch begins; %s reports are on their way", len(watermark.pending))
         return watermark
 
@@ -249,7 +253,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             del watermark.pending[report_id]
         by_age = sorted({each.report_id: each for each in [*seen, *listed]}.values(), key=_created)
         found = [report for report in by_age if watermark.take(report)]
-        watermark.advance(now)
+        watermark.advance(now, listed)
         return found
 
     async def _listed(self, hook: AmazonBusinessHook, since: datetime) -> tuple[list[Report], datetime]:

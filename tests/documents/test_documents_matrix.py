@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_amzbiz.documents.errors import DocumentError
 from tests.documents.scripted_server import EXPIRED_URL, Answer
+from tests.documents.test_documents_gunzip import member
 
 TEXT = random.Random(1).randbytes(1500).hex().encode()
 PDF = b"%PDF-1.7\n" + TEXT
@@ -26,6 +27,9 @@ def zip_of(**files):
 
 
 PACKED = gzip.compress(TEXT)
+WESTERN = b"Bestellung;Betr\xe4ge\n" * 200
+ZIP = zip_of(a=TEXT, b=PDF)
+SHEET = zip_of(**{"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": TEXT})
 WHOLE = {"document": TEXT}
 # What comes, what the API says of it, and what has to lie in S3; None where that is an error.
 KINDS = {
@@ -38,6 +42,20 @@ KINDS = {
     "gzip of nothing": (gzip.compress(b""), "GZIP", {"document": b""}),
     "gzip of a zip of a PDF": (gzip.compress(zip_of(invoice=PDF)), "GZIP", {"files/invoice": PDF}),
     "zip of two": (zip_of(a=TEXT, b=PDF), None, {"files/a": TEXT, "files/b": PDF}),
+    "gzip with all fields": (member(TEXT, 31), "GZIP", WHOLE),
+    "gzip with reserved flags": (member(TEXT, 0x20), "GZIP", None),
+    "gzip with a wrong header": (member(TEXT, 10).replace(b"report", b"Report"), "GZIP", None),
+    "text in another charset": (gzip.compress(WESTERN), "GZIP", {"document": WESTERN.decode("cp1252").encode()}),
+    "UTF-16 with a mark": (
+        WESTERN.decode("cp1252").encode("utf-16"),
+        None,
+        {"document": WESTERN.decode("cp1252").encode()},
+    ),
+    "gzip in gzip": (gzip.compress(PACKED), "GZIP", {"document": PACKED}),
+    "spreadsheet": (gzip.compress(SHEET), "GZIP", {"document": SHEET}),
+    "zip of gzip": (zip_of(**{"a.csv.gz": PACKED}), None, {"files/a.csv.gz": PACKED}),
+    "zip that has lost a file": (ZIP[:-14] + b"\x01\0\x01\0" + ZIP[-10:], None, None),
+    "zip and something": (ZIP + b"something", None, None),
     "cut gzip": (PACKED[:-3], "GZIP", None),
     "gzip with a wrong checksum": (PACKED[:-8] + b"1234" + PACKED[-4:], "GZIP", None),
     "gzip and something": (PACKED + b"something", "GZIP", None),
@@ -58,6 +76,7 @@ HOSTS = {
     "ranges": {},
     "no ranges": {"ignore_range": True},
     "chunks": {"chunked": True},
+    "chunks, and pieces of unknown total": {"chunked": True, "piece": 700},
     "weak ETags": {"headers": {"ETag": 'W/"one"'}},
     "no length": {"headers": {"Content-Length": None}},
 }
@@ -97,7 +116,7 @@ def test_all_or_nothing(host, copy, stored, nothing_left, kind, fault, server):
     host.always = Answer(**HOSTS[server])
 
     try:
-        copy()
+        copy(encoding="Cp1252")
     except DocumentError:
         nothing_left()
         # Where the host plays by the rules, no good document is given up.

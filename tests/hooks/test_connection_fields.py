@@ -268,11 +268,15 @@ def test_a_connection_id_that_is_none(conn_id):
 
 def test_limits_that_a_connection_no_longer_names_no_longer_hold(monkeypatch):
     define(monkeypatch, extra={"rate_limits": '{"getReport": [7, 3]}'})
-    bucket = token_buckets(AmazonBusinessHook().client.account)["getReport"]
+    old = AmazonBusinessHook()
+    bucket = token_buckets(old.client.account)["getReport"]
     assert bucket.limit == (7, 3)
 
     define(monkeypatch)
     assert token_buckets(AmazonBusinessHook().client.account)["getReport"] is bucket
+    assert bucket.limit == USAGE_PLAN["getReport"]
+    # Of a hook that lives on, as a poller's in a triggerer.
+    assert token_buckets(old.client.account)["getReport"] is bucket
     assert bucket.limit == USAGE_PLAN["getReport"]
 
 

@@ -40,12 +40,13 @@ def terminated():
 
     def run_and_terminate(task, ctx, *, when=lambda: True, seconds=0.5):
         signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
-        ended = threading.Event()
+        ended, sent = threading.Event(), []
 
         def send():
             while not ended.is_set() and not when():
                 time.sleep(0.05)
             if not ended.wait(seconds):
+                sent.append(time.monotonic())
                 os.kill(os.getpid(), signal.SIGTERM)
 
         sender = threading.Thread(target=send)
@@ -55,6 +56,9 @@ def terminated():
         finally:
             ended.set()
             sender.join()
+            # Kubernetes waits for 30 seconds.
+            assert sent
+            assert time.monotonic() - sent[0] < 25
 
     yield run_and_terminate
     signal.signal(signal.SIGTERM, before)

@@ -524,11 +524,13 @@ async def test_old_reports_are_found_behind_many_newer_ones(sandbox):
     assert not any("nextToken" in call.query for call in sandbox.calls)
 
 
-async def test_what_was_polled_last_is_remembered_when_its_waits_come_again(sandbox):
+async def test_what_was_polled_last_is_remembered_when_its_waits_come_again(sandbox, monkeypatch):
     """The trigger of a batch makes new waits for the same reports every few minutes."""
     ids = running(sandbox, 90, processing_seconds=3600)
-    # Not to be listed, so that each round polls as many as it may, one by one.
-    for _ in range(12):
+    # Twenty of them can be polled in a round, and none can be listed.
+    connect(monkeypatch, sandbox, rate_limits='{"getReport": [100, 100]}')
+    before = sandbox.count("getReport")
+    while sandbox.count("getReport") < before + 150:
         waits = [waiting(each, known=False, poke_interval=0.2) for each in ids]
         await asyncio.sleep(0.5)
         for wait in waits:
