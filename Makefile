@@ -12,7 +12,10 @@ endif
 ENV := $(if $(filter 3.3,$(AIRFLOW)),.venv,.venv-airflow$(AIRFLOW))
 CONSTRAINTS = constraints/airflow-$(1)-python-3.11.txt
 
-.PHONY: demo ui test coverage e2e e2e-again soak bench audit lint docs format env dist constraints clean
+help:                       ## what there is to make
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+.PHONY: help demo ui test coverage e2e e2e-again soak bench audit lint docs format env dist constraints clean
 
 demo: .venv/ready           ## the whole job on a real Airflow, an API sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
@@ -45,19 +48,21 @@ bench: .venv/bench-ready    ## the figures of docs/benchmarks.rst; an hour
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer
 
-lint: .venv/ready
+lint: .venv/ready           ## style, types, spelling, and who may import whom
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell airflow_provider_amzbiz bench dev docs e2e example_dags tests *.md
 
 docs: .venv/ready           ## the documentation, into docs/_build
 	.venv/bin/sphinx-build --quiet --fresh-env --fail-on-warning --builder html docs docs/_build
 
-format: .venv/ready
+format: .venv/ready         ## what ruff can fix itself
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-env: $(ENV)/ready
+env: $(ENV)/ready           ## the environment that the other targets use
 
 dist: .venv/release-ready   ## sdist and wheel in dist/, checked, and the wheel tried in an empty environment
 	rm -rf dist
@@ -112,5 +117,5 @@ constraints:
 	  rm -r $$folder || exit 1; \
 	done
 
-clean:
+clean:                      ## removes all that make has built
 	rm -rf .venv .venv-airflow* build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

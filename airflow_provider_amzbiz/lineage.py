@@ -12,6 +12,7 @@ from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collec
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, NoOpCollector
 
 from airflow_provider_amzbiz.assets.reports import dataset_name, document_uri, report_uri
+from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -190,5 +191,7 @@ def _collector() -> Any:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
+    found = split_s3_uri(uri)
+    if found is None:
+        raise AssertionError(f"{uri!r} is not the URI of an object that was stored")
+    return found

@@ -7,6 +7,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
+from airflow_provider_amzbiz.documents.s3_location import access_point
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -64,6 +66,12 @@ def console_url(s3: Any, bucket: str, key: str) -> str | None:
     if console is None or not host.endswith(_ENDPOINTS):
         return None
     region = {} if s3.meta.region_name in (None, "aws-global") else {"region": s3.meta.region_name}
-    page = "buckets" if key.endswith("/") or not key else "object"
+    page = f"buckets/{bucket}" if key.endswith("/") or not key else f"object/{bucket}"
+    if bucket.startswith("arn:"):
+        found = access_point(bucket)
+        if found is None:
+            # The pages of those on Outposts and of several regions show no objects.
+            return None
+        page, region = f"ap/{found[1]}/{found[2]}", {"region": found[0]}
     query = urlencode({**region, "prefix": key}, quote_via=quote)
-    return f"https://{console}/s3/{page}/{bucket}?{query}"
+    return f"https://{console}/s3/{page}?{query}"

@@ -95,5 +95,8 @@ def _read_reason(document_id: str, amazon_business_conn_id: str) -> str:
     hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=REASON_SECONDS, max_throttle_wait=REASON_SECONDS)
     with translated_errors():
         return read_head(
-            lambda: hook.get_report_document(document_id), limit=REASON_CHARACTERS, allow_http=hook.is_local
+            lambda: hook.get_report_document(document_id),
+            limit=REASON_CHARACTERS,
+            allow_http=hook.is_local,
+            api_host=hook.api_host,
         )

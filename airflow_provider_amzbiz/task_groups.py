@@ -32,6 +32,8 @@ def report_to_s3(
 ) -> XComArg:
     """Create a report, wait for it, and move its document to S3: the tasks `create`, `wait` and `move`.
 
+    ``s3_key`` may use the names of ``report_options`` as placeholders, too, such as ``{invoiceId}``.
+
     Returns what `move` returns: a list with one dict per object in S3.
     """
     create = CreateReportOperator(
@@ -58,6 +60,7 @@ def report_to_s3(
         report_id=report_id,
         s3_bucket=s3_bucket,
         s3_key=s3_key,
+        key_values=report_options,
         aws_conn_id=aws_conn_id,
         amazon_business_conn_id=amazon_business_conn_id,
         deferrable=deferrable,

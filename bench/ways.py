@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from airflow_provider_amzbiz.documents.upload import _SENDERS
+from airflow_provider_amzbiz.documents.multipart import SENDERS
 
 _START = """
 import gzip, json, logging, os, shutil
@@ -77,7 +77,7 @@ for number in range(count):
 _PIPE = (
     'for number in $(seq "$BENCH_COUNT"); do '
     'curl --silent --fail "$BENCH_URL" | igzip -dc | '
-    f's5cmd pipe -c {_SENDERS} -p 16 "s3://$BENCH_BUCKET/pipe/$number"; done'
+    f's5cmd pipe -c {SENDERS} -p 16 "s3://$BENCH_BUCKET/pipe/$number"; done'
 )
 
 

@@ -357,6 +357,22 @@ class OneEvent:
         return self
 
 
+@pytest.mark.parametrize("separator", ["/", ":"])
+def test_an_access_point_is_the_bucket(separator):
+    arn = f"arn:aws:s3:us-west-2:123456789012:accesspoint{separator}invoices"
+    objects = [{"uri": f"s3://{arn}/2026/{each}.pdf", "bytes": 1, "sha256": None} for each in range(30)]
+
+    one = Transfer("na.business-api.amazon.com", [Moved(INVOICE, "1", "d", objects[:1])])
+    many = Transfer("na.business-api.amazon.com", [Moved(INVOICE, "1", "d", objects)])
+
+    assert [(each.bucket, each.key) for each in one.targets] == [(arn, "2026/0.pdf")]
+    assert [(each.bucket, each.key) for each in many.targets] == [(arn, "2026")]
+    assert [(each.namespace, each.name) for each in one.to_openlineage().outputs] == [
+        (f"s3://{arn}", "2026/0.pdf")
+    ]
+    assert Asset(uri=one.targets[0].uri).uri == f"s3://{arn}/2026/0.pdf"
+
+
 def test_a_batch_of_which_nothing_landed_says_so():
     event = OneEvent()
 

@@ -57,6 +57,25 @@ def test_the_console_of_the_partition_shows_the_object_or_the_folder(region, key
 
 
 @pytest.mark.parametrize(
+    ("bucket", "expected"),
+    [
+        (
+            "arn:aws:s3:eu-west-1:123456789012:accesspoint/invoices",
+            "https://console.aws.amazon.com/s3/ap/123456789012/invoices?region=eu-west-1&prefix=a%2Fb.tsv",
+        ),
+        (
+            "arn:aws:s3:eu-west-1:123456789012:accesspoint:invoices",
+            "https://console.aws.amazon.com/s3/ap/123456789012/invoices?region=eu-west-1&prefix=a%2Fb.tsv",
+        ),
+        ("arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap", None),
+        ("arn:aws:s3-outposts:eu-west-1:123456789012:outpost/op-1/accesspoint/invoices", None),
+    ],
+)
+def test_the_console_shows_an_access_point_of_one_region(bucket, expected):
+    assert console_url(client("us-east-1"), bucket, "a/b.tsv") == expected
+
+
+@pytest.mark.parametrize(
     "endpoint", ["http://127.0.0.1:9000", "https://s3.example.com", "https://amazonaws.com.evil.org"]
 )
 def test_no_console_shows_what_another_server_stores(endpoint):

@@ -7,14 +7,15 @@ import hashlib
 
 from isal import isal_zlib
 
+from airflow_provider_amzbiz.documents.lines import LineCounter
+
 
 class Digest:
     """Size, checksums and lines of what has been read."""
 
     def __init__(self, sha256: bool, rows: bool = False) -> None:
         self.count = 0
-        self._newlines = 0 if rows else None
-        self._last: bytes | bytearray = b""
+        self._lines = LineCounter() if rows else None
         self._crc = 0
         self._sha256 = hashlib.sha256() if sha256 else None
 
@@ -27,9 +28,8 @@ class Digest:
         """Add a whole block to the SHA-256, which takes as long as everything else: beside that, and in order."""
         if self._sha256:
             self._sha256.update(block)
-        if self._newlines is not None and block:
-            self._newlines += block.count(b"\n")
-            self._last = block[-1:]
+        if self._lines:
+            self._lines.update(block)
 
     @property
     def crc32(self) -> str:
@@ -37,10 +37,7 @@ class Digest:
 
     @property
     def rows(self) -> int | None:
-        if self._newlines is None:
-            return None
-        # A last line may have no end.
-        return self._newlines + (self._last not in (b"", b"\n"))
+        return self._lines.count if self._lines else None
 
     @property
     def sha256(self) -> str | None:

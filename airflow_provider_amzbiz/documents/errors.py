@@ -56,17 +56,29 @@ class DocumentStorageError(DocumentError):
     """S3 did not take the object.
 
     :ivar code: S3's error code, such as ``NoSuchBucket``; None where it gave none.
+    :ivar status: HTTP status of S3's response; None where there was none.
     :ivar unanswered: whether S3 may have carried it out all the same.
     :param permanent: whether trying again cannot help, for a reason that is not S3's.
     """
 
     def __init__(
-        self, message: str, *, code: str | None = None, permanent: bool = False, unanswered: bool = False
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        permanent: bool = False,
+        unanswered: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.status = status
         self.unanswered = unanswered
         self.permanent = permanent or code in _PERMANENT_CODES
+
+
+class WorkerError(DocumentError):
+    """Something on the worker's own machine is in the way, such as a full disk or a missing CA bundle."""
 
 
 class DocumentExistsError(DocumentError):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import mimetypes
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset
-from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch, Log
+from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset, marked_codec
+from airflow_provider_amzbiz.documents.content import SNIFFED, document_type, file_type, has_lines, is_text
+from airflow_provider_amzbiz.documents.download import DocumentSource, DocumentStream, Fetch, Log
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
-    DocumentStorageError,
     UnsupportedDocumentError,
 )
-from airflow_provider_amzbiz.documents.objects import exists, repeated, storage_errors
+from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
+from airflow_provider_amzbiz.documents.multipart import abort_uploads
+from airflow_provider_amzbiz.documents.objects import TakeBack
+from airflow_provider_amzbiz.documents.open_uploads import NoMemory, OpenUploads
+from airflow_provider_amzbiz.documents.s3_object import S3Object
+from airflow_provider_amzbiz.documents.units import size, transferred
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
     Archive,
@@ -28,17 +31,15 @@ from airflow_provider_amzbiz.documents.unwrap import (
     spooled,
 )
 from airflow_provider_amzbiz.documents.upload import StoredObject, part_size, store
+from airflow_provider_amzbiz.documents.watch import Watch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 # How often a document that changes under its download is begun anew.
 _STARTS = 3
-_SNIFFED = 5
 # Seconds between two lines about how far a long transfer is.
 _PROGRESS_SECONDS = 30.0
-# What a host says that knows nothing better.
-_MEANINGLESS = ("application/octet-stream", "binary/octet-stream", "application/gzip", "application/x-gzip")
 
 
 @dataclass(frozen=True)
@@ -57,48 +58,68 @@ class Target:
     content_type: str | None
     encoding: str | None
     extra_args: Mapping[str, Any]
-    abort_earlier: bool
+    uploads: OpenUploads
     max_bytes: int
     log: Log
 
-    def text(self, content: Readable, content_type: str, declared: str | None = None) -> tuple[Readable, str]:
+    def charset(self, declared: str | None) -> str | None:
+        """Return the charset that text is in, as far as it was asked for or is declared.
+
+        :param declared: the document's own Content-Type, None for a file in an archive.
+        """
+        return declared_charset(declared) if self.encoding in (None, DECLARED) else self.encoding
+
+    def text(
+        self, content: Readable, content_type: str, head: bytes, declared: str | None
+    ) -> tuple[Readable, str]:
         """Return a text as it is to be stored, and its content type; what is no text stays as it is.
 
-        :param declared: the document's own Content-Type.
+        :param head: the first bytes of the content.
+        :param declared: the document's own Content-Type, None for a file in an archive.
         """
-        if self.encoding is None or not _is_text(content_type):
+        if self.encoding is None:
             return content, content_type
-        charset = declared_charset(declared) if self.encoding == DECLARED else self.encoding
+        if not is_text(content_type):
+            self.log.info("encoding=%r changes no byte of what is no text (%s)", self.encoding, content_type)
+            return content, content_type
+        charset = self.charset(declared) or marked_codec(head)
         if charset is None:
             raise UnsupportedDocumentError(
-                f"encoding is {DECLARED!r}, but the document is {declared!r}, which declares no charset; name it"
+                f"encoding is {DECLARED!r}, but the document's Content-Type is {declared!r}, which declares no "
+                "charset; name it"
             )
-        return Utf8(content, charset), f"{content_type.split(';')[0].strip()}; charset=UTF-8"
+        return Utf8(content, charset, refuse_nul=True), f"{content_type.split(';')[0].strip()}; charset=UTF-8"
+
+    def take_back(self) -> TakeBack:
+        """Return what deletes a document's objects where it fails."""
+        return TakeBack(self.s3, self.bucket, self.extra_args, self.log)
 
     def write(
-        self, content: Readable, key: str, content_type: str, raw_length: int | None
-    ) -> tuple[StoredObject, bool]:
-        """Write one object, and say how it went; return whether it was written now, too."""
+        self,
+        content: Prefixed,
+        key: str,
+        content_type: str,
+        raw_length: int | None,
+        take_back: TakeBack,
+        *,
+        one_of_many: bool = False,
+    ) -> StoredObject:
+        """Write one object, and log how it went."""
         kind = self.content_type or content_type
         started = time.monotonic()
-        stored, written = store(
+        stored = store(
             content,
-            s3=self.s3,
-            bucket=self.bucket,
-            key=key,
-            content_type=kind,
+            S3Object(self.s3, self.bucket, key, kind, self.extra_args, self.replace),
             size_of_part=part_size(raw_length, self.max_bytes),
-            replace=self.replace,
             sha256=self.sha256,
-            rows=self.rows and _has_lines(kind),
-            extra_args=self.extra_args,
-            abort_earlier=self.abort_earlier,
+            rows=self.rows and has_lines(kind, content.head),
+            take_back=take_back,
+            one_of_many=one_of_many,
+            uploads=self.uploads,
             log=self.log,
         )
-        seconds = time.monotonic() - started
-        speed = stored.bytes / 1e6 / max(seconds, 1e-6)
-        self.log.info("Stored %s: %s bytes in %.1f s, %.1f MB/s", stored.uri, stored.bytes, seconds, speed)
-        return stored, written
+        self.log.info("Stored %s: %s", stored.uri, transferred(stored.bytes, time.monotonic() - started))
+        return stored
 
 
 def copy_to_s3(
@@ -116,7 +137,8 @@ def copy_to_s3(
     extra_args: Mapping[str, Any] | None = None,
     max_bytes: int = 50 * 1024**3,
     allow_http: bool = False,
-    abort_earlier: bool = False,
+    api_host: str | None = None,
+    uploads: OpenUploads | None = None,
     stopped: Callable[[], bool] = lambda: False,
     log: Log,
 ) -> list[StoredObject]:
@@ -132,36 +154,58 @@ def copy_to_s3(
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :param max_bytes: decoded bytes above which the document is refused.
     :param allow_http: whether the document may come from a loopback address, also by plain http.
-    :param abort_earlier: whether to abort open uploads to the very keys that this one needs parts for: on a retry,
-        they are what a killed process left.
-    :param stopped: asked now and then whether to give up and leave nothing.
+    :param api_host: host of the API's own endpoint, which may serve documents by https whatever its address is.
+    :param uploads: remembers open uploads through the attempts of a task; those that an earlier attempt left are
+        aborted first.
+    :param stopped: asked twice a second whether to give up and leave nothing.
     :raises DocumentError: it did not arrive whole; nothing of it is in S3 then.
     """
     if encoding not in (None, DECLARED):
         codec_of(encoding)
-    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, abort_earlier, max_bytes)
+    uploads = uploads or NoMemory()
+    options = (replace, sha256, rows, content_type, encoding, extra_args or {}, uploads, max_bytes)
     target = Target(s3, bucket, key, *options, log)
+    watch = Watch(stopped)
+    of_fetch: list[Exception] = []
+
+    def fetch() -> DocumentSource:
+        try:
+            return fetch_document()
+        except Exception as error:
+            of_fetch.append(error)
+            raise
+
+    def stream() -> DocumentStream:
+        return DocumentStream(fetch, allow_http=allow_http, api_host=api_host, log=log, watch=watch)
+
+    with worker_errors(of_fetch):
+        abort_uploads(s3, uploads, extra_args or {}, log)
+        return _copy_unchanged(stream, target, unpack, max_bytes, watch)
+
+
+def _copy_unchanged(
+    make_stream: Callable[[], DocumentStream], target: Target, unpack: str, max_bytes: int, watch: Watch
+) -> list[StoredObject]:
+    """Copy the document, from scratch where it changes under its download."""
     for start in range(1, _STARTS + 1):
-        stream = DocumentStream(fetch_document, allow_http=allow_http, log=log)
+        stream = make_stream()
         try:
             with stream:
                 stream.start()
-                return _copy(stream, target, unpack, max_bytes, stopped)
+                return _copy(stream, target, unpack, max_bytes, watch)
         except DocumentChangedError as changed:
             if start == _STARTS:
                 raise
-            log.warning("%s; beginning anew", changed)
+            target.log.warning("%s; starting from scratch", changed)
     raise AssertionError("the loop ends in a return or an exception")
 
 
-def _copy(
-    stream: DocumentStream, target: Target, unpack: str, max_bytes: int, stopped: Callable[[], bool]
-) -> list[StoredObject]:
-    reported = _Progress(stream, target.log, stopped)
+def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int, watch: Watch) -> list[StoredObject]:
+    reported = _Progress(stream, target.log)
     content: Readable = reported
     if unpack != "none":
         content = gunzip(content, stream.compression_algorithm, target.log)
-    decoded = Prefixed(content, _SNIFFED)
+    decoded = Prefixed(content, SNIFFED)
     # After the first read: an answer that was cut within its headers has been asked for again by then.
     if not stream.delimited:
         raise DocumentDownloadError(
@@ -169,31 +213,37 @@ def _copy(
             "a gzip, which may end after each of its members"
         )
     if unpack == "auto" and decoded.head.startswith(ZIP_MAGICS):
-        with _spooled_archive(decoded, stream, max_bytes) as archive:
-            return _write_files(archive, target)
-    return [_write_plain(decoded, stream, target, max_bytes)]
+        with (
+            spooled(Limited(decoded, max_bytes, lambda: stream.position)) as file,
+            target.take_back() as take_back,
+        ):
+            archive = Archive(file, max_bytes, stream.position, watch.check)
+            return _write_archive(archive, file, stream, target, take_back)
+    with target.take_back() as take_back:
+        return [_write_plain(decoded, stream, target, max_bytes, take_back)]
 
 
-def _write_plain(content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int) -> StoredObject:
+def _write_plain(
+    content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int, take_back: TakeBack
+) -> StoredObject:
     limited = Limited(content, max_bytes, lambda: stream.position)
-    announced = (stream.content_type or "").split(";")[0].strip().lower()
-    meaningful = stream.content_type if announced and announced not in _MEANINGLESS else None
-    kind = _sniffed(content.head) or meaningful or "binary/octet-stream"
-    if target.encoding and kind == "binary/octet-stream":
-        # Asked for by name, and nothing says that it is anything else.
-        kind = "text/plain"
-    text, kind = target.text(limited, kind, stream.content_type)
-    return target.write(text, target.key(None), kind, stream.length)[0]
+    declared = stream.content_type
+    kind = document_type(content.head, declared, target.charset(declared), assume_text=target.encoding is not None)
+    text, kind = target.text(limited, kind, content.head, declared)
+    return target.write(Prefixed(text, SNIFFED), target.key(None), kind, stream.length, take_back)
 
 
-@contextmanager
-def _spooled_archive(content: Readable, stream: DocumentStream, max_bytes: int) -> Iterator[Archive]:
-    file: IO[bytes]
-    with spooled(Limited(content, max_bytes, lambda: stream.position)) as file:
-        yield Archive(file, max_bytes, stream.position)
+def _write_archive(
+    archive: Archive, file: IO[bytes], stream: DocumentStream, target: Target, take_back: TakeBack
+) -> list[StoredObject]:
+    if archive.document_type is None:
+        return _write_files(archive, target, take_back)
+    file.seek(0)
+    whole = Prefixed(cast("Readable", file), SNIFFED)
+    return [target.write(whole, target.key(None), archive.document_type, stream.length, take_back)]
 
 
-def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
+def _write_files(archive: Archive, target: Target, take_back: TakeBack) -> list[StoredObject]:
     keys = [target.key(name) for name in archive.names]
     if len(set(keys)) < len(keys):
         raise UnsupportedDocumentError(
@@ -201,64 +251,27 @@ def _write_files(archive: Archive, target: Target) -> list[StoredObject]:
             "into the key so that they differ"
         )
     stored: list[StoredObject] = []
-    mine: list[str] = []
-    try:
-        for key, (name, content) in zip(keys, archive.files(), strict=True):
-            head = Prefixed(content, _SNIFFED)
-            kind = _sniffed(head.head) or mimetypes.guess_type(name)[0] or "binary/octet-stream"
-            text, kind = target.text(head, kind)
-            new = not target.replace or not exists(target.s3, target.bucket, key, target.extra_args)
-            written, now = target.write(text, key, kind, None)
-            stored.append(written)
-            # What was there before is not this transfer's to take away.
-            mine += [key] * (new and now)
-    except BaseException:
-        # All files or none: a reader could not tell that the rest is missing.
-        for key in mine:
-            _delete(target, key)
-        raise
+    # All files or none: a reader could not tell that the rest is missing.
+    for key, (name, content) in zip(keys, archive.files(), strict=True):
+        begun = Prefixed(content, SNIFFED)
+        kind = file_type(begun.head, name, target.charset(None))
+        text, kind = target.text(begun, kind, begun.head, None)
+        whole = Prefixed(text, SNIFFED)
+        stored.append(target.write(whole, key, kind, None, take_back, one_of_many=len(keys) > 1))
     return stored
 
 
-def _delete(target: Target, key: str) -> None:
-    try:
-        with storage_errors(target.bucket, key):
-            more = repeated(target.extra_args, content=False)
-            target.s3.delete_object(Bucket=target.bucket, Key=key, **more)
-    except DocumentStorageError as error:
-        # Not raised: it would hide why the object has to go.
-        target.log.warning("%s stays, though other files of its archive are missing: %s", key, error)
-
-
-def _is_text(content_type: str) -> bool:
-    kind = content_type.split(";")[0].strip().lower()
-    return kind.startswith("text/") or kind in ("application/json", "application/xml")
-
-
-def _has_lines(content_type: str) -> bool:
-    kind = content_type.lower()
-    # Of others, a byte would not tell the end of a line.
-    return kind.startswith("text/") and "utf-16" not in kind and "utf-32" not in kind
-
-
-def _sniffed(head: bytes) -> str | None:
-    return "application/pdf" if head.startswith(b"%PDF-") else None
-
-
 class _Progress:
-    """Passes raw bytes on, says now and then how many, and ends when it is told to."""
+    """Passes raw bytes on, and logs now and then how many."""
 
-    def __init__(self, stream: DocumentStream, log: Log, stopped: Callable[[], bool]) -> None:
-        self._stopped = stopped
+    def __init__(self, stream: DocumentStream, log: Log) -> None:
         self._stream = stream
         self._log = log
         self._next = time.monotonic() + _PROGRESS_SECONDS
 
     def readinto(self, buffer: Any) -> int:
-        if self._stopped():
-            raise DocumentDownloadError("The transfer was stopped")
         if time.monotonic() >= self._next:
             self._next += _PROGRESS_SECONDS
-            total = "?" if self._stream.length is None else self._stream.length
-            self._log.info("Downloaded %s of %s bytes", self._stream.position, total)
+            total = "an unknown size" if self._stream.length is None else size(self._stream.length)
+            self._log.info("Downloaded %s of %s", size(self._stream.position), total)
         return self._stream.readinto(buffer)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -14,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
     mask_secret,
 )
 
+from airflow_provider_amzbiz.client.account import is_loopback
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.parameters import required_text, seconds
 from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
@@ -138,8 +140,13 @@ class AmazonBusinessHook(BaseHook):
 
     @property
     def is_local(self) -> bool:
-        """Whether the API is one on this machine, reached by plain http; its documents may be so too."""
-        return self.client.account.endpoint.startswith("http://")
+        """Whether the API is one on this machine; its documents may be there too, by http or https."""
+        return is_loopback(self.api_host)
+
+    @property
+    def api_host(self) -> str:
+        """The host of the API's endpoint, a name or an address, which may serve documents by https."""
+        return urlsplit(self.client.account.endpoint).hostname or ""
 
     def create_report(
         self,

@@ -29,15 +29,6 @@ LOOKUP_SECONDS = 15.0
 _IDS = ("report_id", "report_document_id")
 
 
-def positive_seconds(name: str, value: timedelta | float) -> float:
-    """Return seconds.
-
-    :raises InvalidInputError: it is neither a time span nor a number, or not above 0, or longer than ten years.
-    """
-    with translated_errors():
-        return parameters.seconds(name, value)
-
-
 def check_rendered(task: Any) -> None:
     """Check the rendered fields of a task before it does anything, and make ids strings.
 

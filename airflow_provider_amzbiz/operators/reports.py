@@ -24,7 +24,6 @@ from airflow_provider_amzbiz.operators.base import (
     AmazonBusinessOperator,
     QueueingOperator,
     check_rendered,
-    positive_seconds,
 )
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
@@ -114,8 +113,9 @@ class CreateReportOperator(QueueingOperator):
         self.durable = durable
         self.reuse_within = reuse_within
         self.on_cancelled = on_cancelled
-        self.poke_interval = positive_seconds("poke_interval", poke_interval)
-        self.timeout = positive_seconds("timeout", timeout)
+        with translated_errors():
+            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
+            self.timeout = parameters.positive_seconds("timeout", timeout)
 
     def execute(self, context: Context) -> str:
         """Create the report, or continue with one."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow.providers.common.compat.sdk import AirflowException
+
 from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
 from airflow_provider_amzbiz.exceptions import (
-    AmazonBusinessError,
     AmazonBusinessPermanentError,
     DocumentError,
     InvalidInputError,
@@ -19,6 +22,9 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import QueueingOperator
+from airflow_provider_amzbiz.transfers.keys import fill
+from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
+from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
     from airflow_provider_amzbiz.lineage import Moved, Transfer
 
+_ENDED = "The task was ended while it moved a document; no part of one is left in S3"
 UNPACK = ("auto", "gzip", "none")
 # Decoded bytes above which a document is refused.
 MAX_BYTES = 50 * 1024**3
@@ -42,8 +49,6 @@ _OURS = frozenset(
 # Seconds after which getReportDocument is asked again where it does not know a document of a report that has
 # just become DONE.
 _DOCUMENT_GRACE = (5.0, 15.0)
-_PLACEHOLDER = re.compile(r"\{(\w*)\}")
-_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
 class DocumentToS3Operator(QueueingOperator):
@@ -102,10 +107,10 @@ class DocumentToS3Operator(QueueingOperator):
         self.__rows: dict[str, int | None] = {}
 
     def note_try(self, context: Context) -> None:
-        """Take note of whether this is a first try; a killed one may have left an upload open."""
-        self.__tried_before = getattr(context.get("ti"), "try_number", 1) > 1
+        """Take note of the attempt; an earlier one that was killed may have left uploads open."""
+        self.__uploads = RememberedUploads(context)
 
-    __tried_before = False
+    __uploads: RememberedUploads | None = None
 
     def on_kill(self) -> None:
         """Give up what is being moved, which leaves nothing of it in S3.
@@ -118,37 +123,33 @@ class DocumentToS3Operator(QueueingOperator):
         # Once only: a second one would break off the cleaning up that the first one began.
         if first and threading.current_thread() is self.__mover:
             # A read from the network may last for a minute; this ends it, because signals arrive in its thread.
-            raise DocumentError("The task was ended while it moved a document; nothing of it is in S3")
+            raise TransferInterrupted
 
     __killed = False
     __mover: threading.Thread | None = None
 
-    def s3_client(self) -> Any:
-        """Return a boto3 client of ``aws_conn_id``.
+    @contextmanager
+    def __interruptible(self) -> Iterator[None]:
+        """Let :meth:`on_kill` end what this thread does, which is an error of ours then."""
+        self.__mover = threading.current_thread()
+        try:
+            yield
+        except TransferInterrupted:
+            raise DocumentError(_ENDED) from None
+        finally:
+            self.__mover = None
 
-        :raises InvalidInputError: that needs the extra ``amazon``.
-        :raises AmazonBusinessError: AWS gives no credentials for it.
+    def fail_if_killed(self, message: str = _ENDED) -> None:
+        """End a task that was told to end when nothing was under way that could be given up.
+
+        :raises DocumentError: it was.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
+        if self.__killed:
+            raise DocumentError(message)
 
-        try:
-            return self.__s3_client()
-        except (BotoCoreError, ClientError) as error:
-            raise AmazonBusinessError(f"aws_conn_id {self.aws_conn_id!r} gives no client of S3: {error}") from None
-
-    def __s3_client(self) -> Any:
-        if self.aws_conn_id is None:
-            import boto3
-
-            return boto3.client("s3")
-        try:
-            from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-        except ImportError:
-            raise InvalidInputError(
-                f"aws_conn_id is {self.aws_conn_id!r}, which needs the extra 'amazon': pip install "
-                "'airflow-provider-amzbiz[amazon]', or set aws_conn_id=None for boto3's own credential chain"
-            ) from None
-        return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="s3").conn
+    def s3_client(self) -> Any:
+        """Return a boto3 client of ``aws_conn_id``; see :func:`.s3_connection.s3_client` for its errors."""
+        return s3_client(self.aws_conn_id)
 
     def land(
         self,
@@ -167,8 +168,8 @@ class DocumentToS3Operator(QueueingOperator):
         from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
         from airflow_provider_amzbiz.lineage import is_read
 
-        self.__mover = threading.current_thread()
-        with translated_errors():
+        self.fail_if_killed()
+        with self.__interruptible(), _only_our_errors(), translated_errors():
             stored = copy_to_s3(
                 fetch,
                 s3=s3,
@@ -184,11 +185,11 @@ class DocumentToS3Operator(QueueingOperator):
                 extra_args=self.extra_args,
                 max_bytes=self.max_bytes,
                 allow_http=self.hook.is_local,
-                abort_earlier=self.__tried_before,
+                api_host=self.hook.api_host,
+                uploads=self.__uploads,
                 stopped=lambda: self.__killed,
                 log=self.log,
             )
-        self.__mover = None
         self.__rows.update({each.uri: each.rows for each in stored})
         return [each.to_dict() for each in stored]
 
@@ -224,6 +225,20 @@ class DocumentToS3Operator(QueueingOperator):
         return hook.get_report_document(document_id)
 
 
+@contextmanager
+def _only_our_errors() -> Iterator[None]:
+    """Turn what nobody foresaw into an error of ours, without its text, which may have a URL in it."""
+    try:
+        yield
+    except AirflowException:
+        raise
+    except Exception as error:  # noqa: BLE001
+        at = extract_tb(error.__traceback__)[-1]
+        raise DocumentError(
+            f"{type(error).__name__} at {at.filename}:{at.lineno} while the document was moved"
+        ) from None
+
+
 def _check_encoding(encoding: Any) -> None:
     from airflow_provider_amzbiz.documents.charset import DECLARED, codec_of
     from airflow_provider_amzbiz.documents.errors import UnsupportedDocumentError
@@ -236,37 +251,3 @@ def _check_encoding(encoding: Any) -> None:
         raise InvalidInputError(
             f"encoding is {encoding!r}, but has to be {DECLARED!r} or the name of a charset, such as 'Cp1252'"
         )
-
-
-def fill(key: str, values: Mapping[str, str | None]) -> str:
-    """Fill in a key's placeholders."""
-    return _PLACEHOLDER.sub(lambda match: values[match[1]] or "", key)
-
-
-def placeholders(key: str) -> list[str]:
-    """Return the names of a key's placeholders."""
-    return _PLACEHOLDER.findall(key)
-
-
-def without_templates(text: str) -> str:
-    """Return a text without the parts of it that are rendered, so that what is left can be checked at parsing."""
-    return _JINJA.sub("", text)
-
-
-def place_of(key: str) -> str:
-    """Return a key as it is, or, where it has placeholders, the folder that it begins with."""
-    fixed, brace, _ = key.partition("{")
-    return fixed[: fixed.rfind("/") + 1] if brace else fixed
-
-
-def check_placeholders(key: str, known: Iterable[str]) -> None:
-    """Refuse a key that could not be filled in.
-
-    :raises InvalidInputError: it has another placeholder.
-    """
-    for name in placeholders(key):
-        if name not in known:
-            raise InvalidInputError(
-                f"The key {key!r} has the placeholder {{{name}}}, but may have only "
-                f"{', '.join(f'{{{each}}}' for each in sorted(known))} here"
-            )

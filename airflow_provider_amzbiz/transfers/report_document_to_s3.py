@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
 from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ReportNotReadyError,
@@ -16,10 +16,17 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.outcomes import settle
-from airflow_provider_amzbiz.transfers.base import (
-    DocumentToS3Operator,
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
+from airflow_provider_amzbiz.transfers.keys import (
+    NAME,
+    check_bucket,
+    check_bucket_at_parsing,
+    check_key,
+    check_key_at_parsing,
+    check_key_values,
     check_placeholders,
     fill,
+    is_constant,
     place_of,
     without_templates,
 )
@@ -43,14 +50,17 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     :param report_document_id: the document. Give this or ``report_id``. (templated)
     :param report_id: the report whose document it is; costs one getReport. (templated)
-    :param s3_bucket: the bucket. (templated)
-    :param s3_key: the key. ``{report_id}``, ``{report_document_id}`` and ``{name}`` (the entry's name in a ZIP)
-        are filled in; a ZIP of several files needs ``{name}``. (templated)
+    :param s3_bucket: the bucket, or the alias or ARN of an access point. (templated)
+    :param s3_key: the key. ``{report_id}``, ``{report_document_id}``, ``{name}`` (the entry's name in a ZIP) and
+        the names of ``key_values`` are filled in; a ZIP of several files needs ``{name}``. (templated)
     :param s3_uri: bucket and key as ``s3://bucket/key``, instead of the two. (templated)
-    :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
-        chain. (templated)
+    :param key_values: further placeholders of the key and their values, such as ``{"invoiceId": "..."}``: strings,
+        numbers or booleans, or a JSON object as a string. A value that the key uses must be non-empty and without
+        a slash. (templated)
+    :param aws_conn_id: the AWS connection, which needs the extra ``amazon`` and must exist; None uses boto3's own
+        credential chain. (templated)
     :param replace: whether an object of other content under the key is replaced. Where it is not, the same
-        content is a success, and other content fails without a retry.
+        content is a success, and other content fails without a retry; it costs a HEAD or two.
     :param unpack: ``"auto"`` undoes gzip and opens a ZIP, ``"gzip"`` undoes gzip only, ``"none"`` keeps the bytes
         as they came.
     :param sha256: whether to compute the SHA-256; it costs a third of the CPU of a large transfer.
@@ -64,6 +74,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
     :param deferrable: wait in the triggerer for the turn to ask where the document lies.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :raises InvalidInputError: a parameter is not allowed; no retry is spent.
+    :raises ConnectionNotFoundError: Airflow has no connection ``aws_conn_id``.
     :raises ReportNotReadyError: the report of ``report_id`` has not ended yet.
     :raises ReportFatalError: it ended FATAL, or without a document.
     :raises ReportCancelledError: it ended CANCELLED.
@@ -75,8 +86,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         "report_document_id",
         "report_id",
         "s3_uri",
+        "key_values",
         *DocumentToS3Operator.template_fields,
     )
+    template_fields_renderers = {**DocumentToS3Operator.template_fields_renderers, "key_values": "json"}
 
     def __init__(
         self,
@@ -84,20 +97,18 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         report_document_id: str | None = None,
         report_id: str | None = None,
         s3_uri: str | None = None,
+        key_values: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.report_document_id = report_document_id
         self.report_id = report_id
         self.s3_uri = s3_uri
+        self.key_values = key_values
         # Whether something is given is known before templates are rendered; a mistake shows at parsing.
         self._check_given()
         # So is what is no template, and a wrong key would show only after the wait for the report.
-        for given in (self.s3_key, s3_uri):
-            if isinstance(given, str):
-                self._check_key(without_templates(given))
-        if isinstance(s3_uri, str) and without_templates(s3_uri) == s3_uri:
-            self._target()
+        self._check_target_at_parsing()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Move the document."""
@@ -134,14 +145,15 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         from airflow_provider_amzbiz.lineage import Moved
 
         bucket, key = self._target()
-        self._check_key(key)
+        values = self._check_placeholders(key)
         s3 = self.s3_client()
         report = self._ended_report() if self.report_id else {}
         document_id: str = self.report_document_id or report["report_document_id"]
-        names = {"report_id": self.report_id, "report_document_id": document_id}
+        names = {**values, "report_id": self.report_id, "report_document_id": document_id}
         with about_report(report_type=report.get("report_type")):
             objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
-        S3ConsoleLink.show(self, context, s3, bucket, place_of(fill(key, {**names, "name": "{name}"})))
+        self.fail_if_killed("The task was ended when it had moved its document, which is in S3, whole")
+        S3ConsoleLink.show(self, context, s3, bucket, place_of(fill(key, {**names, NAME: "{name}"})))
         self.tell(context, [Moved(report.get("report_type"), self.report_id, document_id, objects)])
         return objects
 
@@ -158,21 +170,57 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 f"{self.s3_bucket!r}, {self.s3_key!r} and {self.s3_uri!r}"
             )
 
-    def _check_key(self, key: str) -> None:
-        ids = ("report_id",) if self.report_id else ()
-        check_placeholders(key, {"report_document_id", "name", *ids})
+    def _check_target_at_parsing(self) -> None:
+        if isinstance(self.s3_bucket, str):
+            check_bucket_at_parsing("s3_bucket", self.s3_bucket)
+        for name in ("s3_key", "s3_uri"):
+            given = getattr(self, name)
+            if not isinstance(given, str):
+                continue
+            if name == "s3_key":
+                check_key_at_parsing(name, given)
+            elif without_templates(given) == given:
+                self._target()
+            if self.key_values is None or isinstance(self.key_values, Mapping):
+                self._check_names(without_templates(given), self.key_values or {})
+        target = (self.s3_uri,) if self.s3_uri else (self.s3_bucket, self.s3_key)
+        if all(is_constant(each) for each in (*target, self.aws_conn_id)) and any(self.iter_mapped_task_groups()):
+            raise InvalidInputError(
+                f"s3_key is the same for all tasks of a mapped task group, {target[-1]!r}, so that each document "
+                "would replace the one before; put a template or a placeholder such as {report_id} into it"
+            )
+
+    def _check_placeholders(self, key: str) -> dict[str, str]:
+        """Check, before any call, that the key can be filled in; return the values of ``key_values``."""
+        values = check_key_values(self.key_values)
+        self._check_names(key, values)
+        # What the document and the API give is not known yet, and is safe.
+        fill(key, {**values, "report_id": self.report_id, "report_document_id": "x", NAME: "x"})
+        return values
+
+    def _check_names(self, key: str, values: Mapping[str, Any]) -> None:
+        own = {"report_id", "report_document_id", NAME}
+        if taken := own & set(values):
+            raise InvalidInputError(f"key_values has {min(taken)!r}, but must have none of {sorted(own)}")
+        check_placeholders(key, {*values, *(own if self.report_id else own - {"report_id"})})
 
     def _target(self) -> tuple[str, str]:
         for name in ("s3_bucket", "s3_key", "s3_uri"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise InvalidInputError(f"{name} is {value!r}, but has to be a text")
+                raise InvalidInputError(f"{name} is {value!r}, but must be a string")
         if self.s3_bucket and self.s3_key:
+            check_bucket("s3_bucket", self.s3_bucket)
+            check_key("s3_key", self.s3_key)
             return self.s3_bucket, self.s3_key
-        match = re.fullmatch(r"s3://([^/]+)/(.+)", self.s3_uri or "", flags=re.DOTALL)
-        if match is None:
-            raise InvalidInputError(f"s3_uri is {self.s3_uri!r}, but has to be like s3://bucket/key")
-        return match[1], match[2]
+        found = split_s3_uri(self.s3_uri or "")
+        if found is None:
+            raise InvalidInputError(
+                f"s3_uri is {self.s3_uri!r}, but must be like s3://bucket/key or s3://<ARN of an access point>/key"
+            )
+        check_bucket("s3_uri", found[0])
+        check_key("s3_uri", found[1])
+        return found
 
     def _ended_report(self) -> dict[str, Any]:
         report = self.lookup_hook.get_report(self.report_id or "")

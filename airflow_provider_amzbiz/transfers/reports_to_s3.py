@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
@@ -26,18 +27,14 @@ from airflow_provider_amzbiz.exceptions import (
     TaskKilledError,
     ThrottledError,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
-from airflow_provider_amzbiz.operators.base import check_rendered, positive_seconds
+from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
-from airflow_provider_amzbiz.transfers.base import (
-    DocumentToS3Operator,
-    check_placeholders,
-    fill,
-    place_of,
-    placeholders,
-)
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
+from airflow_provider_amzbiz.transfers.keys import check_placeholders, fill, place_of, placeholders
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 from airflow_provider_amzbiz.triggers.running import InlineWait
@@ -139,8 +136,9 @@ class ReportsToS3Operator(DocumentToS3Operator):
         self.manifest_key = manifest_key
         self.max_failed = max_failed
         self.on_cancelled = on_cancelled
-        self.timeout = positive_seconds("timeout", timeout)
-        self.poke_interval = positive_seconds("poke_interval", poke_interval)
+        with translated_errors():
+            self.timeout = parameters.positive_seconds("timeout", timeout)
+            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on where an earlier try ended."""

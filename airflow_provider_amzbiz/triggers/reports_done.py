@@ -23,7 +23,6 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.base import positive_seconds
 from airflow_provider_amzbiz.triggers.connections import PAUSE, forget, shared_hook
 from airflow_provider_amzbiz.triggers.permits import permits
 from airflow_provider_amzbiz.triggers.poll_failures import may_be_outdated
@@ -157,7 +156,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             self.amazon_business_conn_id = parameters.required_text(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
-        self.poll_interval = positive_seconds("poll_interval", poll_interval)
+            self.poll_interval = parameters.positive_seconds("poll_interval", poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
@@ -11,6 +12,8 @@ import pytest
 from airflow_provider_amzbiz.client import errors
 from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.reports import ReportsClient
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from dev.certificate import write_certificate
 
 
@@ -78,3 +81,36 @@ def test_a_connection_that_breaks_after_the_request_leaves_open_what_became_of_i
         client_of(sandbox, port).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
     assert b"POST /reports" in read[0]
     assert len(read) == 1
+
+
+class TestMissingBundle:
+    """Settings that name a file of certificates which is not there: requests raises a plain OSError."""
+
+    @pytest.fixture(autouse=True)
+    def _missing(self, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+
+    def test_nothing_was_sent_when_a_report_is_created(self, sandbox, api):
+        port, read = api
+
+        with pytest.raises(errors.UnreachableError, match="REQUESTS_CA_BUNDLE"):
+            client_of(sandbox, port).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
+        assert read == []
+
+    @pytest.fixture
+    def hook(self, sandbox, api, monkeypatch):
+        """Of a connection whose token endpoint is asked by TLS, too."""
+        url = f"https://127.0.0.1:{api[0]}"
+        connection = {**sandbox.connection, "host": url}
+        connection["extra"] = {**connection["extra"], "token_url": f"{url}/token"}
+        monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(connection))
+        return AmazonBusinessHook(retry_for=0)
+
+    def test_a_hook_raises_an_error_of_ours(self, hook):
+        with pytest.raises(AmazonBusinessError, match="REQUESTS_CA_BUNDLE"):
+            hook.get_report("1")
+
+    def test_the_test_of_the_connection_says_so(self, hook):
+        works, said = hook.test_connection()
+        assert not works
+        assert "REQUESTS_CA_BUNDLE" in said

@@ -18,6 +18,7 @@ EXPIRED = (
 class Answer:
     """How one request is answered; by default as S3 would.
 
+    :ivar piece: bytes of a range that are sent at most, without the total.
     :ivar cut: body bytes after which the connection is closed.
     :ivar stall: body bytes after which nothing more comes, until the client goes away.
     """
@@ -26,6 +27,7 @@ class Answer:
     body: bytes | None = None
     headers: dict[str, str | None] = field(default_factory=dict)
     ignore_range: bool = False
+    piece: int | None = None
     cut: int | None = None
     stall: int | None = None
     chunked: bool = False
@@ -114,8 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None or answer.ignore_range:
             return 200, headers, content
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
-        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        return 206, headers, content[start:]
+        if start >= len(content):
+            return 416, {**headers, "Content-Range": f"bytes */{len(content)}"}, b""
+        body = content[start : start + (answer.piece or len(content))]
+        total = "*" if answer.piece else len(content)
+        headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
+        return 206, headers, body
 
     def _send(self, body: bytes, answer: Answer) -> None:
         end = next((n for n in (answer.cut, answer.stall) if n is not None), len(body))

@@ -83,6 +83,24 @@ class TestRequest:
         with pytest.raises(DocumentError, match="not on the public internet"):
             copy(fetch_document=lambda: Document(f"https://{address}/x?X-Amz-Signature=1", None), allow_http=False)
 
+    @pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.1", "[fd00::1]", "127.0.0.1"])
+    def test_the_host_of_the_api_may_serve_documents_by_https(self, copy, monkeypatch, address):
+        monkeypatch.setattr(download, "ATTEMPTS", 1)
+        monkeypatch.setattr(download, "TIMEOUT", (0.1, 0.1))
+
+        own = address.strip("[]")
+
+        def move(scheme, api_host=own):
+            url = f"{scheme}://{address}:1/x?X-Amz-Signature=1"
+            copy(fetch_document=lambda: Document(url, None), allow_http=False, api_host=api_host)
+
+        with pytest.raises(DocumentError, match="broke"):
+            move("https")
+        with pytest.raises(DocumentError, match="must be https"):
+            move("http")
+        with pytest.raises(DocumentError, match="not on the public internet"):
+            move("https", api_host="10.0.0.2")
+
     def test_a_name_is_not_refused(self, copy, monkeypatch):
         monkeypatch.setattr(download, "ATTEMPTS", 1)
         with pytest.raises(DocumentError, match="broke"):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import random
 import zipfile
 from itertools import product
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
+from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentError
 from tests.documents.scripted_server import EXPIRED_URL, Answer
+from tests.documents.test_documents_gunzip import member
+from tests.documents.test_documents_take_back import error_response
 
 TEXT = random.Random(1).randbytes(1500).hex().encode()
 PDF = b"%PDF-1.7\n" + TEXT
@@ -26,6 +31,9 @@ def zip_of(**files):
 
 
 PACKED = gzip.compress(TEXT)
+WESTERN = b"Bestellung;Betr\xe4ge\n" * 200
+ZIP = zip_of(a=TEXT, b=PDF)
+SHEET = zip_of(**{"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": TEXT})
 WHOLE = {"document": TEXT}
 # What comes, what the API says of it, and what has to lie in S3; None where that is an error.
 KINDS = {
@@ -38,6 +46,20 @@ KINDS = {
     "gzip of nothing": (gzip.compress(b""), "GZIP", {"document": b""}),
     "gzip of a zip of a PDF": (gzip.compress(zip_of(invoice=PDF)), "GZIP", {"files/invoice": PDF}),
     "zip of two": (zip_of(a=TEXT, b=PDF), None, {"files/a": TEXT, "files/b": PDF}),
+    "gzip with all fields": (member(TEXT, 31), "GZIP", WHOLE),
+    "gzip with reserved flags": (member(TEXT, 0x20), "GZIP", None),
+    "gzip with a wrong header": (member(TEXT, 10).replace(b"report", b"Report"), "GZIP", None),
+    "text in another charset": (gzip.compress(WESTERN), "GZIP", {"document": WESTERN.decode("cp1252").encode()}),
+    "UTF-16 with a mark": (
+        WESTERN.decode("cp1252").encode("utf-16"),
+        None,
+        {"document": WESTERN.decode("cp1252").encode()},
+    ),
+    "gzip in gzip": (gzip.compress(PACKED), "GZIP", {"document": PACKED}),
+    "spreadsheet": (gzip.compress(SHEET), "GZIP", {"document": SHEET}),
+    "zip of gzip": (zip_of(**{"a.csv.gz": PACKED}), None, {"files/a.csv.gz": PACKED}),
+    "zip that has lost a file": (ZIP[:-14] + b"\x01\0\x01\0" + ZIP[-10:], None, None),
+    "zip and something": (ZIP + b"something", None, None),
     "cut gzip": (PACKED[:-3], "GZIP", None),
     "gzip with a wrong checksum": (PACKED[:-8] + b"1234" + PACKED[-4:], "GZIP", None),
     "gzip and something": (PACKED + b"something", "GZIP", None),
@@ -58,6 +80,7 @@ HOSTS = {
     "ranges": {},
     "no ranges": {"ignore_range": True},
     "chunks": {"chunked": True},
+    "chunks, and pieces of unknown total": {"chunked": True, "piece": 700},
     "weak ETags": {"headers": {"ETag": 'W/"one"'}},
     "no length": {"headers": {"Content-Length": None}},
 }
@@ -97,10 +120,96 @@ def test_all_or_nothing(host, copy, stored, nothing_left, kind, fault, server):
     host.always = Answer(**HOSTS[server])
 
     try:
-        copy()
+        copy(encoding="Cp1252")
     except DocumentError:
         nothing_left()
         # Where the host plays by the rules, no good document is given up.
         assert expected is None or server != "ranges"
     else:
+        assert stored() == expected
+
+
+def writes(request):
+    """Tell the requests that make an object appear."""
+    query = request.url.partition("?")[2]
+    return (request.method == "PUT" and not query) or (request.method == "POST" and "uploadId=" in query)
+
+
+def lose(times):
+    """Have S3 carry a write out, and its response not arrive."""
+
+    def habit(client):
+        send, left = client._endpoint.http_session.send, [times]
+
+        def sent(request):
+            response = send(request)
+            if writes(request) and left[0]:
+                left[0] -= 1
+                raise ConnectionClosedError(endpoint_url=request.url)
+            return response
+
+        client._endpoint.http_session.send = sent
+
+    return habit
+
+
+def answer(code, status, numbers):
+    """Have S3 refuse the writes of these numbers, counted from 1."""
+
+    def habit(client):
+        count = itertools.count(1)
+
+        def refuse(request, **_):
+            refused = writes(request) and next(count) in numbers
+            return error_response(request, status, code) if refused else None
+
+        client.meta.events.register("before-send.s3", refuse)
+
+    return habit
+
+
+def ignore_conditions(client):
+    def ignore(request, **_):
+        del request.headers["If-None-Match"]
+
+    client.meta.events.register_first("request-created.s3", ignore)
+
+
+# What S3 does, and whether a good document is stored all the same.
+STORES = {
+    "plain": (lambda _: None, True),
+    "takes no checksums": (lambda _: None, True),
+    "ignores conditions": (ignore_conditions, True),
+    "a conflict": (answer("ConditionalRequestConflict", 409, {1}), True),
+    "an error of its own": (answer("InternalError", 500, {1}), True),
+    "a response lost": (lose(1), True),
+    "all responses lost": (lose(1000), False),
+    "the first write refused": (answer("AccessDenied", 403, {1}), False),
+}
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize(("kind", "store"), [*product(KINDS, STORES)])
+def test_all_or_nothing_whatever_s3_does(
+    host, copy, s3_server, bucket, stored, nothing_left, monkeypatch, kind, store, replace
+):
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    monkeypatch.setattr(s3_object, "CONFLICT_PAUSES", (0.01,))
+    habit, good = STORES[store]
+    config = {"request_checksum_calculation": "when_required"} if store == "takes no checksums" else {}
+    client = s3_server.client(**config)
+    habit(client)
+    host.content, host.compression_algorithm, expected = KINDS[kind]
+
+    try:
+        copy(s3=client, replace=replace)
+    except DocumentError:
+        assert expected is None or not good
+        if replace and expected and len(expected) == 1:
+            # Nobody may look, so what was carried out stays, whole.
+            assert stored() in ({}, expected)
+        else:
+            nothing_left()
+    else:
+        assert good or not replace
         assert stored() == expected

@@ -51,6 +51,23 @@ def test_the_region_picks_the_host(monkeypatch, region, host):
     assert account.refresh_token == "Atzr|a/b+c=="
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "host", "local"),
+    [
+        ("http://127.0.0.1:8443", "127.0.0.1", True),
+        ("https://127.0.0.1:8443", "127.0.0.1", True),
+        ("https://[::1]:8443/v1", "::1", True),
+        ("https://localhost", "localhost", True),
+        ("https://192.168.1.5:8443", "192.168.1.5", False),
+        ("https://sandbox.internal", "sandbox.internal", False),
+    ],
+)
+def test_an_api_on_this_machine_is_local_by_http_and_https(monkeypatch, endpoint, host, local):
+    define(monkeypatch, host=endpoint)
+    hook = AmazonBusinessHook()
+    assert (hook.api_host, hook.is_local) == (host, local)
+
+
 def test_every_optional_field(monkeypatch):
     define(
         monkeypatch,

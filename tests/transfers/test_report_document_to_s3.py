@@ -9,15 +9,18 @@ import io
 import json
 import random
 import signal
+import socket
 import sys
+import threading
 import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents import to_s3
@@ -36,7 +39,7 @@ from airflow_provider_amzbiz.sandbox import Fault, RawDocument
 from airflow_provider_amzbiz.transfers import base
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from tests.conftest import connect
-from tests.deferring import context, run
+from tests.deferring import Store, context, run
 
 US = "ATVPDKIKX0DER"
 BUCKET = "tests"
@@ -530,7 +533,7 @@ def test_a_long_transfer_says_how_far_it_is(sandbox, s3, key, monkeypatch, caplo
 
     move(report_id=create(sandbox, body), s3_key=key)
 
-    assert f"Downloaded 0 of {len(body)} bytes" in caplog.text + capsys.readouterr().out
+    assert f"Downloaded 0 bytes of {len(body) / 1000:.1f} KB" in caplog.text + capsys.readouterr().out
 
 
 def test_a_kill_leaves_nothing(sandbox, s3, key, monkeypatch):
@@ -568,6 +571,95 @@ def test_a_task_that_is_ended_gives_up_at_once_and_leaves_nothing(sandbox, s3, k
     assert_nothing_there(s3, key)
 
 
+@contextmanager
+def interrupted(action, *, once):
+    """Have a signal call something in this thread, once a condition holds and what waits for it is blocked."""
+
+    def wait_and_signal():
+        deadline = time.monotonic() + 30
+        while not once() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: action())
+    waiting = threading.Thread(target=wait_and_signal)
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+class SilentServer:
+    """Takes each connection and what comes over it, and never answers."""
+
+    def __init__(self):
+        self.begun = []
+        self._connections = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        for each in [self._socket, *self._connections]:
+            each.close()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self.begun.append(connection.recv(4).decode())
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+def test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again(sandbox, monkeypatch, key, mode):
+    """botocore's newer retry modes repeat whatever looks like a broken connection."""
+    server = SilentServer()
+    settings = {"s3": {"addressing_style": "path"}, "retries": {"mode": mode, "max_attempts": 5}}
+    connection = {
+        "conn_type": "aws",
+        "login": "x",
+        "password": "x",
+        "extra": {"endpoint_url": server.url, "region_name": "us-east-1", "config_kwargs": settings},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    report_id = create(sandbox, gzip.compress(TEXT))
+    task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
+
+    with (
+        interrupted(task.on_kill, once=lambda: server.begun),
+        pytest.raises(DocumentError, match="ended while it moved a document"),
+    ):
+        task.execute({})
+    server.stop()
+    assert server.begun == ["PUT "]
+
+
+def test_a_timeout_of_airflows_is_not_hidden_by_on_kill(sandbox, s3, key):
+    """Airflow calls it once more when an execution timeout has left the task already."""
+    report_id = create(sandbox, gzip.compress(TEXT))
+    task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
+
+    sandbox.inject(Fault(operation="document", kind="stall", bytes=100, seconds=50))
+
+    def expire():
+        raise AirflowTaskTimeout
+
+    with interrupted(expire, once=lambda: sandbox.count("document")), pytest.raises(AirflowTaskTimeout):
+        task.execute({})
+    task.on_kill()
+
+    assert_nothing_there(s3, key)
+    with pytest.raises(AmazonBusinessError):
+        task.execute({})
+
+
 def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
     report_id = create(sandbox, gzip.compress(random.Random(1).randbytes(30_000_000), 1))
     sandbox.inject(Fault(operation="document", kind="slow", bytes_per_second=8_000_000))
@@ -587,40 +679,77 @@ def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
     assert_nothing_there(s3, key)
 
 
-@pytest.mark.parametrize(("try_number", "left"), [(1, ["", ".other"]), (2, [".other"])])
-def test_a_retry_aborts_the_upload_that_a_killed_try_left(sandbox, s3, key, try_number, left):
-    keys = {}
-    for suffix in ("", ".other"):
-        upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key + suffix)
-        keys[upload["UploadId"]] = key + suffix
-        s3.upload_part(Bucket=BUCKET, Key=key + suffix, UploadId=upload["UploadId"], PartNumber=1, Body=b"half")
-    report_id = create(sandbox, gzip.compress(random.Random(4).randbytes(9 * 1024**2), 1))
-    operator = ReportDocumentToS3Operator(task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key=key)
-
-    operator.execute({"ti": SimpleNamespace(try_number=try_number)})
-
-    open_uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-    assert sorted(each["Key"] for each in open_uploads) == [key + suffix for suffix in left]
-    for each in open_uploads:
-        s3.abort_multipart_upload(Bucket=BUCKET, Key=each["Key"], UploadId=each["UploadId"])
-
-
-def test_a_retry_that_may_not_list_uploads_goes_on(sandbox, s3, key, caplog, capsys):
-    report_id = create(sandbox, gzip.compress(random.Random(4).randbytes(9 * 1024**2), 1))
-    operator = ReportDocumentToS3Operator(task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key=key)
+def failing(operator, *operations):
+    """Give an operator a client for which S3 refuses some operations."""
     client = operator.s3_client()
-    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "No."}}, "ListMultipartUploads")
 
-    def refuse(**_):
-        raise denied
+    def refuse(model, **_):
+        if model.name in operations:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "No."}}, model.name)
 
-    client.meta.events.register("before-call.s3.ListMultipartUploads", refuse)
+    client.meta.events.register("before-call.s3", refuse)
     operator.s3_client = lambda: client
+    return operator
 
-    (result,) = operator.execute({"ti": SimpleNamespace(try_number=2)})
+
+def open_uploads(s3):
+    return {each["UploadId"]: each["Key"] for each in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])}
+
+
+@pytest.fixture
+def left(sandbox, s3, key):
+    """A first attempt that could not abort its upload, and the uploads of others to the same key and another."""
+    others = {
+        s3.create_multipart_upload(Bucket=BUCKET, Key=each)["UploadId"]: each for each in (key, f"{key}.other")
+    }
+    report_id = create(sandbox, gzip.compress(random.Random(4).randbytes(9 * 1024**2), 1))
+
+    def make():
+        return ReportDocumentToS3Operator(task_id="move", report_id=report_id, s3_bucket=BUCKET, s3_key=key)
+
+    store = Store()
+    with pytest.raises(DocumentError, match="AccessDenied"):
+        failing(make(), "UploadPart", "AbortMultipartUpload").execute(context(store))
+    assert len(open_uploads(s3)) == 3
+    yield SimpleNamespace(store=store, make=make, others=others)
+    for upload_id, each in open_uploads(s3).items():
+        s3.abort_multipart_upload(Bucket=BUCKET, Key=each, UploadId=upload_id)
+
+
+def test_a_retry_aborts_what_an_earlier_attempt_left_open_and_no_more(s3, left):
+    left.make().execute(context(left.store, try_number=2))
+
+    assert open_uploads(s3) == left.others
+    assert left.store == {}
+
+
+def test_without_a_record_of_it_no_upload_is_aborted(s3, left):
+    """Before Airflow 3.3 nothing tells whose an upload is; one of another task's may live."""
+    left.make().execute(context(try_number=2))
+
+    assert len(open_uploads(s3)) == 3
+
+
+def test_a_retry_that_may_not_abort_uploads_goes_on_and_keeps_the_record(s3, left, caplog, capsys):
+    (result,) = failing(left.make(), "AbortMultipartUpload").execute(context(left.store, try_number=2))
 
     assert result["bytes"] == 9 * 1024**2
-    assert "AccessDenied" in caplog.text + capsys.readouterr().out
+    assert "s3:AbortMultipartUpload" in caplog.text + capsys.readouterr().out
+    left.make().execute(context(left.store, try_number=3))
+    assert open_uploads(s3) == left.others
+
+
+def test_a_store_that_fails_is_not_in_the_way(s3, left, caplog, capsys):
+    class Broken(Store):
+        def get(self, key, default=None):
+            raise RuntimeError("the API server is away")
+
+        set = delete = get
+
+    (result,) = left.make().execute(context(Broken(), try_number=2))
+
+    assert result["bytes"] == 9 * 1024**2
+    assert "the API server is away" in caplog.text + capsys.readouterr().out
 
 
 def test_a_key_that_is_no_text_is_refused_before_any_call(sandbox, s3):

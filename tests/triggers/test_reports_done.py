@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
@@ -313,6 +314,8 @@ async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, ca
     async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
         await watching.looks(sandbox)
         sandbox.clock.advance(7200)
+        sandbox.add_report(LINES, status="IN_PROGRESS")
+        sandbox.clock.advance(1200)
         await watching.looks(sandbox)
         sandbox.inject(Fault(operation="getReport", kind="status", status=404))
         await watching.until(lambda: f"Report {report_id} is no longer known" in caplog.text)
@@ -349,9 +352,10 @@ def test_the_record_stays_small(sandbox):
     watermark.announced = {"1": mark + timedelta(minutes=1)}
     watermark.pending = {"2": mark + timedelta(minutes=1)}
 
-    watermark.advance(mark + timedelta(days=89))
+    newest = [AmazonBusinessHook().get_report(sandbox.add_report(LINES))]
+    watermark.advance(mark + timedelta(days=89), newest)
     assert (watermark.announced, list(watermark.pending)) == ({}, ["2"])
-    watermark.advance(mark + timedelta(days=91))
+    watermark.advance(mark + timedelta(days=91), newest)
     assert watermark.pending == {}
     assert reports_done._Watermark.from_dict(watermark.to_dict()) == watermark
 
@@ -386,11 +390,13 @@ def test_a_row_of_the_trigger_table_makes_the_same_trigger_and_holds_no_secret(s
 async def test_a_report_that_the_listing_shows_late_is_announced(sandbox):
     async with Watching(watch()) as watching:
         await watching.looks(sandbox)
+        newer = sandbox.add_report(LINES)
+        await watching.until(lambda: watching.ids == [newer])
         late = sandbox.add_report(LINES, created=ago(minutes=10))
-        await watching.until(lambda: watching.ids == [late])
+        await watching.until(lambda: watching.ids == [newer, late])
         await watching.looks(sandbox)
 
-    assert watching.ids == [late]
+    assert watching.ids == [newer, late]
 
 
 @pytest.mark.parametrize("skew", [-3600.0, 3600.0])

@@ -1,0 +1,118 @@
+"""What a document is: by its bytes first, and then by what its host or its archive says of it."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from pathlib import PurePosixPath
+
+from airflow_provider_amzbiz.documents.charset import declared_charset, is_wide, marked_codec
+from airflow_provider_amzbiz.documents.charset_names import find_codec
+
+UNKNOWN = "binary/octet-stream"
+# Bytes of a document that are looked at.
+SNIFFED = 4096
+# What a host says that knows nothing better.
+_MEANINGLESS = ("application/octet-stream", UNKNOWN, "application/gzip", "application/x-gzip")
+_CONTAINERS = ("application/zip", "application/x-ole-storage")
+_MAGICS = (
+    (b"\x1f\x8b", "application/gzip"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"PK\x05\x06", "application/zip"),
+    (b"PK\x06\x06", "application/zip"),
+    (b"PK\x07\x08", "application/zip"),
+    # Office files before 2007, and Outlook's messages.
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
+    (b"%!PS", "application/postscript"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"Rar!\x1a\x07", "application/vnd.rar"),
+    (b"BZh", "application/x-bzip2"),
+    (b"\xfd7zXZ\x00", "application/x-xz"),
+    (b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (b"\x04\x22\x4d\x18", UNKNOWN),  # LZ4
+    (b"\x1f\x9d", UNKNOWN),  # compress
+    (b"x\x01", UNKNOWN),  # zlib, in three of its levels
+    (b"x\x9c", UNKNOWN),
+    (b"x\xda", UNKNOWN),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"Obj\x01", UNKNOWN),  # Avro
+    (b"ORC", UNKNOWN),
+    (b"SQLite format 3\x00", "application/vnd.sqlite3"),
+    (b"\x7fELF", UNKNOWN),
+)
+# Readers of PDF look for its beginning in so many bytes.
+_PDF = re.compile(rb"%PDF-\d\.\d")
+_PDF_WITHIN = 1024
+# Bytes that texts have none of, in all charsets but UTF-16 and UTF-32; the NUL is looked for on its own.
+_CONTROLS = bytes([*range(0x01, 0x09), 0x0E, 0x0F, *range(0x10, 0x1A), *range(0x1C, 0x20), 0x7F])
+# A few stray ones do not make a text something else. In compressed or encrypted bytes, every tenth is one.
+_MAX_CONTROLS = 0.04
+
+
+def document_type(head: bytes, announced: str | None, charset: str | None, *, assume_text: bool) -> str:
+    """Return a document's content type.
+
+    :param head: its first :data:`SNIFFED` bytes, of what is stored.
+    :param announced: what its host says, which may be about what it was packed in.
+    :param charset: that it is said to be in.
+    :param assume_text: whether it is a text where nothing says what it is.
+    """
+    known = (announced or "").split(";")[0].strip().lower() not in ("", *_MEANINGLESS)
+    return _settled(head, announced if known else None, charset, "text/plain" if assume_text else UNKNOWN)
+
+
+def file_type(head: bytes, name: str, charset: str | None) -> str:
+    """Return the content type of a file in an archive; what has no name of a text is none."""
+    guessed, packed = mimetypes.guess_type(PurePosixPath(name).name)
+    return _settled(head, None if packed else guessed, charset, UNKNOWN)
+
+
+def is_text(content_type: str) -> bool:
+    """Tell whether a content type is that of a text."""
+    kind = content_type.split(";")[0].strip().lower()
+    return kind.startswith("text/") or kind in _TEXTS or kind.endswith(("+json", "+xml"))
+
+
+_TEXTS = ("application/json", "application/xml", "application/csv", "application/x-ndjson", "application/jsonl")
+
+
+def has_lines(content_type: str, head: bytes) -> bool:
+    """Tell whether lines can be counted.
+
+    :param content_type: that is stored.
+    :param head: the first bytes of what is stored.
+    """
+    if not content_type.lower().startswith("text/") or _magic(head):
+        return False
+    declared = declared_charset(content_type)
+    # Without a mark, nothing tells which of the two bytes comes first.
+    return marked_codec(head) is not None or not is_wide(find_codec(declared) if declared else None)
+
+
+def _settled(head: bytes, told: str | None, charset: str | None, otherwise: str) -> str:
+    magic = _magic(head)
+    if magic:
+        # A container may be known better by what is said of it, such as Excel's.
+        return told if told and magic in _CONTAINERS and not is_text(told) else magic
+    kind = told or otherwise
+    return UNKNOWN if is_text(kind) and not _looks_like_text(head, charset or declared_charset(kind)) else kind
+
+
+def _magic(head: bytes) -> str | None:
+    if _PDF.search(head, 0, _PDF_WITHIN):
+        return "application/pdf"
+    return next((kind for magic, kind in _MAGICS if head.startswith(magic)), None)
+
+
+def _looks_like_text(head: bytes, charset: str | None) -> bool:
+    codec = marked_codec(head) or (find_codec(charset) if charset else None)
+    if codec and is_wide(codec):
+        return "\0" not in head.decode(codec, "replace")
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    return b"\0" not in head and controls <= len(head) * _MAX_CONTROLS
