@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -17,6 +18,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -43,7 +46,12 @@ class WaitingTrigger(BaseTrigger):
         try:
             return await self.wait()
         except AmazonBusinessError as error:
-            return {"status": "error", "error": error.to_dict()}
+            failure = error
+        except Exception as error:
+            # Airflow would tell the task that its trigger failed, but not of what.
+            log.exception("The wait failed")
+            failure = AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}")
+        return {"status": "error", "error": failure.to_dict()}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire the event, but not too soon."""
