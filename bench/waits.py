@@ -302,6 +302,7 @@ def of_accounts(count: int) -> dict[str, float]:
             "CPU %": figures["cpu"] / figures["wall"] * 100,
             "CPU s in all": figures["cpu_of_process"],
             "calls an account and minute": len(sandbox.calls) / count / minutes,
+            "refused": sum(call.status == 429 for call in sandbox.calls),
         }
 
 

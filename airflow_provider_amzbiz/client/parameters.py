@@ -221,11 +221,6 @@ def window(
     return [wire_time(each) if each else None for each in times]
 
 
-def positive_seconds(name: str, value: timedelta | float) -> float:
-    """Return seconds, above 0, of a time span or a number of seconds; see :func:`seconds`."""
-    return seconds(name, value)
-
-
 def wire_time(value: datetime) -> str:
     """Return ``2019-12-10T20:11:24.000Z``: the one form that Amazon's own sandbox matches."""
     return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -38,6 +38,7 @@ class RunningRequest:
         # Bytes that were read from the network, and by the caller, since the body began.
         self._received = self._consumed = 0
         self._failure = ""
+        self._own_failure: Exception | None = None
         self._ended = False
         self._wanted = False
         self._closed = False
@@ -46,8 +47,13 @@ class RunningRequest:
         threading.Thread(target=self._run, name=THREAD_NAME, daemon=True).start()
 
     def response(self) -> tuple[requests.Response | None, str]:
-        """Wait for the headers; return the response, or None and the name of what went wrong."""
+        """Wait for the headers; return the response, or None and the name of what went wrong.
+
+        :raises OSError: this machine is to blame, such as for a CA bundle that is not there.
+        """
         self._wait(lambda: self._response is not None or self._ended)
+        if self._own_failure is not None:
+            raise self._own_failure
         return self._response, self._failure
 
     def has_body(self) -> bool:
@@ -103,6 +109,8 @@ class RunningRequest:
             self._receive(response)
         except Exception as error:  # noqa: BLE001  # Its text may hold the URL, so that only its name goes on.
             failure = str(error) if isinstance(error, BrokenBodyError) else type(error).__name__
+            if response is None and _is_own(error):
+                self._own_failure = error
         finally:
             if response is not None:
                 response.close()
@@ -137,3 +145,10 @@ class RunningRequest:
             with self._changed:
                 self._received += count
                 self._changed.notify_all()
+
+
+def _is_own(error: Exception) -> bool:
+    """Tell whether sending failed on this machine: requests wraps what the network does."""
+    import requests
+
+    return isinstance(error, (OSError, MemoryError)) and not isinstance(error, requests.RequestException)

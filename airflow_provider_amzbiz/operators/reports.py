@@ -114,8 +114,8 @@ class CreateReportOperator(QueueingOperator):
         self.reuse_within = reuse_within
         self.on_cancelled = on_cancelled
         with translated_errors():
-            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
-            self.timeout = parameters.positive_seconds("timeout", timeout)
+            self.poke_interval = parameters.seconds("poke_interval", poke_interval)
+            self.timeout = parameters.seconds("timeout", timeout)
 
     def execute(self, context: Context) -> str:
         """Create the report, or continue with one."""

@@ -137,8 +137,8 @@ class ReportsToS3Operator(DocumentToS3Operator):
         self.max_failed = max_failed
         self.on_cancelled = on_cancelled
         with translated_errors():
-            self.timeout = parameters.positive_seconds("timeout", timeout)
-            self.poke_interval = parameters.positive_seconds("poke_interval", poke_interval)
+            self.timeout = parameters.seconds("timeout", timeout)
+            self.poke_interval = parameters.seconds("poke_interval", poke_interval)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on where an earlier try ended."""

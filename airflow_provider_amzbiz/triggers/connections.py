@@ -96,7 +96,7 @@ async def shared_hook(amazon_business_conn_id: str) -> AmazonBusinessHook:
 
 
 def forget(hook: AmazonBusinessHook) -> None:
-    """Have the next :func:`shared_hook` read the connection again: Amazon refused what it said."""
+    """Have the next :func:`shared_hook` read the connection again: what it said may be outdated."""
     _shared(hook.amazon_business_conn_id).forget(hook)
 
 

@@ -10,10 +10,8 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     AuthenticationError,
     ConnectionNotFoundError,
+    ThrottledError,
 )
-
-# HTTP statuses by which the API refuses whoever asks.
-_REFUSALS = (401, 403)
 
 
 class PollFailure(Enum):
@@ -42,5 +40,8 @@ def classify(error: AmazonBusinessError) -> PollFailure:
 
 
 def may_be_outdated(error: AmazonBusinessError) -> bool:
-    """Tell whether the connection should be read again, because it may have been corrected since it was read."""
-    return classify(error) in (PollFailure.CREDENTIALS, PollFailure.DENIED) or error.status in _REFUSALS
+    """Tell whether the connection should be read again, because it may have been corrected since it was read.
+
+    An endpoint that is gone, or that of another account, shows in many ways; throttling is none of them.
+    """
+    return not isinstance(error, ThrottledError)

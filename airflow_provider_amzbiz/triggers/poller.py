@@ -235,7 +235,7 @@ class ReportPoller:
                 self._remember(wait.report_id)
                 if isinstance(news, Report):
                     outcome.worked(connection)
-                    wait.failures, wait.denied = 0, False
+                    wait.failures, wait.missed = 0, False
                     wait.notify(news)
                 else:
                     _failed(connection, hook, wait, news, outcome)
@@ -306,17 +306,20 @@ def _failed(
     if failure is PollFailure.CREDENTIALS:
         outcome.refused(connection, hook, error)
         return
-    if may_be_outdated(error) and connection.hook is hook:
-        connection.read_again()
+    if may_be_outdated(error):
+        outcome.outdated(connection, hook)
     if failure is PollFailure.TRANSIENT:
         outcome.failed(connection, error, wait)
-    elif failure is PollFailure.DENIED and not wait.denied:
-        # As with refused credentials: only what is denied again after the connection was read again is final.
-        wait.denied = True
+        return
+    if isinstance(error, ReportNotFoundError) and time.time() < wait.young_until:
+        outcome.worked(connection)
+    elif (failure is PollFailure.DENIED or isinstance(error, ReportNotFoundError)) and not wait.missed:
+        # As with refused credentials: only what is refused again after the connection was read again is final.
+        wait.missed = True
+        wait.notify(AmazonBusinessError(str(error)))
     else:
         outcome.worked(connection)
-        if not isinstance(error, ReportNotFoundError) or time.time() >= wait.young_until:
-            wait.notify(error, last=True)
+        wait.notify(error, last=True)
 
 
 class _Pollers:

@@ -156,7 +156,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
             self.amazon_business_conn_id = parameters.required_text(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
-            self.poll_interval = parameters.positive_seconds("poll_interval", poll_interval)
+            self.poll_interval = parameters.seconds("poll_interval", poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""

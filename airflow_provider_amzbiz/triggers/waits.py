@@ -28,6 +28,7 @@ class Wait:
     :ivar young_until: Unix time until which "no such report" may mean "not yet".
     :ivar created: when the report was created, and ``report_type``, where they are known; without them the report
         is polled by itself.
+    :ivar missed: whether the report was denied, or not found, at its last poll.
     :ivar told: called with the report at each change of its status that is seen, or with an error, which ends the
         wait where :attr:`over` says so.
     """
@@ -42,7 +43,7 @@ class Wait:
     status: str | None = None
     due: float = 0.0
     failures: int = 0
-    denied: bool = False
+    missed: bool = False
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -125,6 +126,7 @@ class PollRound:
         self._failed: dict[PolledConnection, list[AmazonBusinessError]] = {}
         self._refused: dict[PolledConnection, tuple[AmazonBusinessHook, AmazonBusinessError]] = {}
         self._hurt: list[tuple[PolledConnection, Wait, AmazonBusinessError]] = []
+        self._outdated: dict[PolledConnection, AmazonBusinessHook] = {}
 
     def worked(self, connection: PolledConnection) -> None:
         self._worked.add(connection)
@@ -137,6 +139,9 @@ class PollRound:
     def refused(self, connection: PolledConnection, hook: AmazonBusinessHook, error: AmazonBusinessError) -> None:
         self._refused.setdefault(connection, (hook, error))
 
+    def outdated(self, connection: PolledConnection, hook: AmazonBusinessHook) -> None:
+        self._outdated[connection] = hook
+
     def is_over(self, connection: PolledConnection) -> bool:
         """Tell whether a further poll with this connection is of no use in this round."""
         failed = self._failed.get(connection, [])
@@ -146,6 +151,10 @@ class PollRound:
 
     def settle(self) -> None:
         """Draw the conclusions."""
+        for connection, hook in self._outdated.items():
+            # Not sooner: the other reports of this round are polled with the hook that there is.
+            if connection.hook is hook:
+                connection.read_again()
         for connection, (hook, error) in self._refused.items():
             connection.refuse(hook, error)
         for connection in self._worked - set(self._refused):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import time
 from datetime import timedelta
 
@@ -47,6 +48,13 @@ def running(sandbox, count, **script):
         sandbox.script(times=count, **script)
     hook = AmazonBusinessHook()
     return [hook.create_report(LINES) for _ in range(count)]
+
+
+async def until(holds, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 def statuses(results):
@@ -196,20 +204,51 @@ async def test_a_connection_that_was_mended_meanwhile_is_read_anew(sandbox, monk
     assert statuses([await wait]) == ["DONE"]
 
 
-async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypatch):
-    import json
-
-    (report_id,) = running(sandbox, 1)
-    with Sandbox() as other:
-        wrong = {**sandbox.connection, "host": other.url}
-        monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(wrong))
-        # No last look before the end of the test.
-        wait = waiting(report_id, known=False, poke_interval=0.2, deadline=time.time() + 600)
-        await asyncio.sleep(1)
-        assert other.count("getReport")
+@pytest.mark.parametrize("waits", [1, 30])
+@pytest.mark.parametrize("trouble", ["another account's endpoint", "another account", "503", "is gone"])
+async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypatch, caplog, trouble, waits):
+    ids = running(sandbox, waits)
+    with Sandbox(throttle=False) as other:
+        connect(monkeypatch, other)
+        if trouble == "another account's endpoint":
+            wrong = {**sandbox.connection, "host": other.url}
+            monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(wrong))
+        elif trouble == "503":
+            other.inject(Fault("*", "status", status=503, times=None))
+        elif trouble == "is gone":
+            other.stop()
+        events = [
+            waiting(
+                each,
+                known=False,
+                report_type=LINES,
+                created_time=sandbox.clock.now().isoformat(),
+                poke_interval=1,
+                # No poll at the deadline before the end of the test, and no report is too young to be known.
+                deadline=time.time() + 600,
+                young_until=0.0,
+            )
+            for each in ids
+        ]
+        await until(lambda: "failed, the wait continues" in caplog.text)
         connect(monkeypatch, sandbox)
 
-        assert statuses([await asyncio.wait_for(wait, 20)]) == ["DONE"]
+        assert statuses(await asyncio.wait_for(asyncio.gather(*events), 60)) == ["DONE"] * waits
+
+
+async def test_a_report_that_is_not_known_delays_no_other_poll(sandbox):
+    ids = running(sandbox, 10, processing_seconds=3600)
+    unknown = [waiting(f"1234{number}", known=False, poke_interval=5) for number in range(9)]
+    waits = [waiting(each, known=False, poke_interval=5) for each in ids]
+
+    await until(lambda: sandbox.count("getReport") >= 19)
+
+    polls = [call for call in sandbox.calls if call.operation == "getReport"][:19]
+    assert len({call.path for call in polls}) == 19
+    # All are of one round.
+    assert (polls[-1].at - polls[0].at).total_seconds() < 5
+    for each in [*unknown, *waits]:
+        each.cancel()
 
 
 async def test_an_unknown_report_fails_its_own_wait_only(sandbox):
