@@ -357,7 +357,7 @@ MUTANTS = [
     Mutant("living-aborted", "upload of another task", "documents/multipart.py",
            "after - before - creations.upload_ids", "after - creations.upload_ids",
            "tests/documents/test_documents_take_back.py::TestUploadsOfOthers"),
-    Mutant("kill-swallowed", "kill while S3 is silent", "documents/interrupts.py",
+    Mutant("s3-kill-swallowed", "kill while S3 is silent", "documents/interrupts.py",
            "class TransferInterrupted(BaseException)", "class TransferInterrupted(Exception)",
            "tests/transfers/test_report_document_to_s3.py::test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again"),
     Mutant("kill-stops-clean-up", "kill while files are taken back", "documents/objects.py",
