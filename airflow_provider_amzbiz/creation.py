@@ -282,16 +282,24 @@ def reuse(
             "reuse_within out"
         )
     now = datetime.now(timezone.utc)
-    arguments: dict[str, Any] = {
+    filters: dict[str, Any] = {
         **_filters(request),
         "processing_statuses": _USEFUL,
         "created_since": now - within - _CLOCKS_APART,
     }
     while True:
-        if token := progress.get("next_token"):
-            arguments = {"next_token": token}
-        with translated_errors():
-            reports, progress["next_token"] = hook.client.get_reports_page(**arguments)
+        token = progress.get("next_token")
+        try:
+            with translated_errors():
+                page = hook.client.get_reports_page(**({"next_token": token} if token else filters))
+        except InvalidInputError as error:
+            if not token or progress.get("restarted"):
+                raise
+            # A token may have expired while the task waited for its permit, which may take days.
+            log.warning("%s. The listing is read from its first page again", error)
+            progress.update(next_token=None, restarted=True)
+            continue
+        reports, progress["next_token"] = page
         earliest = now - min(within, MAX_REUSE - _DOCUMENT_MARGIN) + timedelta(seconds=hook.client.clock_offset)
         for report in reports:
             if report.created_time >= earliest - _CLOCK_ERROR and _is_useful(hook, request, report):
@@ -371,14 +379,7 @@ def _created_while_sent(hook: AmazonBusinessHook, request: ReportRequest, sent: 
     spans = [(since, until or since + _CARRIED_OUT_SECONDS) for since, until in sent if since]
     if not spans:
         return []
-    first, last = min(since for since, _ in spans), max(until for _, until in spans)
-    listed = list(
-        hook.get_reports(
-            **_filters(request),
-            created_since=_time(first) - _CLOCKS_APART,
-            created_until=_time(last) + _CLOCKS_APART if last + 2 * _CLOCKS_APART.seconds < time.time() else None,
-        )
-    )
+    listed = _listed_around(hook, request, spans)
     # Known better than before: the response came with the API's time.
     offset = timedelta(seconds=hook.client.clock_offset)
     times = [
@@ -390,6 +391,39 @@ def _created_while_sent(hook: AmazonBusinessHook, request: ReportRequest, sent: 
         if any(since <= report.created_time <= until for since, until in times)
         and _is_useful(hook, request, report)
     ]
+
+
+def _listed_around(
+    hook: AmazonBusinessHook, request: ReportRequest, spans: Sequence[tuple[float, float]]
+) -> list[Report]:
+    """List the reports of some spans of this machine's time, and again where the API's clock is far from it."""
+    first, last = min(since for since, _ in spans), max(until for _, until in spans)
+    past = last + 2 * _CLOCKS_APART.seconds < time.time()
+
+    def listed(offset: float) -> list[Report]:
+        return list(
+            hook.get_reports(
+                **_filters(request),
+                created_since=_time(first + offset) - _CLOCKS_APART,
+                created_until=_time(last + offset) + _CLOCKS_APART if past else None,
+            )
+        )
+
+    assumed = hook.client.clock_offset
+    found: list[Report] = []
+    try:
+        found = listed(assumed)
+    except InvalidInputError:
+        # Perhaps a time in the API's future.
+        if not _is_far(hook.client.clock_offset - assumed):
+            raise
+    # A first response tells the API's time; before it, the clocks were taken to agree.
+    return listed(hook.client.clock_offset) if _is_far(hook.client.clock_offset - assumed) else found
+
+
+def _is_far(seconds: float) -> bool:
+    """Tell whether clocks are further apart than a listing allows for; half of that is left for what drifts."""
+    return abs(seconds) > _CLOCKS_APART.seconds / 2
 
 
 def _filters(request: ReportRequest) -> dict[str, Any]:

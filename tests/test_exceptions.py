@@ -72,7 +72,7 @@ def test_a_timeout_names_its_report(sandbox, deferrable):
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_report_that_is_not_there_is_named(sandbox, monkeypatch, deferrable):
+def test_a_report_that_is_not_there_is_named(sandbox, s3, monkeypatch, deferrable):
     from airflow_provider_amzbiz.sensors import reports
 
     monkeypatch.setattr(reports, "NOT_FOUND_GRACE", -1.0)

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 TIMEOUT = (10.0, 60.0)
 # Seconds after which a call that sleeps asks again whether it should stop.
 _STOP_SECONDS = 0.5
+# Connections to one host that are kept open: as many as there are threads in a triggerer.
+_CONNECTIONS = 32
 # A longer User-Agent is refused by the gateway.
 _USER_AGENT_MOST = 500
 # Seconds between two lines about a wait for a permit.
@@ -91,6 +93,10 @@ class Transport:
         import requests
 
         self._session = requests.Session()
+        # A triggerer's threads share the session: with fewer, each call beyond them would open a connection of its
+        # own and log a warning.
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
         # Without this, requests adds an Authorization header from .netrc, so that the password of another service
         # leaves, and Login with Amazon takes it for the client's credentials. Proxies and REQUESTS_CA_BUNDLE stay.
         self._session.auth = _no_authorization

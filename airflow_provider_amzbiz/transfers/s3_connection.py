@@ -59,11 +59,11 @@ def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
         )
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-    except ImportError as error:
+    except ImportError:
         raise InvalidInputError(
             f"aws_conn_id is {aws_conn_id!r}, which needs the extra 'amazon': pip install "
             "'airflow-provider-amzbiz[amazon]', or set aws_conn_id=None for boto3's own credential chain"
-        ) from error
+        ) from None
 
     class ConnectionHook(AwsGenericHook[Any]):
         # The one of AwsGenericHook would go on with boto3's own chain, and so with somebody else's credentials.
@@ -71,11 +71,11 @@ def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
         def get_connection(cls, conn_id: str) -> Any:
             try:
                 connection = super().get_connection(conn_id)
-            except (AirflowNotFoundException, ImportError) as error:
+            except (AirflowNotFoundException, ImportError):
                 raise ConnectionNotFoundError(
                     f"There is no connection {conn_id!r}, or it cannot be read; add it, or set another "
                     "aws_conn_id, or aws_conn_id=None for boto3's own credential chain"
-                ) from error
+                ) from None
             secrets.extend(_secrets(connection))
             return connection
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import signal
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -40,7 +46,12 @@ class WaitingTrigger(BaseTrigger):
         try:
             return await self.wait()
         except AmazonBusinessError as error:
-            return {"status": "error", "error": error.to_dict()}
+            failure = error
+        except Exception as error:
+            # Airflow would tell the task that its trigger failed, but not of what.
+            log.exception("The wait failed")
+            failure = AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}")
+        return {"status": "error", "error": failure.to_dict()}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire the event, but not too soon."""
@@ -91,6 +102,39 @@ class WaitInterrupted(Exception):  # noqa: N818
     """The wait of this process was interrupted, because its task is being ended."""
 
 
+class _HeldAlarm:
+    """Has SIGALRM interrupt a wait, and its handler called when the wait has ended.
+
+    Airflow's handler, for ``execution_timeout``, raises. Raised inside the event loop, the exception could end one
+    of its tasks only, such as the poller, and be lost there: the wait would continue.
+    """
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
+        self._handler: Any = None
+        self.rung = False
+
+    def __enter__(self) -> _HeldAlarm:
+        handler = signal.getsignal(signal.SIGALRM)
+        # Only the main thread can set a handler, and only there signals arrive.
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            self._handler = handler
+            signal.signal(signal.SIGALRM, self._ring)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGALRM, self._handler)
+
+    def _ring(self, *_: object) -> None:
+        self.rung = True
+        self._interrupt()
+
+    def hand_on(self) -> None:
+        """Call the handler."""
+        self._handler(signal.SIGALRM, None)
+
+
 class InlineWait:
     """A trigger's wait in the task's own process, which :meth:`interrupt` ends.
 
@@ -107,7 +151,15 @@ class InlineWait:
 
         :raises WaitInterrupted: :meth:`interrupt` was called.
         """
-        return asyncio.run(self._wait(trigger))
+        event: dict[str, Any] | None = None
+        with suppress(WaitInterrupted), _HeldAlarm(self.interrupt) as alarm:
+            event = asyncio.run(self._wait(trigger))
+        # Outside of any handling of an exception, which would be shown as its context.
+        if alarm.rung:
+            alarm.hand_on()
+        if event is None:
+            raise WaitInterrupted
+        return event
 
     def interrupt(self) -> None:
         """End the wait. May be called from a signal handler or another thread, also before the wait starts."""

@@ -120,7 +120,7 @@ def test_an_equal_report_from_before_is_not_taken(sandbox):
     assert create(**WINDOW).execute(context()) != before
 
 
-@pytest.mark.parametrize("skew", [-300.0, 300.0])
+@pytest.mark.parametrize("skew", [-300.0, 300.0, -3600.0, 3600.0, -80000.0, 80000.0])
 def test_a_clock_of_the_api_that_is_wrong_makes_no_difference(sandbox, skew):
     sandbox.clock.advance(skew)
     before = create(**WINDOW).execute(context())

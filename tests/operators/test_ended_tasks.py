@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -108,24 +109,56 @@ def test_a_reused_report_is_left_alone(sandbox, terminated):
     assert sandbox.reports[theirs].status == "IN_QUEUE"
 
 
-def test_the_timeout_of_airflow_cancels_as_well(sandbox, monkeypatch):
-    sandbox.script(queue_seconds=3600)
-    task = create(wait_for_completion=True)
+class ExecutionTimeout(BaseException):
+    """As Airflow raises for ``execution_timeout``, in the main thread, before it calls ``on_kill``."""
 
-    class Timeout(BaseException):
-        """As Airflow raises for ``execution_timeout``, in the main thread, before it calls ``on_kill``."""
+
+@pytest.fixture
+def alarm():
+    """SIGALRM as Airflow handles it."""
 
     def ring(*_):
-        raise Timeout
+        raise ExecutionTimeout
 
     before = signal.signal(signal.SIGALRM, ring)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_the_timeout_of_airflow_cancels_as_well(sandbox, alarm):
+    sandbox.script(queue_seconds=3600)
+    task = create(wait_for_completion=True)
     signal.setitimer(signal.ITIMER_REAL, 1.0)
+
+    with pytest.raises(ExecutionTimeout) as caught:
+        task.execute(context())
+    task.on_kill()
+
+    (report,) = sandbox.reports.values()
+    assert report.cancelled
+    assert caught.value.__context__ is None
+
+
+def test_the_timeout_of_airflow_ends_the_wait_in_the_middle_of_a_poll(sandbox, monkeypatch, alarm):
+    """Raised in the task of the event loop that polls, it would end that one only."""
+    connect(monkeypatch, sandbox, rate_limits=json.dumps({"getReport": [0.2, 1]}))
+    AmazonBusinessHook().client._transport._buckets["getReport"].emptied()
+    sandbox.script(queue_seconds=3600)
+    task = create(wait_for_completion=True, deferrable=False, timeout=10)
+
+    class Ring(logging.Handler):
+        def emit(self, record):
+            signal.raise_signal(signal.SIGALRM)
+
+    polling, ring = logging.getLogger("airflow_provider_amzbiz.triggers.permits"), Ring()
+    monkeypatch.setattr(polling, "level", logging.INFO)
+    polling.addHandler(ring)
     try:
-        with pytest.raises(Timeout):
+        with pytest.raises(ExecutionTimeout):
             task.execute(context())
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        polling.removeHandler(ring)
     task.on_kill()
 
     (report,) = sandbox.reports.values()
