@@ -188,11 +188,19 @@ def _send(sender: AmazonBusinessHook, request: ReportRequest, memory: Memory, se
     except AmazonBusinessError:
         # Throttled, refused or never connected: there is no report of it.
         del sent[before:]
-        if before:
-            memory.note(request, sent=sent)
+        _forget_refused(request, memory, sent)
+        raise
+
+
+def _forget_refused(request: ReportRequest, memory: Memory, earlier: list[Sent]) -> None:
+    """Take a request that created nothing off the record; what the API said of it counts more than the store."""
+    try:
+        if earlier:
+            memory.note(request, sent=earlier)
         else:
             memory.forget()
-        raise
+    except AmazonBusinessError as error:
+        log.warning("%s. A retry will look for a report that was never created", error)
 
 
 def find_lost(

@@ -84,7 +84,7 @@ MUTANTS = [
            "        sent[before:] = [[time.time(), None]]", "        sent[before:] = [[time.time() - 3600, None]]",
            "tests/operators/test_adoption.py::test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken"),
     Mutant("refusal-remembered", "refused request that is looked up later", "creation.py",
-           "        else:\n            memory.forget()\n        raise", "        raise",
+           "        else:\n            memory.forget()\n    except", "    except",
            "tests/operators/test_adoption.py::test_a_refused_request_leaves_nothing_to_look_for"),
     Mutant("kill-is-success", "SIGTERM taken for the report's own end", "operators/reports.py",
            "        if self._killed and (event", "        if False and (event",

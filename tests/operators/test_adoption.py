@@ -118,6 +118,21 @@ def test_a_refused_request_leaves_nothing_to_look_for(sandbox, status):
     assert sandbox.count("getReports") == 0
 
 
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_store_that_fails_does_not_hide_what_the_api_said(sandbox, status, caplog):
+    class Undeletable(Store):
+        def delete(self, key):
+            raise RuntimeError("the store is away")
+
+    sandbox.inject(Fault(operation="createReport", kind="status", status=status))
+
+    with pytest.raises((InvalidInputError, creation_deferred())) as ended:
+        create(deferrable=True).execute(context(Undeletable()))
+
+    assert isinstance(ended.value, InvalidInputError) is (status == 400)
+    assert "the store is away" in caplog.text
+
+
 def test_a_lost_response_is_looked_up_after_a_deferral_where_the_listing_is_throttled(sandbox, monkeypatch):
     monkeypatch.setattr(base, "LOOKUP_SECONDS", 0.0)
     sandbox.inject(Fault(operation="createReport", kind="lost"))
