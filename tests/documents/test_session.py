@@ -132,7 +132,7 @@ class TestTls:
             changing = tmp_path / "changing.pem"
             changing.write_bytes(certificate.read_bytes())
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(changing))
-            (stored,) = copy(fetch_document=fetch, key=lambda _: "before")
+            copy(fetch_document=fetch, key=lambda _: "before")
             changing.write_bytes(other.read_bytes())
             with pytest.raises(DocumentError):
                 copy(fetch_document=fetch)
