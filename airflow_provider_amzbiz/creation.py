@@ -126,7 +126,7 @@ class Memory:
     def begin_attempt(self, request: ReportRequest) -> None:
         """Have a report that a previous attempt did not find looked up again."""
         record = self.recall(request)
-        if record and not record["report_id"]:
+        if record and not record.get("report_id"):
             self.note(request, lookups=0)
 
 
@@ -237,7 +237,7 @@ def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> 
     record = memory.recall(request)
     if record is None:
         return None
-    report_id, sent = record["report_id"], record["sent"]
+    report_id, sent = record.get("report_id"), record.get("sent", [])
     if not report_id:
         why = "An earlier attempt ended while it created its report"
         found = find_lost(hook, request, sent, why, memory) if sent else None
