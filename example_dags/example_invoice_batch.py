@@ -83,7 +83,7 @@ with DAG(
         s3_key="archive/{invoiceId}/{name}",
         # Up to a tenth may fail: they are in the table, with the reason.
         max_failed=0.1,
-        # CANCELLED is how the API says that there is no such invoice.
+        # No such invoice yet, asked again too soon, or cancelled by somebody: the API does not tell them apart.
         on_cancelled="skip",
         timeout=timedelta(hours=12),
         deferrable=True,

@@ -62,7 +62,7 @@ class ReportStatusSensor(BaseSensorOperator):
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param deferrable: wait in the triggerer, without a worker slot. By default Airflow's
         ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two looks; Amazon advises 15.
+    :param poke_interval: seconds between two polls.
     :param timeout: seconds until the wait fails with :class:`.ReportTimeoutError`, which spends no retry. By
         default Airflow's ``[sensors] default_timeout``, a week.
     :raises InvalidInputError: a parameter is not allowed; no retry is spent.
