@@ -48,7 +48,7 @@ bench: .venv/bench-ready    ## the figures of docs/benchmarks.rst; an hour
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer
 
-lint: .venv/ready           ## style, types, spelling, and who may import whom
+lint: .venv/lint-ready      ## style, types, spelling, and who may import whom
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -88,6 +88,11 @@ endef
 .venv-airflow%/ready: pyproject.toml $$(call CONSTRAINTS,$$(RELEASE_$$*))
 	$(call make-env,$(RELEASE_$*))
 
+.venv/lint-ready: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[lint]' \
+	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
+	touch $@
+
 # The browser and the servers are Debian's, so that none is downloaded.
 .venv/e2e-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[e2e]' \
@@ -111,7 +116,7 @@ endef
 constraints:
 	for version in $(RELEASE_3.3) $(RELEASE_3.1) $(RELEASE_2.11); do \
 	  folder=$$(mktemp -d) && $(PYTHON) -m venv $$folder && \
-	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,bench,e2e,release]' "apache-airflow==$$version" && \
+	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check ".[dev,bench,e2e,release$$([ $$version = $(RELEASE_3.3) ] && echo ,lint)]" "apache-airflow==$$version" && \
 	  $$folder/bin/python -m pip freeze --exclude airflow-provider-amzbiz \
 	    > $(call CONSTRAINTS,$$version) && \
 	  rm -r $$folder || exit 1; \
