@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant("clocks-agree", "clocks that are an hour apart", "creation.py",
            "return listed(hook.client.clock_offset) if _is_far(hook.client.clock_offset - assumed) else found",
            "return found",
-           "tests/operators/test_create_once.py::test_a_clock_of_the_api_that_is_wrong_makes_no_difference"),
+           "tests/operators/test_create_once.py::test_the_first_look_up_goes_by_the_clock_of_the_api"),
     Mutant("adopted-cancelled", "report from a listing cancelled with the task", "operators/reports.py",
            "cancels = own and not memory.is_adopted(request)", "cancels = own",
            "tests/operators/test_adoption.py"),

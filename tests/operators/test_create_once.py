@@ -132,6 +132,15 @@ def test_a_clock_of_the_api_that_is_wrong_makes_no_difference(sandbox, skew):
     assert list(sandbox.reports) == [before, found]
 
 
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+def test_the_first_look_up_goes_by_the_clock_of_the_api(sandbox, monkeypatch, skew):
+    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05,))
+    sandbox.clock.advance(skew)
+    sandbox.inject(Fault(operation="createReport", kind="lost"))
+
+    assert [create(**WINDOW).execute(context())] == list(sandbox.reports)
+
+
 def test_where_it_may_be_one_of_two_neither_is_taken(sandbox, caplog):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
     hook = AmazonBusinessHook()
