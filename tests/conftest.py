@@ -21,6 +21,8 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 # Airflow reads its configuration when it is first imported, so this comes before any test module.
 os.environ.update(airflow_settings(HOME, ROOT / "example_dags"))
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+# Among Airflow 2's is an aws_default, which tests of a missing connection must not find.
+os.environ["AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS"] = "False"
 if version("apache-airflow").startswith("2"):
     # The only one that Airflow 2 allows with SQLite.
     os.environ["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor"
