@@ -38,7 +38,14 @@ _MASKERS = (
 )
 
 # Files whose tests take so long that they should not be the last ones to begin.
-_LONG = ("test_demo.py", "test_state_machine.py", "test_example_dags.py", "test_faulty_networks.py")
+_LONG = (
+    "test_demo.py",
+    "test_state_machine.py",
+    "test_example_dags.py",
+    "test_faulty_networks.py",
+    "test_documents_matrix.py",
+    "test_poller.py",
+)
 
 
 def pytest_collection_modifyitems(items):
