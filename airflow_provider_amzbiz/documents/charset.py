@@ -87,7 +87,7 @@ class Utf8(io.RawIOBase):
         while not self._left and not self._ended:
             count = self._stream.readinto(self._chunk) or 0
             self._ended = count == 0
-            self._left = memoryview(self._decode(bytes(self._chunk[:count])).encode())
+            self._left = memoryview(self._encode(self._decode(bytes(self._chunk[:count]))))
         count = min(len(self._left), len(buffer))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
@@ -96,6 +96,16 @@ class Utf8(io.RawIOBase):
     def _skip_mark(self, mark: bytes) -> None:
         self._stream.readinto(self._chunk[: len(mark)])
         self._position = len(mark)
+
+    def _encode(self, text: str) -> bytes:
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            # Python's UTF-7 lets them through, unlike its other codecs.
+            raise UndecodableDocumentError(
+                f"The document is no {self._charset} before byte {self._position} of its decoded content: "
+                f"U+{ord(text[error.start]):04X} is half a surrogate pair, which is no character"
+            ) from None
 
     def _decode(self, chunk: bytes) -> str:
         if self._refuse_nul and (at := chunk.find(b"\0")) >= 0:

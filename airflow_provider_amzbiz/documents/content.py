@@ -114,5 +114,7 @@ def _looks_like_text(head: bytes, charset: str | None) -> bool:
     codec = marked_codec(head) or (find_codec(charset) if charset else None)
     if codec and is_wide(codec):
         return "\0" not in head.decode(codec, "replace")
-    controls = len(head) - len(head.translate(None, _CONTROLS))
+    # Some charsets, such as ISO-2022-KR, switch by them between their sets of characters.
+    shifts = b"\x0e\x0f" if codec and codec.startswith("iso2022") else b""
+    controls = len(head) - len(head.translate(None, _CONTROLS.translate(None, shifts)))
     return b"\0" not in head and controls <= len(head) * _MAX_CONTROLS
