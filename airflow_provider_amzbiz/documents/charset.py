@@ -7,6 +7,7 @@ import io
 from email.message import Message
 from typing import Any
 
+from airflow_provider_amzbiz.documents.big5 import eten_characters
 from airflow_provider_amzbiz.documents.charset_names import find_codec
 from airflow_provider_amzbiz.documents.errors import UndecodableDocumentError, UnsupportedDocumentError
 from airflow_provider_amzbiz.documents.streams import CHUNK, Prefixed, Readable
@@ -71,6 +72,7 @@ class Utf8(io.RawIOBase):
         self._charset = f"{marked.upper()}, which its byte order mark says," if marked else charset
         self._refuse_nul = refuse_nul and not is_wide(codec)
         self._decoder = codecs.getincrementaldecoder(codec)("strict")
+        self._corrections = eten_characters() if codec == "cp950" else None
         self._chunk = memoryview(bytearray(CHUNK))
         self._left = memoryview(b"")
         self._position = 0
@@ -115,7 +117,7 @@ class Utf8(io.RawIOBase):
             )
         self._position += len(chunk)
         try:
-            return self._decoder.decode(chunk, final=self._ended)
+            text = self._decoder.decode(chunk, final=self._ended)
         except UnicodeDecodeError as error:
             # What was decoded may begin with bytes of the chunk before, but ends with this one.
             at = self._position - len(error.object) + error.start
@@ -123,3 +125,4 @@ class Utf8(io.RawIOBase):
             raise UndecodableDocumentError(
                 f"The document is no {self._charset} at byte {at} of its decoded content: {found}: {error.reason}"
             ) from None
+        return text.translate(self._corrections) if self._corrections else text

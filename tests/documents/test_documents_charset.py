@@ -264,5 +264,12 @@ def test_any_bytes_in_any_chunks_are_what_python_says(content, codec, seed):
         assert Utf8(Chunks(), codec).readall() == expected
 
 
+def test_big5_has_the_characters_of_eten(host, copy, stored):
+    # As the standard's table has them; Python's cp950 reads other ones from these bytes.
+    host.content = bytes.fromhex("c6a1 c6cf c6de c6e7 c7a1 c7f2 a440")
+    copy(encoding="Big5")
+    assert stored()["document"].decode() == "①廴〃ぁゥヶ一"
+
+
 def test_names():
     assert codec_of("Windows-31J") == codec_of("cp932") == "cp932"
