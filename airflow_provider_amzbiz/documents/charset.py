@@ -7,6 +7,7 @@ import io
 from email.message import Message
 from typing import Any
 
+from airflow_provider_amzbiz.documents.big5 import eten_characters
 from airflow_provider_amzbiz.documents.charset_names import find_codec
 from airflow_provider_amzbiz.documents.errors import UndecodableDocumentError, UnsupportedDocumentError
 from airflow_provider_amzbiz.documents.streams import CHUNK, Prefixed, Readable
@@ -71,6 +72,7 @@ class Utf8(io.RawIOBase):
         self._charset = f"{marked.upper()}, which its byte order mark says," if marked else charset
         self._refuse_nul = refuse_nul and not is_wide(codec)
         self._decoder = codecs.getincrementaldecoder(codec)("strict")
+        self._corrections = eten_characters() if codec == "cp950" else None
         self._chunk = memoryview(bytearray(CHUNK))
         self._left = memoryview(b"")
         self._position = 0
@@ -87,7 +89,7 @@ class Utf8(io.RawIOBase):
         while not self._left and not self._ended:
             count = self._stream.readinto(self._chunk) or 0
             self._ended = count == 0
-            self._left = memoryview(self._decode(bytes(self._chunk[:count])).encode())
+            self._left = memoryview(self._encode(self._decode(bytes(self._chunk[:count]))))
         count = min(len(self._left), len(buffer))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
@@ -97,6 +99,16 @@ class Utf8(io.RawIOBase):
         self._stream.readinto(self._chunk[: len(mark)])
         self._position = len(mark)
 
+    def _encode(self, text: str) -> bytes:
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            # Python's UTF-7 lets them through, unlike its other codecs.
+            raise UndecodableDocumentError(
+                f"The document is no {self._charset} before byte {self._position} of its decoded content: "
+                f"U+{ord(text[error.start]):04X} is half a surrogate pair, which is no character"
+            ) from None
+
     def _decode(self, chunk: bytes) -> str:
         if self._refuse_nul and (at := chunk.find(b"\0")) >= 0:
             raise UndecodableDocumentError(
@@ -105,7 +117,7 @@ class Utf8(io.RawIOBase):
             )
         self._position += len(chunk)
         try:
-            return self._decoder.decode(chunk, final=self._ended)
+            text = self._decoder.decode(chunk, final=self._ended)
         except UnicodeDecodeError as error:
             # What was decoded may begin with bytes of the chunk before, but ends with this one.
             at = self._position - len(error.object) + error.start
@@ -113,3 +125,4 @@ class Utf8(io.RawIOBase):
             raise UndecodableDocumentError(
                 f"The document is no {self._charset} at byte {at} of its decoded content: {found}: {error.reason}"
             ) from None
+        return text.translate(self._corrections) if self._corrections else text

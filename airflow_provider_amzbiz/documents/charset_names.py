@@ -14,6 +14,9 @@ _LARGER = {"gbk": "gb18030", "big5hkscs": "cp950"}
 # Names of Python's that the standard has not, such as UTF-32's without a byte order mark, which counts more than
 # any name.
 _MEANT = {"utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
+# Of the standard's, one that has another meaning for each page, and one that refuses all bytes: browsers keep some
+# charsets that Python can read, such as ISO-2022-KR, from being misused by a page.
+_NO_MEANING = {"x-user-defined", "replacement"}
 # Codecs from text to text, or of a part of a text.
 _NO_CHARSETS = {"charmap", "idna", "punycode", "raw-unicode-escape", "raw_unicode_escape", "unicode-escape",
                 "unicode_escape", "undefined"}  # fmt: skip
@@ -24,7 +27,7 @@ def find_codec(label: str) -> str | None:
     import webencodings
 
     found = webencodings.lookup(label)
-    if found is not None and found.name != "x-user-defined":
+    if found is not None and found.name not in _NO_MEANING:
         codec: str = found.codec_info.name
         return _LARGER.get(codec, codec)
     try:

@@ -14,6 +14,8 @@ UNKNOWN = "binary/octet-stream"
 SNIFFED = 4096
 # What a host says that knows nothing better.
 _MEANINGLESS = ("application/octet-stream", UNKNOWN, "application/gzip", "application/x-gzip")
+# What S3 takes for a header, and no longer than a sender would mean it.
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}[ \t]*(?:;[\t -~]{0,255})?", re.ASCII)
 _CONTAINERS = ("application/zip", "application/x-ole-storage")
 _MAGICS = (
     (b"\x1f\x8b", "application/gzip"),
@@ -63,8 +65,9 @@ def document_type(head: bytes, announced: str | None, charset: str | None, *, as
     :param charset: that it is said to be in.
     :param assume_text: whether it is a text where nothing says what it is.
     """
-    known = (announced or "").split(";")[0].strip().lower() not in ("", *_MEANINGLESS)
-    return _settled(head, announced if known else None, charset, "text/plain" if assume_text else UNKNOWN)
+    told = (announced or "").strip()
+    known = _MEDIA_TYPE.fullmatch(told) and told.split(";")[0].strip().lower() not in _MEANINGLESS
+    return _settled(head, told if known else None, charset, "text/plain" if assume_text else UNKNOWN)
 
 
 def file_type(head: bytes, name: str, charset: str | None) -> str:
@@ -114,5 +117,7 @@ def _looks_like_text(head: bytes, charset: str | None) -> bool:
     codec = marked_codec(head) or (find_codec(charset) if charset else None)
     if codec and is_wide(codec):
         return "\0" not in head.decode(codec, "replace")
-    controls = len(head) - len(head.translate(None, _CONTROLS))
+    # Some charsets, such as ISO-2022-KR, switch by them between their sets of characters.
+    shifts = b"\x0e\x0f" if codec and codec.startswith("iso2022") else b""
+    controls = len(head) - len(head.translate(None, _CONTROLS.translate(None, shifts)))
     return b"\0" not in head and controls <= len(head) * _MAX_CONTROLS

@@ -146,6 +146,7 @@ def check_key_values(given: Any) -> dict[str, str]:
             raise InvalidInputError(
                 f"key_values has the name {name!r}, but names must be letters, digits and underscores"
             )
+        _check_value(f"key_values[{name!r}]", values[name])
     return values
 
 
@@ -154,6 +155,19 @@ def _check_repr(parameter: str, value: str) -> None:
         raise InvalidInputError(
             f"{parameter} is {value!r}: an f-string was given an argument whose value is known only when the task "
             "runs. Use a template, or a placeholder such as {report_id}, whose braces an f-string needs doubled"
+        )
+
+
+def _check_value(parameter: str, value: str) -> None:
+    """Refuse a placeholder's value that a key could not have either, written where the placeholder stands."""
+    _check_repr(parameter, value)
+    if _CONTROL.search(value):
+        raise InvalidInputError(
+            f"{parameter} is {value!r}, but must have no control character, such as the end of a line"
+        )
+    if _NONE.fullmatch(value):
+        raise InvalidInputError(
+            f"{parameter} is {value!r}, but must not be 'None', as a template renders a value that is missing"
         )
 
 

@@ -46,6 +46,9 @@ WESTERN = "Bestellung\tBetrag\nMüller „Büro“\t1.200 €\n"
         ("镕·—\n", "gb18030", "gb2312", "text/plain"),
         ("碁€‧\n", "cp950", "Big5", "text/plain"),
         ("“ก”\n", "cp874", "TIS-620", "text/plain"),
+        # The web refuses these, lest a page misuses them; a document in them is read.
+        ("한국어,1\n", "iso2022_kr", "ISO-2022-KR", "text/plain"),
+        ("己所不欲\n", "hz", "declared", "text/plain; charset=hz-gb-2312"),
         ("€ ğ\n", "cp1254", "ISO-8859-9", "text/plain"),
         *((WESTERN, codec, codec, "text/plain") for codec in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
         (WESTERN, "utf-16-le", "utf-16", "text/plain"),
@@ -98,6 +101,13 @@ def test_a_character_cut_off_at_the_end(host, copy, nothing_left):
     nothing_left()
 
 
+def test_half_a_surrogate_pair(host, copy, nothing_left):
+    host.content = b"a+2AA-b"
+    with pytest.raises(UndecodableDocumentError, match=r"no utf-7 before byte 7 .*U\+D800 is half"):
+        copy(encoding="utf-7")
+    nothing_left()
+
+
 def test_nothing_declared(host, copy, nothing_left):
     host.content = b"text"
     host.always = Answer(headers={"Content-Type": "text/plain"})
@@ -107,8 +117,9 @@ def test_nothing_declared(host, copy, nothing_left):
 
 
 @pytest.mark.parametrize(
-    "name", ["klingon", "hex", "", "unicode_escape", "idna", "punycode", "undefined", "x-user-defined"]
-)
+    "name", ["klingon", "hex", "", "unicode_escape", "idna", "punycode", "undefined", "x-user-defined",
+     "replacement", "iso-2022-cn"],
+)  # fmt: skip
 def test_unknown_charsets(host, copy, name):
     with pytest.raises(UnsupportedDocumentError, match="no charset"):
         copy(encoding=name)
@@ -251,6 +262,13 @@ def test_any_bytes_in_any_chunks_are_what_python_says(content, codec, seed):
             Utf8(Chunks(), codec).readall()
     else:
         assert Utf8(Chunks(), codec).readall() == expected
+
+
+def test_big5_has_the_characters_of_eten(host, copy, stored):
+    # As the standard's table has them; Python's cp950 reads other ones from these bytes.
+    host.content = bytes.fromhex("c6a1 c6cf c6de c6e7 c7a1 c7f2 a440")
+    copy(encoding="Big5")
+    assert stored()["document"].decode() == "①廴〃ぁゥヶ一"
 
 
 def test_names():

@@ -478,3 +478,24 @@ def test_what_s3_does_not_tell_of_a_file_ends_the_archive_before_it_is_written(h
     with pytest.raises(DocumentStorageError, match="503"):
         copy()
     nothing_left()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "text/csv\vx",
+        "text/csv; x=" + "a" * 9000,
+        "t\u00e9xt/csv",
+        "text",
+        "text/csv text/plain",
+        "a" * 200 + "/b",
+        "/",
+    ],
+)
+def test_a_content_type_that_is_none_is_not_sent_to_s3(host, copy, s3, bucket, stored, said):
+    host.content = b"a,b\n1,2\n"
+    host.always = Answer(headers={"Content-Type": said})
+    (found,) = copy()
+    assert stored() == {"document": host.content}
+    there = s3.head_object(Bucket=bucket, Key="document")["ContentType"]
+    assert found.content_type == there == "binary/octet-stream"
