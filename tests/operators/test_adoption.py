@@ -251,6 +251,12 @@ class TestReuse:
                 report.cancelled = True
         assert create(reuse_within=timedelta(days=30)).execute(context()) == younger
 
+    def test_goes_by_the_clock_of_the_api(self, sandbox):
+        sandbox.clock.advance(-600)
+        theirs = a_strangers(sandbox)
+
+        assert create(reuse_within=timedelta(minutes=5)).execute(context()) == theirs
+
     def test_reads_no_page_more_than_it_needs(self, sandbox):
         for _ in range(250):
             old = sandbox.add_report(LINES)
