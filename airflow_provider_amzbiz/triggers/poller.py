@@ -72,10 +72,7 @@ class ReportPoller:
 
     def use(self, hook: AmazonBusinessHook) -> None:
         """Take what a connection says now."""
-        connection = self._connections.setdefault(
-            hook.amazon_business_conn_id, PolledConnection(hook.amazon_business_conn_id)
-        )
-        connection.hook = hook
+        self._connections.setdefault(hook.amazon_business_conn_id, PolledConnection()).hook = hook
 
     def join(self, wait: Wait) -> None:
         """Add a wait; :meth:`use` was called with its connection."""

@@ -79,7 +79,6 @@ class PolledConnection:
     :ivar refused: the hook whose credentials were refused, where none has worked since.
     """
 
-    conn_id: str
     hook: AmazonBusinessHook | None = None
     refused: AmazonBusinessHook | None = None
     failures: int = 0
