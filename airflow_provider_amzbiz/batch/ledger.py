@@ -194,9 +194,10 @@ class Ledger:
         rest = [*(identity for identity in known if identity not in found), *unlisted]
         read = dict(zip(rest, in_threads(self.find, rest), strict=True))
         of_entries = {identity: each for identity, each in read.items() if each is not None}
-        if len(of_entries) > _FEW:
-            # The next one is quicker.
-            self._index.write(of_entries)
+        copies = {identity: each for identity, each in of_entries.items() if identity in known}
+        if len(copies) > _FEW:
+            # The next load is quicker.
+            self._index.write(copies)
         return found | of_entries
 
 

@@ -136,10 +136,9 @@ class LedgerIndex:
         try:
             content = json.loads(gzip.decompress(stored.body))
             if (content["version"], content["account"]) == (VERSION, self._account):
-                entries: dict[str, Any] = content["entries"]
-                return entries
+                return {identity: (etag, copy) for identity, (etag, copy) in content["entries"].items()}
             reason = f"it is of version {content['version']!r} and account {content['account']!r}"
-        except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
         log.warning(
             "%s of the ledger's index is left out: %s. Its entries are read one by one; it may be deleted",
