@@ -23,7 +23,7 @@ from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Delivery", "Ledger", "LedgerError"]
+__all__ = ["Delivery", "Ledger", "LedgerError", "accounts_of"]
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 # Up to so many entries are read one by one, without a listing or the index.
@@ -199,6 +199,12 @@ class Ledger:
             # The next load is quicker.
             self._index.write(copies)
         return found | of_entries
+
+
+def accounts_of(s3: S3Client, uri: str, request_args: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the accounts that a ledger has entries of."""
+    bucket, folder = ledger_folder(uri)
+    return ObjectStore(s3, bucket, request_args).folders(folder)
 
 
 def _usual_etag(account: str, identity: str, delivery: Delivery) -> str:

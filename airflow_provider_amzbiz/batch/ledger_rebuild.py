@@ -55,12 +55,6 @@ def _record(ledger: Ledger, new: Iterable[tuple[str, Delivery]]) -> list[tuple[s
     return in_threads(lambda pair: (pair[0], ledger.record(*pair)), new)
 
 
-def accounts_of(s3: S3Client, uri: str, request_args: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the accounts that a ledger has entries of."""
-    bucket, folder = ledger_folder(uri)
-    return ObjectStore(s3, bucket, request_args).folders(folder)
-
-
 def _manifests(
     s3: S3Client, uris: Iterable[str], request_args: Mapping[str, Any] | None = None
 ) -> list[tuple[str, datetime, dict[str, Any]]]:
