@@ -40,6 +40,7 @@ _ACTIONS = {
     "DeleteObject": "s3:DeleteObject",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectsV2": "s3:ListBucket",
 }
 _DENIED = ("403", "AccessDenied", "AllAccessDisabled")
 _MD5 = re.compile("[0-9a-f]{32}")

@@ -1,0 +1,120 @@
+"""Making a ledger again from the manifests of batches, which say what was delivered."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_amzbiz.batch.delivery import IDENTITY, Delivery, LedgerError, delivery_of
+from airflow_provider_amzbiz.batch.ledger import Ledger, ledger_folder
+from airflow_provider_amzbiz.batch.object_store import ObjectStore, in_threads, split_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+
+def rebuild(
+    s3: S3Client, uri: str, sources: Iterable[str], *, request_args: Mapping[str, Any] | None = None
+) -> dict[str, int]:
+    """Record in a ledger what manifests say was delivered; return the number of new entries of each account.
+
+    What the ledger has already stays as it is, so that this can be run again, and while batches run. Of several
+    manifests that name a request, the oldest counts.
+
+    :param uri: of the ledger.
+    :param sources: URIs of manifests, or of folders (with a slash at the end) that have them, at any depth.
+    :param request_args: more parameters of S3's; those of access and encryption apply.
+    :raises LedgerError: a manifest is damaged, missing or of a newer version; nothing was recorded.
+    :raises InvalidParameterError: a URI is not allowed.
+    """
+    ledger_folder(uri)
+    found: dict[str, dict[str, Delivery]] = defaultdict(dict)
+    for manifest_uri, written_at, manifest in _manifests(s3, sources, request_args):
+        if manifest["state"] != "complete":
+            log.warning("%s is left out, because its batch has not ended", manifest_uri)
+            continue
+        for identity, delivery in deliveries_of(manifest_uri, manifest, written_at).items():
+            found[manifest["target"]["account"]].setdefault(identity, delivery)
+    added: dict[str, int] = {}
+    for account, deliveries in found.items():
+        ledger = Ledger(s3, uri, account=account, request_args=request_args)
+        known = ledger.load(deliveries)
+        new = [(identity, each) for identity, each in deliveries.items() if identity not in known]
+        ledger.index(dict(_record(ledger, new)))
+        added[account] = len(new)
+    return added
+
+
+def _record(ledger: Ledger, new: Iterable[tuple[str, Delivery]]) -> list[tuple[str, Delivery]]:
+    return in_threads(lambda pair: (pair[0], ledger.record(*pair)), new)
+
+
+def accounts_of(s3: S3Client, uri: str, request_args: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the accounts that a ledger has entries of."""
+    bucket, folder = ledger_folder(uri)
+    return ObjectStore(s3, bucket, request_args).folders(folder)
+
+
+def _manifests(
+    s3: S3Client, uris: Iterable[str], request_args: Mapping[str, Any] | None = None
+) -> list[tuple[str, datetime, dict[str, Any]]]:
+    """Return the manifests of batches, the oldest first, each with its URI and when it was written.
+
+    :param uris: of manifests, or of folders (with a slash at the end) that have them, at any depth.
+    :raises LedgerError: one is damaged, missing or of a newer version.
+    """
+    found: dict[str, tuple[datetime, dict[str, Any]]] = {}
+    for uri in uris:
+        bucket, key = split_uri("manifests", uri)
+        store = ObjectStore(s3, bucket, request_args)
+        keys = [key]
+        if key.endswith("/"):
+            keys = [each.key for page in store.pages(key) for each in page if each.key.endswith(".json")]
+        for each in keys:
+            found[store.uri(each)] = _manifest(store, each)
+    return sorted(((uri, *each) for uri, each in found.items()), key=lambda each: each[1])
+
+
+def _manifest(store: ObjectStore, key: str) -> tuple[datetime, dict[str, Any]]:
+    stored = store.get(key)
+    if stored is None:
+        raise LedgerError(f"There is no manifest {store.uri(key)}; name one, or a folder with a slash at its end")
+    try:
+        content = json.loads(stored.body)
+        account, state = content["target"]["account"], content["state"]
+    except (ValueError, LookupError, TypeError):
+        raise LedgerError(
+            f"{store.uri(key)} is no manifest of a batch; leave it out, or name the manifests one by one"
+        ) from None
+    if state == "complete" and not (isinstance(account, str) and isinstance(content.get("items"), list)):
+        raise LedgerError(f"The manifest {store.uri(key)} is damaged; restore it or leave it out")
+    return stored.last_modified, content
+
+
+def deliveries_of(uri: str, manifest: Mapping[str, Any], written_at: datetime) -> dict[str, Delivery]:
+    """Return what a batch has delivered, by identity, as its manifest says.
+
+    :param uri: of the manifest, for errors.
+    :param written_at: when the manifest was written.
+    :raises LedgerError: the manifest is damaged.
+    """
+    owner = manifest.get("owner") or {}
+    by = "/".join(str(owner[name]) for name in ("dag_id", "run_id", "task_id") if name in owner)
+    found: dict[str, Delivery] = {}
+    for item in manifest["items"]:
+        try:
+            if item.get("objects"):
+                if not IDENTITY.fullmatch(item["fingerprint"]):
+                    raise ValueError(f"fingerprint is {item['fingerprint']!r}")
+                found[item["fingerprint"]] = delivery_of(item, by, otherwise_at=written_at)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise LedgerError(
+                f"The manifest {uri} is damaged: {type(error).__name__}: {error}; restore it or leave it out"
+            ) from None
+    return found
