@@ -92,7 +92,7 @@ class ThrottledError(AmazonBusinessError):
     """The account's limit is used up (429)."""
 
 
-class AnswerLostError(AmazonBusinessError):
+class ResponseLostError(AmazonBusinessError):
     """createReport may have made a report whose id never arrived; a retry may make a second one."""
 
 
@@ -141,7 +141,7 @@ _BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] 
     client_errors.AccessDeniedError: AccessDeniedError,
     client_errors.NotFoundError: ReportNotFoundError,
     client_errors.ThrottledError: ThrottledError,
-    client_errors.AnswerLostError: AnswerLostError,
+    client_errors.ResponseLostError: ResponseLostError,
     client_errors.StoppedError: TaskKilledError,
 }
 

@@ -29,7 +29,7 @@ _SAFE = "/:@!$&'()*+,;=~ "
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedDocument:
     """A document that a transfer has moved.
 
     :ivar report_type: and ``report_id``: None where only the document's id was given.
@@ -55,7 +55,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Target:
+class S3Output:
     """An object in S3, or the folder of many."""
 
     bucket: str
@@ -80,7 +80,7 @@ class Transfer:
     """
 
     host: str
-    documents: Sequence[Moved]
+    documents: Sequence[MovedDocument]
     summary: Mapping[str, Any] = field(default_factory=dict)
     rows: Mapping[str, int | None] = field(default_factory=dict)
 
@@ -94,10 +94,11 @@ class Transfer:
         ]
 
     @property
-    def targets(self) -> list[Target]:
+    def targets(self) -> list[S3Output]:
         """The objects, or their folder where they are many."""
         named = [
-            Target(*_split(each["uri"]), each["bytes"], 1, self.rows.get(each["uri"])) for each in self._objects()
+            S3Output(*_split(each["uri"]), each["bytes"], 1, self.rows.get(each["uri"]))
+            for each in self._objects()
         ]
         return named if len(named) <= MOST else [self._whole()]
 
@@ -170,12 +171,12 @@ class Transfer:
             "object_count": whole.files,
         }
 
-    def _whole(self) -> Target:
+    def _whole(self) -> S3Output:
         """Return the folder that all objects are in."""
         places = [_split(each["uri"]) for each in self._objects()]
         bucket = places[0][0]
         folder = os.path.commonprefix([key for _, key in places]).rpartition("/")[0]  # noqa: RUF071
-        return Target(bucket, folder, sum(each["bytes"] for each in self._objects()), len(places), None)
+        return S3Output(bucket, folder, sum(each["bytes"] for each in self._objects()), len(places), None)
 
     def _objects(self) -> list[Mapping[str, Any]]:
         return [each for document in self.documents for each in document.objects]

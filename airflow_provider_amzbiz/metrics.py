@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_amzbiz.client.observer import Observer
+from airflow_provider_amzbiz.client.call_listener import CallListener
 
 _PREFIX = "amazon_business"
 
 
-class CallMetrics(Observer):
+class CallMetrics(CallListener):
     """Counts calls and refusals, and times the waits for permits."""
 
-    def called(self, operation: str, status: int) -> None:
+    def on_response(self, operation: str, status: int) -> None:
         """Count a call, and a 429 once more."""
         Stats.incr(f"{_PREFIX}.calls.{operation}")
         if status == 429:
             Stats.incr(f"{_PREFIX}.throttled.{operation}")
 
-    def queued(self, operation: str, seconds: float) -> None:
+    def on_permit_wait(self, operation: str, seconds: float) -> None:
         """Time a wait for a permit; timers count in milliseconds."""
         Stats.timing(f"{_PREFIX}.permit_wait.{operation}", seconds * 1000)
 

@@ -17,9 +17,9 @@ except (ImportError, AttributeError) as error:
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    AnswerLostError,
     DocumentError,
     ReportNotReadyError,
+    ResponseLostError,
     ThrottledError,
 )
 
@@ -40,7 +40,7 @@ def amazon_business_retry_policy() -> ExceptionRetryPolicy:
                 reason="The account's limit is used up; by then its bucket is full again",
             ),
             RetryRule(
-                exception=AnswerLostError,
+                exception=ResponseLostError,
                 retry_delay=timedelta(minutes=2),
                 reason="A report may have been created; by then the listing shows it",
             ),

@@ -22,9 +22,9 @@ BATCH = """
 import asyncio, importlib, json, sys, time
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from airflow_provider_amzbiz.triggers import running
+from airflow_provider_amzbiz.triggers import base
 count, scale = int(sys.argv[1]), float(sys.argv[2])
-running.SETTLE /= scale
+base.MIN_DEFER_SECONDS /= scale
 
 class TaskInstance:
     dag_id, task_id, run_id, map_index, try_number = "bench", "batch", "run", -1, 1

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from bench.contenders import CONTENDERS
 from bench.servers import Gateway, Server
-from bench.ways import WAYS
 from dev.certificate import write_certificate
 
 MIB = 1024**2
@@ -143,13 +143,13 @@ def table(title: str, document: Document, settings: dict[str, str]) -> None:
     runs: dict[str, list[Figures]] = {}
     # In turns, so that what changes on the machine meanwhile hits all alike.
     for _ in range(document.runs):
-        for way, command in WAYS.items():
+        for way, command in CONTENDERS.items():
             if document.megabytes > 1024 and "content" in way:
                 # It would need three times the memory of the document.
                 continue
             runs.setdefault(way, []).append(measure(command, settings))
     found = {way: median(figures) for way, figures in runs.items()}
-    base = found[next(iter(WAYS))]
+    base = found[next(iter(CONTENDERS))]
     print(f"\n{title}")
     for way, each in found.items():
         print(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers import running
+from airflow_provider_amzbiz.triggers import base
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 
 # Of the API's seconds.
@@ -41,7 +41,7 @@ async def _shared_wait(scale: float, report_id: str, conn_id: str, **known: Any)
         amazon_business_conn_id=conn_id,
         poke_interval=POKE_INTERVAL / scale,
         deadline=time.time() + 7200,
-        young_until=0,
+        not_found_grace_until=0,
         **known,
     )
     events = [event.payload async for event in trigger.run()]
@@ -117,7 +117,7 @@ async def _wait_for_all(design: str, scale: float, warm_up: float, waits: list[d
 def main() -> None:
     """Wait."""
     design, scale, warm_up = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
-    running.SETTLE /= scale
+    base.MIN_DEFER_SECONDS /= scale
     print(json.dumps(asyncio.run(_wait_for_all(design, scale, warm_up, json.load(sys.stdin)))), flush=True)
 
 

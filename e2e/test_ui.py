@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).resolve().parent.parent
 # Milliseconds that a page may take on a busy machine.
-PATIENCE = 60_000
-expect.set_options(timeout=PATIENCE)
+MAX_QUEUE_SECONDS = 60_000
+expect.set_options(timeout=MAX_QUEUE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def browser():
 @pytest.fixture
 def page(browser):
     context = browser.new_context(viewport={"width": 1200, "height": 1350}, color_scheme="light")
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(MAX_QUEUE_SECONDS)
     yield context.new_page()
     context.close()
 

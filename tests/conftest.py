@@ -43,7 +43,7 @@ _LONG = (
     "test_state_machine.py",
     "test_example_dags.py",
     "test_faulty_networks.py",
-    "test_documents_matrix.py",
+    "test_matrix.py",
     "test_poller.py",
 )
 
@@ -84,9 +84,9 @@ def sandbox(monkeypatch):
 def _no_pauses(monkeypatch):
     """Take out the waits for a real Airflow and a real API to settle."""
     from airflow_provider_amzbiz.client import reports
-    from airflow_provider_amzbiz.triggers import running
+    from airflow_provider_amzbiz.triggers import base
 
-    monkeypatch.setattr(running, "SETTLE", 0.0)
+    monkeypatch.setattr(base, "MIN_DEFER_SECONDS", 0.0)
     monkeypatch.setattr(reports, "CANCEL_GRACE", (0.1, 0.2))
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from tenacity import wait_none
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import auth, transport
 from airflow_provider_amzbiz.documents import download
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentStorageError
@@ -116,7 +116,7 @@ class TestApi:
         ids=named,
     )
     def test_a_task_makes_one_report(self, sandbox, api, monkeypatch, toxic, connections):
-        monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
+        monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
         # With the token there, the first connection that is hit is that of the create.
         AmazonBusinessHook().client.token()
         added = Toxic(**{**vars(toxic), "connections": connections})

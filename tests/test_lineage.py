@@ -20,7 +20,7 @@ from openlineage.client import event_v2
 from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
 
 from airflow_provider_amzbiz.assets.reports import document_uri, report_uri
-from airflow_provider_amzbiz.lineage import Moved, Transfer
+from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
 from tests.conftest import BUCKET, connect
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
@@ -324,21 +324,21 @@ def test_an_asset_becomes_the_dataset_that_the_transfers_name():
 
     dataset = translate_airflow_asset(asset, None)
 
-    moved = [Moved(INVOICE, "50001", "d", [{"uri": "s3://b/k", "bytes": 1, "sha256": None}])]
+    moved = [MovedDocument(INVOICE, "50001", "d", [{"uri": "s3://b/k", "bytes": 1, "sha256": None}])]
     (expected,) = Transfer("na.business-api.amazon.com", moved).to_openlineage().inputs
     assert (dataset.namespace, dataset.name) == (expected.namespace, expected.name)
     assert dataset.name == f"reports/{INVOICE}/50001"
 
 
 def test_a_document_without_a_report_has_a_name_too():
-    moved = [Moved(None, None, "amzn1.tortuga.3/x", [{"uri": "s3://b/k", "bytes": 1, "sha256": None}])]
+    moved = [MovedDocument(None, None, "amzn1.tortuga.3/x", [{"uri": "s3://b/k", "bytes": 1, "sha256": None}])]
 
     assert Transfer("host", moved).sources == [document_uri("host", "amzn1.tortuga.3/x")]
     assert document_uri("host", "amzn1.tortuga.3/x") == "amazon-business://host/documents/amzn1.tortuga.3%2Fx"
 
 
 def test_a_key_that_is_no_plain_uri_stays_one_asset():
-    moved = [Moved(LINES, "1", "d", [{"uri": "s3://b/報告 #1?.tsv", "bytes": 1, "sha256": None}])]
+    moved = [MovedDocument(LINES, "1", "d", [{"uri": "s3://b/報告 #1?.tsv", "bytes": 1, "sha256": None}])]
 
     transfer = Transfer("host", moved)
 
@@ -362,8 +362,8 @@ def test_an_access_point_is_the_bucket(separator):
     arn = f"arn:aws:s3:us-west-2:123456789012:accesspoint{separator}invoices"
     objects = [{"uri": f"s3://{arn}/2026/{each}.pdf", "bytes": 1, "sha256": None} for each in range(30)]
 
-    one = Transfer("na.business-api.amazon.com", [Moved(INVOICE, "1", "d", objects[:1])])
-    many = Transfer("na.business-api.amazon.com", [Moved(INVOICE, "1", "d", objects)])
+    one = Transfer("na.business-api.amazon.com", [MovedDocument(INVOICE, "1", "d", objects[:1])])
+    many = Transfer("na.business-api.amazon.com", [MovedDocument(INVOICE, "1", "d", objects)])
 
     assert [(each.bucket, each.key) for each in one.targets] == [(arn, "2026/0.pdf")]
     assert [(each.bucket, each.key) for each in many.targets] == [(arn, "2026")]

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from packaging.version import Version
 
-from airflow_provider_amzbiz.client.account import REGION_ENDPOINTS
+from airflow_provider_amzbiz.client.config import REGION_ENDPOINTS
 from airflow_provider_amzbiz.get_provider_info import get_provider_info
 
 PACKAGE = "airflow_provider_amzbiz"

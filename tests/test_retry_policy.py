@@ -30,7 +30,7 @@ def policy():
     ("error", "seconds"),
     [
         (exceptions.ThrottledError("429"), 150),
-        (exceptions.AnswerLostError("lost"), 120),
+        (exceptions.ResponseLostError("lost"), 120),
         (exceptions.ReportNotReadyError("IN_PROGRESS"), 300),
         (exceptions.DocumentError("broken off"), 10),
         (exceptions.AmazonBusinessError("503"), 300),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
@@ -145,7 +145,7 @@ class Reports(RuleBasedStateMachine):
             return
         task.begin()
         operator = task.operator()
-        send = operator.queueing_hook.send
+        send = operator._nonblocking_hook.send
 
         def lost(request, **more):
             if where == "before the request":
@@ -154,10 +154,10 @@ class Reports(RuleBasedStateMachine):
             if where == "after the request":
                 task.lost += bool(OPTIONS.get(number))
             else:
-                creation.Memory(context(task.store), durable=True).note(request, report_id=report_id)
+                durable_create.CreateRecord(context(task.store), durable=True).save(request, report_id=report_id)
             raise Lost
 
-        operator.queueing_hook.send = lost
+        operator._nonblocking_hook.send = lost
         with contextlib.suppress(Lost):
             self._work(task, operator)
 
@@ -268,7 +268,7 @@ class Reports(RuleBasedStateMachine):
 
 
 def test_what_is_promised_holds_whatever_happens(monkeypatch):
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.02, 0.05))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.02, 0.05))
     run_state_machine_as_test(
         Reports,
         settings=settings(

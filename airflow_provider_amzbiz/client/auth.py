@@ -7,13 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import (
     ApiError,
     AuthenticationError,
     UnavailableError,
     UnreachableError,
-    error_from_answer,
+    error_from_response,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ _HINTS = {
 class AccessTokens:
     """Gives the current access token of one account, and gets the next one, by one thread at a time."""
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
         self._lock = threading.Lock()
         self._token: str | None = None
         self._good_until = 0.0
@@ -59,7 +59,7 @@ class AccessTokens:
         # Fifty threads that find the token old wait here for the first one's exchange and then use it.
         with self._lock:
             if self._token is None or time.monotonic() >= self._good_until:
-                self._token, lifetime = _exchange(self._account, session)
+                self._token, lifetime = _exchange(self._config, session)
                 self._good_until = time.monotonic() + max(lifetime - REFRESH_AHEAD, 0.0)
             return self._token
 
@@ -74,40 +74,40 @@ _known: dict[tuple[str, str, str, str], AccessTokens] = {}
 _known_lock = threading.Lock()
 
 
-def access_tokens(account: Account) -> AccessTokens:
+def access_tokens(config: ClientConfig) -> AccessTokens:
     """Return the process's one :class:`AccessTokens` of an account."""
-    key = (account.token_url, account.client_id, account.client_secret, account.refresh_token)
+    key = (config.token_url, config.client_id, config.client_secret, config.refresh_token)
     with _known_lock:
-        return _known.setdefault(key, AccessTokens(account))
+        return _known.setdefault(key, AccessTokens(config))
 
 
-def _exchange(account: Account, session: requests.Session) -> tuple[str, float]:
+def _exchange(config: ClientConfig, session: requests.Session) -> tuple[str, float]:
     """Get a new token and its lifetime in seconds (LWA, refresh request)."""
-    from airflow_provider_amzbiz.client.failures import no_response_errors, reason
+    from airflow_provider_amzbiz.client.connection_failures import no_response_errors, reason
 
     form = {
         "grant_type": "refresh_token",
-        "refresh_token": account.refresh_token,
-        "client_id": account.client_id,
-        "client_secret": account.client_secret,
+        "refresh_token": config.refresh_token,
+        "client_id": config.client_id,
+        "client_secret": config.client_secret,
     }
     answer, failure = None, ""
     try:
-        answer = session.post(account.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
+        answer = session.post(config.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
     except no_response_errors() as error:
         failure = reason(error)
     if answer is None:
         # Not raised where the error of requests is being handled, because that holds the secrets. For a token it
         # makes no difference how far the request came.
         raise UnreachableError(
-            f"The LWA token endpoint {account.token_url} cannot be reached ({failure})", operation="token"
+            f"The LWA token endpoint {config.token_url} cannot be reached ({failure})", operation="token"
         )
     content = _json_object(answer)
     token = content.get("access_token")
     if answer.status_code == 200 and _fits_a_header(token):
         return token, _lifetime(content.get("expires_in"))
     raise _refusal(answer, content).hide(
-        account.client_secret, account.refresh_token, token if isinstance(token, str) else ""
+        config.client_secret, config.refresh_token, token if isinstance(token, str) else ""
     )
 
 
@@ -162,7 +162,7 @@ def _refusal(answer: requests.Response, content: dict[str, Any]) -> ApiError:
         )
     # Only what cannot be a token that came cut short, or with a status of its own, is repeated.
     readable = "errors" in content or answer.content.lstrip().startswith(b"<")
-    return error_from_answer("token", status, answer.content if readable else b"", request_id=request_id)
+    return error_from_response("token", status, answer.content if readable else b"", request_id=request_id)
 
 
 def _text(value: object) -> str | None:

@@ -115,7 +115,7 @@ class StoppedError(ApiError):
     permanent = False
 
 
-class AnswerLostError(TransientError):
+class ResponseLostError(TransientError):
     """createReport may have made a report whose id never arrived."""
 
 
@@ -129,7 +129,7 @@ def rejected_token(status: int, body: bytes) -> bool:
     return status == 403 and "access token" in (_first_error(body).get("details") or "").lower()
 
 
-def error_from_answer(
+def error_from_response(
     operation: str,
     status: int,
     body: bytes,

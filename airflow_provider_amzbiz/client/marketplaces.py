@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from airflow_provider_amzbiz.client.account import REGION_ENDPOINTS
+from airflow_provider_amzbiz.client.config import REGION_ENDPOINTS
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 
 # Amazon's list for Amazon Business (facts, 1.2). It grows, so an id that is not in it may well exist.

@@ -8,16 +8,16 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_amzbiz.client import marketplaces, parameters
-from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.call_listener import CallListener
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import (
-    AnswerLostError,
     InvalidParameterError,
     NotFoundError,
     RequestRejectedError,
+    ResponseLostError,
     UnavailableError,
 )
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report, ReportDocument
-from airflow_provider_amzbiz.client.observer import Observer
 from airflow_provider_amzbiz.client.request import ReportRequest
 from airflow_provider_amzbiz.client.transport import Transport
 
@@ -33,33 +33,33 @@ _created: dict[tuple[str, str, str], dict[str, str]] = {}
 class ReportsClient:
     """Calls the API for one account; may be shared by threads.
 
-    :param account: where and as whom.
+    :param config: where and as whom.
     :param retry_for: seconds that one call may go on repeating itself after a transient error.
     :param max_throttle_wait: seconds that one call may wait for a permit; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
-    :param observer: told about calls, for metrics.
+    :param listener: told about calls, for metrics.
     :param stopped: asked at least once a second while a call waits, and before anything is sent; when it returns
         True, the call raises :class:`.StoppedError`. By default never.
     """
 
     def __init__(
         self,
-        account: Account,
+        config: ClientConfig,
         *,
         retry_for: float = 120.0,
         max_throttle_wait: float = 3600.0,
         on_token: Callable[[str], None] = lambda _: None,
-        observer: Observer | None = None,
+        listener: CallListener | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.account = account
-        self._created = _created.setdefault(account.identity, {})
+        self.config = config
+        self._created = _created.setdefault(config.identity, {})
         self._transport = Transport(
-            account,
+            config,
             retry_for=retry_for,
             max_throttle_wait=max_throttle_wait,
             on_token=on_token,
-            observer=observer or Observer(),
+            listener=listener or CallListener(),
             stopped=stopped,
         )
 
@@ -78,7 +78,7 @@ class ReportsClient:
 
     def create_report(self, report_type: str, marketplace_ids: str | Iterable[str] | None, **others: Any) -> str:
         """Ask for a report and return its id; parameters as :meth:`.ReportRequest.of` takes them."""
-        endpoint = self.account.endpoint
+        endpoint = self.config.endpoint
         return self.send(ReportRequest.of(report_type, marketplace_ids, endpoint=endpoint, **others))
 
     def send(self, request: ReportRequest, *, on_sending: Callable[[], None] | None = None) -> str:
@@ -86,7 +86,7 @@ class ReportsClient:
 
         :param on_sending: called right before each time the HTTP request goes out, so that the caller can record
             when it was really sent: after the wait for a permit, and again for each repetition.
-        :raises AnswerLostError: a report may have been made, but its id did not arrive. Nothing tells the
+        :raises ResponseLostError: a report may have been made, but its id did not arrive. Nothing tells the
             API that a second request means the same report, so it is not sent again here.
         """
         try:
@@ -100,7 +100,7 @@ class ReportsClient:
         except UnavailableError as error:
             if error.operation == "token":
                 raise
-            raise AnswerLostError(
+            raise ResponseLostError(
                 f"{error}. The report may have been created all the same, and creating it again would "
                 "create it twice; look for it with getReports before you do",
                 operation="createReport",
@@ -140,7 +140,7 @@ class ReportsClient:
     def _list_query(self, next_token: str | None, **filters: Any) -> str:
         if given := filters.get("marketplace_ids"):
             filters["marketplace_ids"] = parameters.listed_marketplace_ids(given)
-            marketplaces.check_region(filters["marketplace_ids"], self.account.endpoint)
+            marketplaces.check_region(filters["marketplace_ids"], self.config.endpoint)
         return list_query(next_token, **filters)
 
     def _pages(self, query: str, next_token: str | None) -> Iterator[Report]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 
 # Seconds for which a Retry-After, or a rate that a header names, may stop an operation at most. A process lives
@@ -228,7 +228,7 @@ _known: dict[tuple[str, str, str], dict[str, TokenBucket]] = {}
 _known_lock = threading.Lock()
 
 
-def token_buckets(account: Account) -> Mapping[str, TokenBucket]:
+def token_buckets(config: ClientConfig) -> Mapping[str, TokenBucket]:
     """Return the process's buckets of an account, by operation.
 
     The API counts per application and consenting customer, so two connections to one account share them: where
@@ -236,10 +236,10 @@ def token_buckets(account: Account) -> Mapping[str, TokenBucket]:
     longer counts.
     """
     with _known_lock:
-        buckets = _known.setdefault(account.identity, {})
+        buckets = _known.setdefault(config.identity, {})
         for operation, limit in USAGE_PLAN.items():
             if operation not in buckets:
                 buckets[operation] = TokenBucket(limit)
             # A client that was made long ago asks again, too; what was read since counts for it.
-            buckets[operation].fix(account.rate_limits.get(operation), account.source, account.order)
+            buckets[operation].fix(config.rate_limits.get(operation), config.source, config.order)
         return buckets

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from airflow_provider_amzbiz import __version__
-from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
+from airflow_provider_amzbiz.client.call_listener import CallListener
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import (
     ApiError,
     InvalidParameterError,
@@ -28,10 +29,9 @@ from airflow_provider_amzbiz.client.errors import (
     TransientError,
     UnavailableError,
     UnreachableError,
-    error_from_answer,
+    error_from_response,
     rejected_token,
 )
-from airflow_provider_amzbiz.client.observer import Observer
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
 if TYPE_CHECKING:
@@ -59,33 +59,33 @@ _TELL_RATE = (200, 202, 400, 404)
 class Transport:
     """Calls operations for one account.
 
-    :param account: where and as whom.
+    :param config: where and as whom.
     :param retry_for: seconds that a call may go on repeating itself after a fault; 0 tries once.
     :param max_throttle_wait: seconds that a call may wait for its permits; 0 calls at once or not at all.
     :param on_token: told each access token before it is first used, so that it can be masked in logs.
-    :param observer: told what happens, for metrics.
+    :param listener: told what happens, for metrics.
     :param stopped: asked before each request, and at least once a second while a call waits; when it returns
         True, the call raises :class:`.StoppedError`. A request under way is finished first. By default never.
     """
 
     def __init__(
         self,
-        account: Account,
+        config: ClientConfig,
         *,
         retry_for: float,
         max_throttle_wait: float,
         on_token: Callable[[str], None],
-        observer: Observer,
+        listener: CallListener,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._account = account
+        self._config = config
         self._retry_for = retry_for
         self._max_throttle_wait = max_throttle_wait
         self._on_token = on_token
-        self._observer = observer
+        self._listener = listener
         self._stopped = stopped
-        self._tokens = access_tokens(account)
-        self._buckets = token_buckets(account)
+        self._tokens = access_tokens(config)
+        self._buckets = token_buckets(config)
         self._granted: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._announced: str | None = None
@@ -100,7 +100,7 @@ class Transport:
         # Without this, requests adds an Authorization header from .netrc, so that the password of another service
         # leaves, and Login with Amazon takes it for the client's credentials. Proxies and REQUESTS_CA_BUNDLE stay.
         self._session.auth = _no_authorization
-        self._session.headers["User-Agent"] = user_agent(account.application_name)
+        self._session.headers["User-Agent"] = user_agent(config.application_name)
 
     def call(
         self,
@@ -224,18 +224,18 @@ class Transport:
             if not rejected_token(answer.status_code, answer.content):
                 break
             self._tokens.discard(token)
-        self._observer.called(operation, answer.status_code)
+        self._listener.on_response(operation, answer.status_code)
         self._learn(operation, answer)
         request_id = answer.headers.get("x-amzn-RequestId")
         # 3xx counts as a failure: following it would hand the access token to another host.
         if not 200 <= answer.status_code < 300:
-            raise error_from_answer(
+            raise error_from_response(
                 operation,
                 answer.status_code,
                 answer.content,
                 request_id=request_id,
                 retry_after=_retry_after(answer.headers.get("Retry-After")),
-            ).hide(token, self._account.refresh_token, self._account.client_secret)
+            ).hide(token, self._config.refresh_token, self._config.client_secret)
         if empty:
             return None
         try:
@@ -252,13 +252,13 @@ class Transport:
     def _send(
         self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
     ) -> requests.Response:
-        from airflow_provider_amzbiz.client.failures import never_connected, no_response_errors, reason
+        from airflow_provider_amzbiz.client.connection_failures import never_connected, no_response_errors, reason
 
         kind: type[TransientError]
         try:
             return self._session.request(
                 method,
-                self._account.endpoint.rstrip("/") + path,
+                self._config.endpoint.rstrip("/") + path,
                 json=body,
                 headers={"x-amz-access-token": token, "Accept": "application/json"},
                 timeout=TIMEOUT,
@@ -267,7 +267,7 @@ class Transport:
         except no_response_errors() as error:
             kind, why = UnreachableError if never_connected(error) else UnavailableError, reason(error)
         # Not raised where the error of requests is being handled, because that holds the token.
-        raise kind(f"{operation} got no answer from {self._account.endpoint} ({why})", operation=operation)
+        raise kind(f"{operation} got no answer from {self._config.endpoint} ({why})", operation=operation)
 
     def _learn(self, operation: str, answer: requests.Response) -> None:
         """Take the time from an answer, and the rate where it may be trusted with it (spec, response headers)."""
@@ -314,7 +314,7 @@ class Transport:
         finally:
             bucket.leave(ticket)
         waited = time.monotonic() - start
-        self._observer.queued(operation, waited)
+        self._listener.on_permit_wait(operation, waited)
         return waited
 
     def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> _Place:

@@ -19,12 +19,12 @@ class Digest:
         self._crc = 0
         self._sha256 = hashlib.sha256() if sha256 else None
 
-    def update(self, chunk: memoryview) -> None:
+    def update_crc32(self, chunk: memoryview) -> None:
         """Count a piece and add it to the CRC32."""
         self.count += len(chunk)
         self._crc = isal_zlib.crc32(chunk, self._crc)
 
-    def hash(self, block: bytearray) -> None:
+    def update_sha256_and_rows(self, block: bytearray) -> None:
         """Add a whole block to the SHA-256, which takes as long as everything else: beside that, and in order."""
         if self._sha256:
             self._sha256.update(block)

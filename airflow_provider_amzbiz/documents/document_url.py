@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from airflow_provider_amzbiz.client.account import is_loopback
+from airflow_provider_amzbiz.client.config import is_loopback
 from airflow_provider_amzbiz.documents.errors import UnsafeDocumentUrlError
 
 

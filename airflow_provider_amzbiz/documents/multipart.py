@@ -15,10 +15,16 @@ from airflow_provider_amzbiz.documents.digest import Digest, to_base64
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
 from airflow_provider_amzbiz.documents.interrupts import despite_interrupts
-from airflow_provider_amzbiz.documents.objects import TakeBack, answered, check_etag, repeated, storage_errors
 from airflow_provider_amzbiz.documents.open_uploads import OpenUpload, OpenUploads
 from airflow_provider_amzbiz.documents.part_buffer import PartBuffer
 from airflow_provider_amzbiz.documents.s3_object import ObjectExists, S3Object
+from airflow_provider_amzbiz.documents.s3_objects import (
+    TakeBack,
+    check_etag,
+    per_request_args,
+    require_header,
+    storage_errors,
+)
 from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
 from airflow_provider_amzbiz.documents.upload_creation import Creations
 
@@ -86,7 +92,7 @@ def _abort(s3: S3Client, upload: OpenUpload, arguments: Mapping[str, Any]) -> No
                 Bucket=upload.bucket,
                 Key=upload.key,
                 UploadId=upload.upload_id,
-                **repeated(arguments, content=False),
+                **per_request_args(arguments, content=False),
             )
     except DocumentStorageError as error:
         # One that is unknown is ended.
@@ -148,7 +154,7 @@ class _Upload:
         if self._upload_id:
             self._uploads.opened(self._open_upload)
         self._abort_surplus(creations, before)
-        return {"UploadId": answered(self._upload_id, **there.names)}
+        return {"UploadId": require_header(self._upload_id, **there.names)}
 
     def upload_part(self, *, Body: PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
         for part in self._parts:
@@ -156,7 +162,7 @@ class _Upload:
                 # A part that failed ends the upload now, not after the rest of the document.
                 part.result()
         content = Body.content()
-        hashed = self._hashing.submit(self._digest.hash, content)
+        hashed = self._hashing.submit(self._digest.update_sha256_and_rows, content)
         part = self._pool.submit(self._send, content, PartNumber, hashed)
         part.add_done_callback(lambda _: Body.release(content))
         self._parts.append(part)
@@ -178,7 +184,7 @@ class _Upload:
             if error.code != "NoSuchUpload" or not self._is_there(error):
                 raise
         else:
-            answered(etag, **there.names)
+            require_header(etag, **there.names)
         self._uploads.closed(self._open_upload)
         self._upload_id = None
         if not there.keeps_checksums:
@@ -200,7 +206,7 @@ class _Upload:
                 UploadId=self._upload_id or "",
                 MultipartUpload={"Parts": [part.described for part in parts]},
                 **checksum,
-                **there.repeated,
+                **there.per_request_args,
                 **there.condition,
             )
         ).get("ETag")
@@ -238,7 +244,7 @@ class _Upload:
 
     def _is_there(self, unknown: DocumentStorageError) -> bool:
         try:
-            self._there.check_same(self._digest)
+            self._there.verify_same_content(self._digest)
         except DocumentStorageError as error:
             if error.code not in ("404", "NoSuchKey"):
                 # Such as a policy that lets nobody look: what became of the upload is not known.
@@ -254,7 +260,7 @@ class _Upload:
         try:
             with storage_errors(**there.target):
                 pages = self._s3.get_paginator("list_multipart_uploads").paginate(
-                    Bucket=there.bucket, Prefix=there.key, **there.repeated_without_content
+                    Bucket=there.bucket, Prefix=there.key, **there.args_without_content
                 )
                 found = [each for page in pages for each in page.get("Uploads", [])]
         except DocumentStorageError as error:
@@ -309,10 +315,10 @@ class _Upload:
                 PartNumber=number,
                 Body=body,  # type: ignore[arg-type]  # the stubs miss what botocore takes
                 **checksum,
-                **there.repeated,
+                **there.per_request_args,
             )
         )
-        etag = answered(sent.get("ETag"), **there.names)
+        etag = require_header(sent.get("ETag"), **there.names)
         md5 = None if there.keeps_checksums else check_etag(sent, body, **there.names)
         # The block is used again after this.
         hashed.result()
@@ -335,5 +341,5 @@ class _Part(NamedTuple):
 def _copy(content: Readable, writer: Any, digest: Digest) -> None:
     buffer = memoryview(bytearray(CHUNK))
     while count := content.readinto(buffer):
-        digest.update(buffer[:count])
+        digest.update_crc32(buffer[:count])
         writer.write(buffer[:count])

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_amzbiz.documents.digest import Digest
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
-from airflow_provider_amzbiz.documents.objects import (
-    check_same,
+from airflow_provider_amzbiz.documents.s3_objects import (
     check_size,
     exists,
     keeps_checksums,
-    repeated,
+    per_request_args,
     storage_errors,
+    verify_same_content,
 )
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ class S3Object:
         return {**self.extra_args, "ContentType": self.content_type}
 
     @property
-    def repeated(self) -> dict[str, Any]:
+    def per_request_args(self) -> dict[str, Any]:
         """The parameters of each request for its bytes."""
-        return repeated(self.extra_args)
+        return per_request_args(self.extra_args)
 
     @property
-    def repeated_without_content(self) -> dict[str, Any]:
+    def args_without_content(self) -> dict[str, Any]:
         """The parameters of each request that is not about its bytes."""
-        return repeated(self.extra_args, content=False)
+        return per_request_args(self.extra_args, content=False)
 
     @property
     def condition(self) -> dict[str, Any]:
@@ -106,9 +106,9 @@ class S3Object:
         """Tell whether there is an object under the key."""
         return exists(self.s3, self.bucket, self.key, self.extra_args)
 
-    def check_same(self, digest: Digest) -> None:
+    def verify_same_content(self, digest: Digest) -> None:
         """Accept the object that is there, if it has this content."""
-        check_same(self.s3, self.bucket, self.key, digest, self.extra_args)
+        verify_same_content(self.s3, self.bucket, self.key, digest, self.extra_args)
 
     def check_size(self, count: int) -> None:
         """Check what was written without a checksum."""

@@ -17,9 +17,9 @@ from airflow_provider_amzbiz.documents.errors import (
 )
 from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
 from airflow_provider_amzbiz.documents.multipart import abort_uploads
-from airflow_provider_amzbiz.documents.objects import TakeBack
 from airflow_provider_amzbiz.documents.open_uploads import NoMemory, OpenUploads
 from airflow_provider_amzbiz.documents.s3_object import S3Object
+from airflow_provider_amzbiz.documents.s3_objects import TakeBack
 from airflow_provider_amzbiz.documents.units import size, transferred
 from airflow_provider_amzbiz.documents.unwrap import (
     ZIP_MAGICS,
@@ -43,7 +43,7 @@ _PROGRESS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Target:
+class UploadTarget:
     """Where objects go, and how.
 
     :ivar key: entry name (None where the document is no archive) to key.
@@ -164,7 +164,7 @@ def copy_to_s3(
         codec_of(encoding)
     uploads = uploads or NoMemory()
     options = (replace, sha256, rows, content_type, encoding, extra_args or {}, uploads, max_bytes)
-    target = Target(s3, bucket, key, *options, log)
+    target = UploadTarget(s3, bucket, key, *options, log)
     watch = Watch(stopped)
     of_fetch: list[Exception] = []
 
@@ -184,7 +184,7 @@ def copy_to_s3(
 
 
 def _copy_unchanged(
-    make_stream: Callable[[], DocumentStream], target: Target, unpack: str, max_bytes: int, watch: Watch
+    make_stream: Callable[[], DocumentStream], target: UploadTarget, unpack: str, max_bytes: int, watch: Watch
 ) -> list[StoredObject]:
     """Copy the document, from scratch where it changes under its download."""
     for start in range(1, _STARTS + 1):
@@ -200,7 +200,9 @@ def _copy_unchanged(
     raise AssertionError("the loop ends in a return or an exception")
 
 
-def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int, watch: Watch) -> list[StoredObject]:
+def _copy(
+    stream: DocumentStream, target: UploadTarget, unpack: str, max_bytes: int, watch: Watch
+) -> list[StoredObject]:
     reported = _Progress(stream, target.log)
     content: Readable = reported
     if unpack != "none":
@@ -224,7 +226,7 @@ def _copy(stream: DocumentStream, target: Target, unpack: str, max_bytes: int, w
 
 
 def _write_plain(
-    content: Prefixed, stream: DocumentStream, target: Target, max_bytes: int, take_back: TakeBack
+    content: Prefixed, stream: DocumentStream, target: UploadTarget, max_bytes: int, take_back: TakeBack
 ) -> StoredObject:
     limited = Limited(content, max_bytes, lambda: stream.position)
     declared = stream.content_type
@@ -234,7 +236,7 @@ def _write_plain(
 
 
 def _write_archive(
-    archive: Archive, file: IO[bytes], stream: DocumentStream, target: Target, take_back: TakeBack
+    archive: Archive, file: IO[bytes], stream: DocumentStream, target: UploadTarget, take_back: TakeBack
 ) -> list[StoredObject]:
     if archive.document_type is None:
         return _write_files(archive, target, take_back)
@@ -243,7 +245,7 @@ def _write_archive(
     return [target.write(whole, target.key(None), archive.document_type, stream.length, take_back)]
 
 
-def _write_files(archive: Archive, target: Target, take_back: TakeBack) -> list[StoredObject]:
+def _write_files(archive: Archive, target: UploadTarget, take_back: TakeBack) -> list[StoredObject]:
     keys = [target.key(name) for name in archive.names]
     if len(set(keys)) < len(keys):
         raise UnsupportedDocumentError(

@@ -9,9 +9,9 @@ from airflow_provider_amzbiz.documents.digest import Digest
 from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 from airflow_provider_amzbiz.documents.multipart import write_parts
-from airflow_provider_amzbiz.documents.objects import TakeBack, check_etag
 from airflow_provider_amzbiz.documents.open_uploads import OpenUploads
 from airflow_provider_amzbiz.documents.s3_object import ObjectExists, S3Object
+from airflow_provider_amzbiz.documents.s3_objects import TakeBack, check_etag
 from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
 
 # S3 takes 10,000 parts at most. A document starts with small parts, for little memory, unless it is known to be
@@ -95,7 +95,7 @@ def store(
     except ObjectExists as found:
         if not found.ours:
             take_back.refused(there.key)
-        there.check_same(digest)
+        there.verify_same_content(digest)
     except DocumentStorageError as error:
         if not error.unanswered:
             take_back.refused(there.key)
@@ -104,7 +104,7 @@ def store(
 
 
 def _put(content: bytearray, there: S3Object, digest: Digest, take_back: TakeBack) -> None:
-    digest.hash(content)
+    digest.update_sha256_and_rows(content)
     checksum = there.checksum(ChecksumCRC32=digest.crc32)
     sent = there.write(
         lambda: there.s3.put_object(
@@ -132,7 +132,7 @@ def _read_part(content: Readable, size: int, digest: Digest) -> bytearray:
         count = content.readinto(buffer[: size - len(part)])
         if not count:
             break
-        digest.update(buffer[:count])
+        digest.update_crc32(buffer[:count])
         part += buffer[:count]
     return part
 
@@ -140,5 +140,5 @@ def _read_part(content: Readable, size: int, digest: Digest) -> bytearray:
 def _read_to_end(part: bytearray, content: Readable, size: int, digest: Digest) -> None:
     """Read what is not to be sent, for its checksums."""
     while part:
-        digest.hash(part)
+        digest.update_sha256_and_rows(part)
         part = _read_part(content, size, digest) if len(part) == size else bytearray()

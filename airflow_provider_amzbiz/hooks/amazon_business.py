@@ -15,10 +15,9 @@ from airflow.providers.common.compat.sdk import (
     mask_secret,
 )
 
-from airflow_provider_amzbiz.client.account import is_loopback
+from airflow_provider_amzbiz.client.config import is_loopback
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.parameters import required_text, seconds
-from airflow_provider_amzbiz.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ConnectionNotFoundError,
@@ -26,12 +25,13 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.connection import (
-    account_from_connection,
+    config_from_connection,
     marketplace_ids,
     named,
     read_extra,
     text,
 )
+from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -123,14 +123,14 @@ class AmazonBusinessHook(BaseHook):
         from airflow_provider_amzbiz.metrics import CallMetrics
 
         with translated_errors():
-            account = account_from_connection(self.connection)
+            account = config_from_connection(self.connection)
             self._warn_of_old_secret()
             return ReportsClient(
                 account,
                 retry_for=self.retry_for,
                 max_throttle_wait=self.max_throttle_wait,
                 on_token=mask_secret if self.mask_access_tokens else lambda _: None,
-                observer=CallMetrics(),
+                listener=CallMetrics(),
                 stopped=self.stopped,
             )
 
@@ -146,7 +146,7 @@ class AmazonBusinessHook(BaseHook):
     @property
     def api_host(self) -> str:
         """The host of the API's endpoint, a name or an address, which may serve documents by https."""
-        return urlsplit(self.client.account.endpoint).hostname or ""
+        return urlsplit(self.client.config.endpoint).hostname or ""
 
     def create_report(
         self,
@@ -167,7 +167,7 @@ class AmazonBusinessHook(BaseHook):
         :param data_end_time: end of the data, the same way, not before ``data_start_time``.
         :param report_options: names to texts; numbers and booleans are made texts.
         :raises InvalidInputError: a parameter is not allowed (nothing was sent), or the API refused it.
-        :raises AnswerLostError: a report may have been made, but its id did not arrive.
+        :raises ResponseLostError: a report may have been made, but its id did not arrive.
         """
         request = self.report_request(
             report_type,
@@ -191,7 +191,7 @@ class AmazonBusinessHook(BaseHook):
             return ReportRequest.of(
                 report_type,
                 self._default_marketplace_ids if marketplace_ids is None else marketplace_ids,
-                endpoint=self.client.account.endpoint,
+                endpoint=self.client.config.endpoint,
                 **others,
             )
 

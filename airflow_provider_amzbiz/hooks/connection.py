@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import mask_secret
 
-from airflow_provider_amzbiz.client.account import LWA_TOKEN_URL, REGION_ENDPOINTS, Account, normalized_url
+from airflow_provider_amzbiz.client.config import LWA_TOKEN_URL, REGION_ENDPOINTS, ClientConfig, normalized_url
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 
@@ -29,7 +29,7 @@ _HARMLESS_LENGTH = 4
 _MARKETPLACE_ID = re.compile(r"[A-Za-z0-9]{1,20}")
 
 
-def account_from_connection(connection: Connection) -> Account:
+def config_from_connection(connection: Connection) -> ClientConfig:
     """Read an ``amazon_business`` connection.
 
     Blanks and newlines around each field are dropped.
@@ -57,7 +57,7 @@ def account_from_connection(connection: Connection) -> Account:
             raise InvalidParameterError(
                 f"region is {shape(region)}, but must be one of {sorted(REGION_ENDPOINTS)}"
             )
-        return Account(
+        return ClientConfig(
             client_id=login or "",
             client_secret=password or "",
             refresh_token=text(extra, "refresh_token") or "",

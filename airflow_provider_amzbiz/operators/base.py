@@ -108,7 +108,7 @@ class QueueingOperator(AmazonBusinessOperator):
         self.deferrable = deferrable
 
     @cached_property
-    def queueing_hook(self) -> AmazonBusinessHook:
+    def _nonblocking_hook(self) -> AmazonBusinessHook:
         """The hook for the scarce call: in deferrable mode it does not wait for a permit."""
         return self._hook(max_throttle_wait=0) if self.deferrable else self.hook
 
@@ -119,12 +119,12 @@ class QueueingOperator(AmazonBusinessOperator):
             return self.hook
         return self._hook(max_throttle_wait=LOOKUP_SECONDS, retry_for=LOOKUP_SECONDS)
 
-    def queues_first(self, context: Context) -> bool:
+    def _should_queue_first(self, context: Context) -> bool:
         """Whether the task asks for its permit before it calls."""
         ti: Any = context.get("ti")
         return self.deferrable and getattr(ti, "map_index", -1) >= 0
 
-    def wait_for_turn(
+    def _defer_for_permits(
         self,
         operation: str,
         *,
@@ -138,13 +138,13 @@ class QueueingOperator(AmazonBusinessOperator):
         :param event: what told it that there was a permit, if that was so.
         :param state: what the task has to know then, as the event's ``state``; JSON-safe, and without secrets.
         """
-        from airflow_provider_amzbiz.triggers.permits import PATIENCE, PermitTrigger
+        from airflow_provider_amzbiz.triggers.permits import MAX_QUEUE_SECONDS, PermitTrigger
 
         # A connection that is not there would be waited for in the triggerer.
         self.hook.get_conn()
         now = time.time()
         since = event["since"] if event else now
-        if refused and now - since > PATIENCE:
+        if refused and now - since > MAX_QUEUE_SECONDS:
             raise refused
         if refused:
             self.log.info("%s. The task waits for its permit in the triggerer", refused)
@@ -158,12 +158,12 @@ class QueueingOperator(AmazonBusinessOperator):
                 state=dict(state or {}),
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=PATIENCE + BACKSTOP),
+            timeout=timedelta(seconds=MAX_QUEUE_SECONDS + BACKSTOP),
         )
         raise AssertionError("defer raises")
 
-    def accept_turn(self, event: Mapping[str, Any]) -> None:
+    def _apply_permits(self, event: Mapping[str, Any]) -> None:
         """Take the permits that the triggerer queued for."""
         scarce = event["operation"] in ("createReport", "getReportDocument")
-        hook = self.queueing_hook if scarce else self.lookup_hook
+        hook = self._nonblocking_hook if scarce else self.lookup_hook
         hook.client.grant(event["operation"], event["permits"])

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.exceptions import (
@@ -25,9 +25,9 @@ from airflow_provider_amzbiz.operators.base import (
     QueueingOperator,
     check_rendered,
 )
-from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
+from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
+from airflow_provider_amzbiz.triggers.base import InlineWait
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
-from airflow_provider_amzbiz.triggers.running import InlineWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -61,7 +61,7 @@ class CreateReportOperator(QueueingOperator):
     :param wait_for_completion: whether the task ends only when the report has; see the sensor for what each
         status means.
     :param durable: whether to go on with the report of an earlier try, and to look for one whose answer was lost.
-        Without it, the task fails with :class:`.AnswerLostError` then.
+        Without it, the task fails with :class:`.ResponseLostError` then.
     :param reuse_within: take the newest equal report of so long ago, whoever created it, instead of a new one, to
         spare the quota in backfills. Only for requests without options.
     :param deferrable: wait in the triggerer, for the report and for the turn to create it.
@@ -71,7 +71,7 @@ class CreateReportOperator(QueueingOperator):
         that is still possible, and the task fails with :class:`.ReportTimeoutError`, without a retry.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :raises InvalidInputError: a parameter is not allowed, or the API refused the request; no retry is spent.
-    :raises AnswerLostError: a report may have been made, but its id did not arrive.
+    :raises ResponseLostError: a report may have been made, but its id did not arrive.
     :raises ThrottledError: not deferrable, and there was no permit within ``max_throttle_wait``.
     """
 
@@ -103,7 +103,7 @@ class CreateReportOperator(QueueingOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_on_cancelled(on_cancelled)
-        creation.check_reuse(reuse_within)
+        durable_create.check_reuse(reuse_within)
         self.report_type = report_type
         self.marketplace_ids = marketplace_ids
         self.data_start_time = data_start_time
@@ -131,7 +131,7 @@ class CreateReportOperator(QueueingOperator):
     def _continue(self, context: Context, event: dict[str, Any]) -> str:
         status = event.get("status")
         if status == "permitted":
-            self.accept_turn(event)
+            self._apply_permits(event)
             return self._start(context, event)
         if status == "ended":
             return self._ended(context, Report.from_dict(event["report"]))
@@ -149,7 +149,7 @@ class CreateReportOperator(QueueingOperator):
             self._wait.interrupt()
         elif self._own_report:
             # Airflow's execution_timeout has broken the wait off.
-            creation.cancel_quietly(self.amazon_business_conn_id, self._own_report, mask_access_tokens=True)
+            durable_create.cancel_quietly(self.amazon_business_conn_id, self._own_report, mask_access_tokens=True)
 
     # The report that ends with the task, while this process waits for it, and that wait.
     _own_report: str | None = None
@@ -159,34 +159,34 @@ class CreateReportOperator(QueueingOperator):
         """Go through the steps from a request to a report; a step that is throttled is repeated after the wait."""
         state: dict[str, Any] = dict((event or {}).get("state") or {})
         request = self._request()
-        memory = self._memory(context, state.get("record"))
+        record = self._create_record(context, state.get("record"))
         reuse: dict[str, Any] = state.get("reuse") or {}
         if event is None:
-            memory.begin_attempt(request)
+            record.begin_attempt(request)
         try:
             with about_report(report_type=request.report_type):
-                report_id = creation.recall(self.lookup_hook, request, memory)
+                report_id = durable_create.resume(self.lookup_hook, request, record)
                 if report_id:
-                    return self._finish(context, report_id, own=True, memory=memory)
+                    return self._finish(context, report_id, own=True, record=record)
                 if self.reuse_within and not reuse.get("done"):
-                    reused = creation.reuse(self.lookup_hook, request, self.reuse_within, reuse)
+                    reused = durable_create.reuse(self.lookup_hook, request, self.reuse_within, reuse)
                     if reused:
                         # Not this task's own: it is not cancelled with it.
-                        return self._finish(context, reused, own=False, memory=memory)
-                if event is None and self.queues_first(context):
-                    self.wait_for_turn("createReport", state={"record": memory.recall(request), "reuse": reuse})
-                report_id = self._create(request, memory)
+                        return self._finish(context, reused, own=False, record=record)
+                if event is None and self._should_queue_first(context):
+                    self._defer_for_permits("createReport", state={"record": record.load(request), "reuse": reuse})
+                report_id = self._create(request, record)
         except ThrottledError as error:
             if not self.deferrable or error.operation is None:
                 raise
-            state = {"record": memory.recall(request), "reuse": reuse}
-            self.wait_for_turn(error.operation, refused=error, event=event, state=state)
-        return self._finish(context, report_id, own=True, memory=memory)
+            state = {"record": record.load(request), "reuse": reuse}
+            self._defer_for_permits(error.operation, refused=error, event=event, state=state)
+        return self._finish(context, report_id, own=True, record=record)
 
-    def _create(self, request: ReportRequest, memory: creation.Memory) -> str:
-        if not memory.durable:
-            return self.queueing_hook.send(request)
-        return creation.create(self.queueing_hook, self.lookup_hook, request, memory)
+    def _create(self, request: ReportRequest, record: durable_create.CreateRecord) -> str:
+        if not record.durable:
+            return self._nonblocking_hook.send(request)
+        return durable_create.create(self._nonblocking_hook, self.lookup_hook, request, record)
 
     def _request(self) -> ReportRequest:
         return self.hook.report_request(
@@ -197,34 +197,36 @@ class CreateReportOperator(QueueingOperator):
             report_options=self.report_options,
         )
 
-    def _memory(self, context: Context, carried: Mapping[str, Any] | None = None) -> creation.Memory:
-        return creation.Memory(context, durable=self.durable, carried=carried)
+    def _create_record(
+        self, context: Context, carried: Mapping[str, Any] | None = None
+    ) -> durable_create.CreateRecord:
+        return durable_create.CreateRecord(context, durable=self.durable, carried=carried)
 
     def _finish(
-        self, context: Context, report_id: str, *, own: bool, memory: creation.Memory | None = None
+        self, context: Context, report_id: str, *, own: bool, record: durable_create.CreateRecord | None = None
     ) -> str:
-        memory = memory or self._memory(context)
+        record = record or self._create_record(context)
         request = self._request()
         # What was taken from a listing may be somebody else's, and is not cancelled with the task.
-        cancels = own and not memory.is_adopted(request)
+        cancels = own and not record.is_adopted(request)
         if own and self._killed:
             # The kill came while the request was on its way.
             self._end_killed(report_id if cancels else None, request.report_type)
         if not self.wait_for_completion:
-            memory.forget()
+            record.clear()
             return report_id
         now = time.time()
-        record = memory.recall(request) or {}
-        sent = [moment for each in record.get("sent", ()) for moment in each if moment]
-        since = record.get("waiting_since") or now
+        saved = record.load(request) or {}
+        sent = [moment for each in saved.get("sent", ()) for moment in each if moment]
+        since = saved.get("waiting_since") or now
         if own:
-            memory.note(request, report_id=report_id, waiting_since=since)
+            record.save(request, report_id=report_id, waiting_since=since)
         trigger = ReportStatusTrigger(
             report_id=report_id,
             amazon_business_conn_id=self.amazon_business_conn_id,
             poke_interval=self.poke_interval,
             deadline=since + self.timeout,
-            young_until=now + creation.NOT_FOUND_GRACE,
+            not_found_grace_until=now + durable_create.NOT_FOUND_GRACE,
             report_type=request.report_type,
             # A reused report is older, by a time that its first poll tells.
             created_between=[min(sent, default=now), max(sent, default=now)] if own else None,
@@ -263,7 +265,7 @@ class CreateReportOperator(QueueingOperator):
         conn_id = self.amazon_business_conn_id
         if own_report is None:
             what = "the report that it waited for is not its own, so it was left alone"
-        elif creation.cancel_quietly(conn_id, own_report, mask_access_tokens=True):
+        elif durable_create.cancel_quietly(conn_id, own_report, mask_access_tokens=True):
             what = f"this task cancelled its report {own_report}; a retry creates a new one"
         else:
             what = (
@@ -275,21 +277,23 @@ class CreateReportOperator(QueueingOperator):
         ) from None
 
     def _ended(self, context: Context, report: Report) -> str:
-        memory = self._memory(context)
-        if report.processing_status == ProcessingStatus.CANCELLED and memory.is_earlier(self._request()):
+        record = self._create_record(context)
+        if report.processing_status == ProcessingStatus.CANCELLED and record.is_earlier(self._request()):
             # Airflow starts the new attempt of a task that is cleared, and tells the trigger of the old one to end
             # a second later, which cancels the report.
             self.log.info("Report %s of an earlier attempt was cancelled: creating a new one", report.report_id)
-            memory.forget()
+            record.clear()
             return self.execute(context)
-        settle(report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id)
-        memory.forget()
+        raise_for_status(
+            report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
+        )
+        record.clear()
         return report.report_id
 
     def _timed_out(self, context: Context, event: Mapping[str, Any]) -> NoReturn:
         report_id, request = event["report_id"], self._request()
         if event.get("own"):
-            creation.cancel_quietly(self.amazon_business_conn_id, report_id, mask_access_tokens=True)
+            durable_create.cancel_quietly(self.amazon_business_conn_id, report_id, mask_access_tokens=True)
         self._restart_timeout(context, request, report_id)
         raise ReportTimeoutError(
             f"Report {report_id} did not end within the timeout of {self.timeout:g} s; it was "
@@ -300,10 +304,10 @@ class CreateReportOperator(QueueingOperator):
 
     def _restart_timeout(self, context: Context, request: ReportRequest, report_id: str) -> None:
         """Have whoever clears the task wait a whole timeout again; a store that fails changes no outcome."""
-        memory = self._memory(context)
+        record = self._create_record(context)
         try:
-            if (memory.recall(request) or {}).get("report_id") == report_id:
-                memory.note(request, waiting_since=None)
+            if (record.load(request) or {}).get("report_id") == report_id:
+                record.save(request, waiting_since=None)
         except AmazonBusinessError as error:
             self.log.warning("%s. If this task is cleared, its timeout is over at once", error)
 

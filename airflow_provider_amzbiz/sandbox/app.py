@@ -15,11 +15,17 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_amzbiz.sandbox import validation
-from airflow_provider_amzbiz.sandbox.answers import Answer, Refused, dress, no_operation, quota_exceeded
 from airflow_provider_amzbiz.sandbox.control import control_router
 from airflow_provider_amzbiz.sandbox.faults import Fault
+from airflow_provider_amzbiz.sandbox.responses import (
+    ApiResponse,
+    ErrorResponse,
+    no_operation,
+    quota_exceeded,
+    with_gateway_headers,
+)
 from airflow_provider_amzbiz.sandbox.state import SandboxAccount
-from airflow_provider_amzbiz.sandbox.static import static_answer
+from airflow_provider_amzbiz.sandbox.static import static_response
 from airflow_provider_amzbiz.sandbox.storage import PREFIX, Download, error_of_status
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ DOCUMENTS = "/reports/2021-09-30/documents"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _CHUNK = 64 * 1024
 
-Operation = Callable[[SandboxAccount], Answer]
+Operation = Callable[[SandboxAccount], ApiResponse]
 
 
 class Protocol(H11Protocol):
@@ -49,7 +55,7 @@ class Protocol(H11Protocol):
         self.app = with_transport
 
 
-class Silence(Response):
+class DropConnection(Response):
     """Breaks the connection instead of answering."""
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -163,7 +169,7 @@ def make_app(sandbox: Sandbox) -> FastAPI:
 
     @app.api_route("/{anything:path}", methods=_METHODS)
     async def unknown() -> Response:
-        return _response(sandbox, dress(no_operation(), None))
+        return _response(sandbox, with_gateway_headers(no_operation(), None))
 
     return app
 
@@ -173,50 +179,52 @@ async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Ope
     body = await request.body()
     rate: list[str] = []
 
-    def carry_out() -> Answer:
+    def carry_out() -> ApiResponse:
         headers = request.headers
         account = sandbox.lwa.account_of(headers.get("x-amz-access-token"))
         sandbox.check_access(account)
         if sandbox.throttle and not account.buckets.take(name):
-            return dress(quota_exceeded(), None)
+            return with_gateway_headers(quota_exceeded(), None)
         rate.append(account.buckets.header(name))
         has_body = request.method == "POST"
         validation.headers(headers.get("user-agent"), headers.get("content-type"), has_body=has_body)
         if sandbox.static:
-            return static_answer(request.method, request.url.path, request.url.query, body)
+            return static_response(request.method, request.url.path, request.url.query, body)
         return operation(account)
 
-    def dressed() -> Answer:
+    def dressed() -> ApiResponse:
         try:
             answer = carry_out()
-        except Refused as refused:
+        except ErrorResponse as refused:
             answer = refused.answer
-        return dress(answer, rate[0] if rate else None)
+        return with_gateway_headers(answer, rate[0] if rate else None)
 
     return await _with_faults(sandbox, request, name, dressed)
 
 
-async def _with_faults(sandbox: Sandbox, request: Request, name: str, carry_out: Callable[[], Answer]) -> Response:
+async def _with_faults(
+    sandbox: Sandbox, request: Request, name: str, carry_out: Callable[[], ApiResponse]
+) -> Response:
     call = sandbox.note(name, request, await request.body())
     faults = {fault.kind: fault for fault in sandbox.take_faults(name)}
     if "delay" in faults:
         await asyncio.sleep(faults["delay"].seconds)
     if "drop" in faults:
-        return Silence()
+        return DropConnection()
     if "expire_token" in faults:
         sandbox.lwa.expire_all()
-        answer = dress(sandbox.lwa.expired().answer, None)
+        answer = with_gateway_headers(sandbox.lwa.expired().answer, None)
     elif fault := faults.get("status") or faults.get("redirect"):
-        answer = dress(fault.answer(), None)
+        answer = with_gateway_headers(fault.answer(), None)
     else:
         with sandbox.lock:
             answer = carry_out()
         if "lost" in faults:
-            return Silence()
+            return DropConnection()
         if "lost_status" in faults:
-            answer = dress(faults["lost_status"].answer(), None)
+            answer = with_gateway_headers(faults["lost_status"].answer(), None)
         elif "empty" in faults:
-            answer = Answer(200, b"", answer.headers)
+            answer = ApiResponse(200, b"", answer.headers)
     call.status = answer.status
     return _response(sandbox, answer)
 
@@ -228,10 +236,10 @@ async def _download(sandbox: Sandbox, request: Request) -> Response:
     if "delay" in kinds:
         await asyncio.sleep(kinds["delay"].seconds)
     if "drop" in kinds:
-        return Silence()
+        return DropConnection()
     if "change_etag" in kinds:
         sandbox.storage.etag_generation += 1
-    answer: Answer | Download | None
+    answer: ApiResponse | Download | None
     if fault := kinds.get("status") or kinds.get("redirect"):
         xml_error = fault.kind == "status" and fault.body == "json"
         answer = error_of_status(fault.status) if xml_error else fault.answer()
@@ -245,12 +253,12 @@ async def _download(sandbox: Sandbox, request: Request) -> Response:
                 sandbox.storage.open, request.url.path, request.headers, honour_range=honour
             )
     call.status = answer.status
-    if isinstance(answer, Answer):
+    if isinstance(answer, ApiResponse):
         return _response(sandbox, answer)
     return FileResponse(answer, faults, _date(sandbox))
 
 
-def _response(sandbox: Sandbox, answer: Answer) -> Response:
+def _response(sandbox: Sandbox, answer: ApiResponse) -> Response:
     return Response(answer.body, answer.status, {**answer.headers, "Date": _date(sandbox)})
 
 

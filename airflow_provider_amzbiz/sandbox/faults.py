@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from airflow_provider_amzbiz.sandbox.answers import Answer, error, quota_exceeded
+from airflow_provider_amzbiz.sandbox.responses import ApiResponse, error, quota_exceeded
 
 KINDS = frozenset(
     {
@@ -126,19 +126,19 @@ class Fault:
             self.times -= 1
         return True
 
-    def answer(self) -> Answer:
+    def answer(self) -> ApiResponse:
         """Return the answer of ``status``, ``lost_status`` and ``redirect``."""
         if self.kind == "redirect":
-            return Answer(302, b"", {"Location": self.location})
+            return ApiResponse(302, b"", {"Location": self.location})
         if self.body == "json" and self.status == 429:
             answer = quota_exceeded()
         elif self.body in ("json", "null_message"):
             code, message = _CODES.get(self.status, ("ServiceUnavailable", "Service is unavailable."))
             answer = error(self.status, code, None if self.body == "null_message" else message)
         elif self.body == "html":
-            answer = Answer(self.status, HTML.encode(), {"Content-Type": "text/html"})
+            answer = ApiResponse(self.status, HTML.encode(), {"Content-Type": "text/html"})
         else:
-            answer = Answer(self.status, b"" if self.body == "empty" else self.body.encode())
+            answer = ApiResponse(self.status, b"" if self.body == "empty" else self.body.encode())
         answer.headers.update(self.headers)
         return answer
 

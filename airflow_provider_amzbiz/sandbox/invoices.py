@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from airflow_provider_amzbiz.sandbox.answers import CONSTRAINT, MISSING, invalid
 from airflow_provider_amzbiz.sandbox.marketplaces import REGION_OF
+from airflow_provider_amzbiz.sandbox.responses import CONSTRAINT, MISSING, invalid
 
 INVOICE = "GET_AB_INVOICE_PDF"
 OPTIONS = frozenset({"invoiceId", "orderId", "orderLineItemId", "shipmentId", "documentType"})
@@ -23,7 +23,7 @@ def check(marketplace_ids: list[str], options: Mapping[str, str]) -> None:
     """Refuse what no invoice can be requested by. No options at all are accepted: they name no invoice.
 
     :param marketplace_ids: known ones.
-    :raises Refused: the request is not one of the documented forms.
+    :raises ErrorResponse: the request is not one of the documented forms.
     """
     if len(marketplace_ids) > 1:
         raise invalid(CONSTRAINT, "marketplaceIds;")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from airflow_provider_amzbiz.sandbox.answers import Answer, Refused, denied
+from airflow_provider_amzbiz.sandbox.responses import ApiResponse, ErrorResponse, denied
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.sandbox.clock import Clock
@@ -36,7 +36,7 @@ class Lwa:
         self._tokens: dict[str, tuple[SandboxAccount, float]] = {}
         self._codes: dict[str, tuple[SandboxAccount, float]] = {}
 
-    def exchange(self, accounts: list[SandboxAccount], body: bytes, content_type: str) -> Answer:
+    def exchange(self, accounts: list[SandboxAccount], body: bytes, content_type: str) -> ApiResponse:
         """Answer a token request."""
         form = _form(body, content_type)
         grant = form.get("grant_type") or "refresh_token"
@@ -59,7 +59,7 @@ class Lwa:
         self._codes[code] = (account, self._clock.seconds() + _CODE_SECONDS)
         return code
 
-    def _refresh(self, accounts: list[SandboxAccount], clients: list[SandboxAccount], given: str) -> Answer:
+    def _refresh(self, accounts: list[SandboxAccount], clients: list[SandboxAccount], given: str) -> ApiResponse:
         owners = [account for account in accounts if account.refresh_token == given]
         for account in owners:
             if account in clients and not account.revoked:
@@ -68,13 +68,13 @@ class Lwa:
             return _refusal(400, "unauthorized_client", "Not authorized for requested operation")
         return _invalid_grant("refresh_token")
 
-    def _exchange_code(self, clients: list[SandboxAccount], code: str) -> Answer:
+    def _exchange_code(self, clients: list[SandboxAccount], code: str) -> ApiResponse:
         account, ends = self._codes.pop(code, (None, 0.0))
         if account is None or account not in clients or account.revoked or self._clock.seconds() >= ends:
             return _invalid_grant("code")
         return self._grant(account)
 
-    def _grant(self, account: SandboxAccount) -> Answer:
+    def _grant(self, account: SandboxAccount) -> ApiResponse:
         token = f"Atza|{base64.b64encode(os.urandom(96)).decode()}"
         self._tokens[token] = (account, self._clock.seconds() + self._token_seconds)
         answer = {
@@ -83,12 +83,12 @@ class Lwa:
             "token_type": "bearer",
             "expires_in": int(self._token_seconds),
         }
-        return Answer(200, _compact(answer), _headers())
+        return ApiResponse(200, _compact(answer), _headers())
 
     def account_of(self, token: str | None) -> SandboxAccount:
         """Return whose token it is.
 
-        :raises Refused: there is none, it was never given, or its time is over.
+        :raises ErrorResponse: there is none, it was never given, or its time is over.
         """
         if not token:
             raise denied("Access token is missing in the request header.", self._refusal_status)
@@ -99,7 +99,7 @@ class Lwa:
             raise self.expired()
         return account
 
-    def expired(self) -> Refused:
+    def expired(self) -> ErrorResponse:
         """Return the refusal of a token whose time is over, to raise."""
         return denied("The access token you provided has expired.", self._refusal_status)
 
@@ -119,16 +119,16 @@ def _form(body: bytes, content_type: str) -> Mapping[str, str]:
     return dict(parse_qsl(body.decode("utf-8", "replace")))
 
 
-def _refusal(status: int, code: str, said: str) -> Answer:
-    return Answer(status, _compact({"error_description": said, "error": code}), _headers())
+def _refusal(status: int, code: str, said: str) -> ApiResponse:
+    return ApiResponse(status, _compact({"error_description": said, "error": code}), _headers())
 
 
-def _invalid_grant(parameter: str) -> Answer:
+def _invalid_grant(parameter: str) -> ApiResponse:
     said = f"The request has an invalid grant parameter : {parameter}. "
     return _refusal(400, "invalid_grant", said + "User may have revoked or didn't grant the permission.")
 
 
-def _unsupported_grant() -> Answer:
+def _unsupported_grant() -> ApiResponse:
     # The one refusal that was recorded whole: with two fields and a header more than the others.
     body = {
         "error_index": secrets.token_urlsafe(16),
@@ -137,7 +137,7 @@ def _unsupported_grant() -> Answer:
         "request_id": str(uuid.uuid4()),
     }
     kind = "OA2UnsupportedGrantTypeException:http://internal.amazon.com/coral/com.amazon.panda/"
-    return Answer(400, _compact(body), {**_headers(), "x-amzn-ErrorType": kind})
+    return ApiResponse(400, _compact(body), {**_headers(), "x-amzn-ErrorType": kind})
 
 
 def _compact(body: Mapping[str, object]) -> bytes:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.sandbox import invoices, validation
-from airflow_provider_amzbiz.sandbox.answers import Answer, good, invalid, not_found
+from airflow_provider_amzbiz.sandbox.responses import ApiResponse, good, invalid, not_found
 from airflow_provider_amzbiz.sandbox.state import SandboxAccount, SandboxReport, new_report
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Operations:
         self._storage = storage
         self.behaviour = behaviour
 
-    def create_report(self, account: SandboxAccount, body: bytes) -> Answer:
+    def create_report(self, account: SandboxAccount, body: bytes) -> ApiResponse:
         """Spec, createReport."""
         now = self._clock.now()
         asked = validation.create_body(body, now, account.region)
@@ -67,14 +67,14 @@ class Operations:
             account.line_up(now)
         return good({"reportId": report.report_id}, 202)
 
-    def get_report(self, account: SandboxAccount, report_id: str) -> Answer:
+    def get_report(self, account: SandboxAccount, report_id: str) -> ApiResponse:
         """Spec, getReport."""
         report = self._report(account, report_id)
         if self._age(report) < timedelta(seconds=self.behaviour.not_found_seconds):
             raise not_found()
         return good(report.to_api())
 
-    def get_reports(self, account: SandboxAccount, query: str) -> Answer:
+    def get_reports(self, account: SandboxAccount, query: str) -> ApiResponse:
         """Spec, getReports: newest first."""
         asked = validation.list_query(query, account.region)
         token = asked.get("nextToken")
@@ -92,7 +92,7 @@ class Operations:
             answer["nextToken"] = account.keep_page(left[size:], size)
         return good(answer)
 
-    def cancel_report(self, account: SandboxAccount, report_id: str) -> Answer:
+    def cancel_report(self, account: SandboxAccount, report_id: str) -> ApiResponse:
         """Spec, cancelReport: only what is IN_QUEUE."""
         report = self._report(account, report_id)
         if report.status != "IN_QUEUE":
@@ -100,9 +100,9 @@ class Operations:
         report.cancelled = True
         if self.behaviour.one_at_a_time:
             account.line_up(self._clock.now())
-        return Answer(200)
+        return ApiResponse(200)
 
-    def get_report_document(self, account: SandboxAccount, document_id: str) -> Answer:
+    def get_report_document(self, account: SandboxAccount, document_id: str) -> ApiResponse:
         """Spec, getReportDocument."""
         for report in account.reports.values():
             if report.document_id == document_id and self._has_document(report):

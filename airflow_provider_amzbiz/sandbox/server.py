@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import uvicorn
 
-from airflow_provider_amzbiz.sandbox.answers import denied
 from airflow_provider_amzbiz.sandbox.app import Protocol, make_app
 from airflow_provider_amzbiz.sandbox.clock import TIME_FORMATS, Clock
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
@@ -21,6 +20,7 @@ from airflow_provider_amzbiz.sandbox.journal import Call, Journal
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
 from airflow_provider_amzbiz.sandbox.marketplaces import ANY, REGIONS, default_marketplace
 from airflow_provider_amzbiz.sandbox.operations import Behaviour, Operations
+from airflow_provider_amzbiz.sandbox.responses import denied
 from airflow_provider_amzbiz.sandbox.serving import Server
 from airflow_provider_amzbiz.sandbox.state import (
     SandboxAccount,
@@ -306,7 +306,7 @@ class Sandbox(Journal):
     def check_access(self, account: SandboxAccount) -> None:
         """Refuse an account that may not call the operations at this host.
 
-        :raises Refused: its application lacks the role, or its consent is for another region.
+        :raises ErrorResponse: its application lacks the role, or its consent is for another region.
         """
         if not account.has_role or self.region not in (ANY, account.region):
             raise denied("")

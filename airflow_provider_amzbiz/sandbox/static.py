@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from airflow_provider_amzbiz.sandbox.answers import Answer, error
+from airflow_provider_amzbiz.sandbox.responses import ApiResponse, error
 
 _CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("static_cases.json").read_text())
 
@@ -16,7 +16,7 @@ _CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("static_cases
 _DEFAULT_PAGE_SIZE = ("pageSize", "10")
 
 
-def static_answer(method: str, path: str, query: str, body: bytes) -> Answer:
+def static_response(method: str, path: str, query: str, body: bytes) -> ApiResponse:
     """Return the answer of the case that matches in every parameter, or the refusal of all others."""
     pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair != _DEFAULT_PAGE_SIZE]
     try:
@@ -31,8 +31,8 @@ def static_answer(method: str, path: str, query: str, body: bytes) -> Answer:
     return error(400, "InvalidInput", "Could not match input arguments")
 
 
-def _answer(case: dict[str, Any]) -> Answer:
+def _answer(case: dict[str, Any]) -> ApiResponse:
     if case["answer"] is None:
-        return Answer(case["status"])
+        return ApiResponse(case["status"])
     # Compact, with a line end: the form recorded from the sibling Selling Partner API's sandbox.
-    return Answer(case["status"], json.dumps(case["answer"], separators=(",", ":")).encode() + b"\n")
+    return ApiResponse(case["status"], json.dumps(case["answer"], separators=(",", ":")).encode() + b"\n")

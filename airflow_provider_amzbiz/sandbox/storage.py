@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from airflow_provider_amzbiz.sandbox import documents
-from airflow_provider_amzbiz.sandbox.answers import Answer
 from airflow_provider_amzbiz.sandbox.invoices import INVOICE
 from airflow_provider_amzbiz.sandbox.marketplaces import AWS_REGIONS
+from airflow_provider_amzbiz.sandbox.responses import ApiResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ class Storage:
         algorithm = report.document.compression_algorithm if report.document else "GZIP"
         return answer | ({"compressionAlgorithm": algorithm} if algorithm else {})
 
-    def check(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Answer | None:
+    def check(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> ApiResponse | None:
         """Return the refusal of a download, or None when it may go on."""
         name = unquote(path.removeprefix(PREFIX))
         given = {key: values[0] for key, values in parse_qs(query).items()}
@@ -105,7 +105,7 @@ class Storage:
         expires = signed_at + timedelta(seconds=int(given["X-Amz-Expires"]))
         return self.expired(expires) if self._clock.now() >= expires else None
 
-    def expired(self, expires: datetime | None = None) -> Answer:
+    def expired(self, expires: datetime | None = None) -> ApiResponse:
         """Return S3's answer to a URL whose time is over."""
         now = self._clock.now()
         more = (
@@ -115,7 +115,7 @@ class Storage:
         )
         return xml(403, "AccessDenied", "Request has expired", more)
 
-    def open(self, path: str, headers: Mapping[str, str], *, honour_range: bool) -> Download | Answer:
+    def open(self, path: str, headers: Mapping[str, str], *, honour_range: bool) -> Download | ApiResponse:
         """Return what to send; may take long, because a document is made when it is first asked for."""
         name = unquote(path.removeprefix(PREFIX))
         report = self._reports[name]
@@ -141,7 +141,7 @@ class Storage:
         if "if-match" in headers and not _names(headers["if-match"], etag):
             return xml(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
         if "if-none-match" in headers and _names(headers["if-none-match"], etag):
-            return Answer(304, b"", common)
+            return ApiResponse(304, b"", common)
         same = headers.get("if-range", etag) in (etag, common["Last-Modified"])
         asked = headers.get("range") if honour_range and same else None
         span = _range(asked, size)
@@ -179,12 +179,12 @@ class Storage:
         text = "\n".join([method, host, name, *parts])
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
-    def _bad_signature(self) -> Answer:
+    def _bad_signature(self) -> ApiResponse:
         said = "The request signature we calculated does not match the signature you provided."
         return xml(403, "SignatureDoesNotMatch", said)
 
 
-def error_of_status(status: int) -> Answer:
+def error_of_status(status: int) -> ApiResponse:
     """Return a failure of the storage itself."""
     code = {403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError", 503: "SlowDown"}
     return xml(status, code.get(status, "InternalError"), "The storage cannot answer this request.")
@@ -194,14 +194,14 @@ def _names(header: str, etag: str) -> bool:
     return header.strip() == "*" or etag in (each.strip() for each in header.split(","))
 
 
-def xml(status: int, code: str, message: str, more: str = "") -> Answer:
+def xml(status: int, code: str, message: str, more: str = "") -> ApiResponse:
     """Return an error as S3 words it."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{message}</Message>{more}"
         f"<RequestId>{secrets.token_hex(8).upper()}</RequestId><HostId>{secrets.token_urlsafe(24)}</HostId></Error>"
     )
-    return Answer(status, body.encode(), {"Content-Type": "application/xml", "Server": "AmazonS3"})
+    return ApiResponse(status, body.encode(), {"Content-Type": "application/xml", "Server": "AmazonS3"})
 
 
 def _name(report: SandboxReport) -> str:

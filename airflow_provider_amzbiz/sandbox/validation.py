@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from airflow_provider_amzbiz.sandbox import invoices
-from airflow_provider_amzbiz.sandbox.answers import CONSTRAINT, MISSING, Refused, error, invalid
 from airflow_provider_amzbiz.sandbox.invoices import INVOICE
 from airflow_provider_amzbiz.sandbox.marketplaces import are_served
+from airflow_provider_amzbiz.sandbox.responses import CONSTRAINT, MISSING, ErrorResponse, error, invalid
 
 STATUSES = frozenset({"IN_QUEUE", "IN_PROGRESS", "DONE", "CANCELLED", "FATAL"})
 ORDER_LINES = "SANDBOX_ORDER_LINES"
@@ -96,7 +96,7 @@ def headers(user_agent: str | None, content_type: str | None, *, has_body: bool)
         raise invalid("Invalid user-agent header")
     if has_body and (content_type or "").split(";")[0].strip().lower() != "application/json":
         message = "The request's Content-Type header is invalid."
-        raise Refused(error(415, "UnsupportedMediaType", message))
+        raise ErrorResponse(error(415, "UnsupportedMediaType", message))
 
 
 def _single_values(pairs: list[tuple[str, str]]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
-from airflow_provider_amzbiz.creation import NOT_FOUND_GRACE
+from airflow_provider_amzbiz.durable_create import NOT_FOUND_GRACE
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
@@ -31,7 +31,7 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.operators.base import LOOKUP_SECONDS, check_rendered
-from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
+from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
 if TYPE_CHECKING:
@@ -163,7 +163,9 @@ class ReportStatusSensor(BaseSensorOperator):
         ) from None
 
     def _settle(self, report: Report) -> dict[str, Any]:
-        return settle(report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id)
+        return raise_for_status(
+            report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
+        )
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Turn the trigger's event into this task's outcome."""
@@ -181,7 +183,7 @@ class ReportStatusSensor(BaseSensorOperator):
     def _defer_unless_ended(self, context: Context) -> Any:
         now = time.time()
         # A sensor that is cleared, or that meets an old report, needs no triggerer at all.
-        watch = ReportWatch(self.hook, self.report_id, young_until=now + NOT_FOUND_GRACE)
+        watch = ReportWatch(self.hook, self.report_id, not_found_grace_until=now + NOT_FOUND_GRACE)
         try:
             report = watch.look()
         except AmazonBusinessPermanentError as error:
@@ -197,7 +199,7 @@ class ReportStatusSensor(BaseSensorOperator):
                 amazon_business_conn_id=self.amazon_business_conn_id,
                 poke_interval=self.poke_interval,
                 deadline=now + self.timeout,
-                young_until=now + NOT_FOUND_GRACE,
+                not_found_grace_until=now + NOT_FOUND_GRACE,
                 report_type=watch.report_type,
                 created_time=watch.report.created_time.isoformat() if watch.report else None,
             ),
@@ -209,9 +211,9 @@ class ReportStatusSensor(BaseSensorOperator):
     def _watch(self, context: Context) -> ReportWatch:
         if self.__watch is None:
             since = _first_look(context) if self.reschedule else None
-            young_until = (since.timestamp() if since else time.time()) + NOT_FOUND_GRACE
+            not_found_grace_until = (since.timestamp() if since else time.time()) + NOT_FOUND_GRACE
             self.__watch = ReportWatch(
-                self.hook, self.report_id, young_until=young_until, patient=since is not None
+                self.hook, self.report_id, not_found_grace_until=not_found_grace_until, patient=since is not None
             )
         return self.__watch
 

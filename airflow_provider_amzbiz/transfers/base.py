@@ -22,7 +22,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import QueueingOperator
-from airflow_provider_amzbiz.transfers.keys import fill
+from airflow_provider_amzbiz.transfers.keys import render_key
 from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
 from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_amzbiz.client.models import ReportDocument
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-    from airflow_provider_amzbiz.lineage import Moved, Transfer
+    from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
 
 _ENDED = "The task was ended while it moved a document; no part of one is left in S3"
 UNPACK = ("auto", "gzip", "none")
@@ -106,7 +106,7 @@ class DocumentToS3Operator(QueueingOperator):
         # By the URI of what this process has stored.
         self.__rows: dict[str, int | None] = {}
 
-    def note_try(self, context: Context) -> None:
+    def _remember_attempt(self, context: Context) -> None:
         """Take note of the attempt; an earlier one that was killed may have left uploads open."""
         self.__uploads = RememberedUploads(context)
 
@@ -151,7 +151,7 @@ class DocumentToS3Operator(QueueingOperator):
         """Return a boto3 client of ``aws_conn_id``; see :func:`.s3_connection.s3_client` for its errors."""
         return s3_client(self.aws_conn_id)
 
-    def land(
+    def _store_document(
         self,
         fetch: Callable[[], ReportDocument],
         *,
@@ -174,7 +174,7 @@ class DocumentToS3Operator(QueueingOperator):
                 fetch,
                 s3=s3,
                 bucket=bucket,
-                key=lambda name: fill(key, {**names, "name": name or names["report_document_id"]}),
+                key=lambda name: render_key(key, {**names, "name": name or names["report_document_id"]}),
                 unpack=self.unpack,
                 replace=self.replace,
                 sha256=self.sha256,
@@ -193,11 +193,11 @@ class DocumentToS3Operator(QueueingOperator):
         self.__rows.update({each.uri: each.rows for each in stored})
         return [each.to_dict() for each in stored]
 
-    def tell(self, context: Context, documents: Sequence[Moved], **summary: Any) -> None:
+    def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
         """Tell lineage, and the events of the task's outlets, what was moved."""
         from airflow_provider_amzbiz.lineage import Transfer
 
-        host = urlsplit(self.hook.client.account.endpoint).netloc
+        host = urlsplit(self.hook.client.config.endpoint).netloc
         self.__transfer = Transfer(host, documents, summary, self.__rows)
         self.__transfer.to_hook_lineage(self.hook)
         self.__transfer.to_outlets(self.outlets, context)

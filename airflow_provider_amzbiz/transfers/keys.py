@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 NAME = "name"
 
 
-def fill(key: str, values: Mapping[str, str | None]) -> str:
+def render_key(key: str, values: Mapping[str, str | None]) -> str:
     """Fill in a key's placeholders.
 
     :param values: by the placeholders' names.
@@ -55,7 +55,7 @@ def placeholders(key: str) -> list[str]:
     return _PLACEHOLDER.findall(key)
 
 
-def without_templates(text: str) -> str:
+def strip_jinja(text: str) -> str:
     """Return a text without the parts of it that are rendered, so that what is left can be checked at parsing."""
     return _JINJA.sub("", text)
 
@@ -64,10 +64,10 @@ def is_constant(given: Any) -> bool:
     """Tell whether a parameter is the same in each run and each mapped task: None, or nothing to be filled in."""
     if given is None:
         return True
-    return isinstance(given, str) and without_templates(given) == given and not placeholders(given)
+    return isinstance(given, str) and strip_jinja(given) == given and not placeholders(given)
 
 
-def place_of(key: str) -> str:
+def key_prefix(key: str) -> str:
     """Return a key as it is, or, where it has placeholders, the folder that it begins with."""
     fixed, brace, _ = key.partition("{")
     return fixed[: fixed.rfind("/") + 1] if brace else fixed
@@ -127,7 +127,7 @@ def check_bucket_at_parsing(parameter: str, bucket: str) -> None:
     :raises InvalidInputError: it is surely a mistake.
     """
     _check_repr(parameter, bucket)
-    if without_templates(bucket) == bucket:
+    if strip_jinja(bucket) == bucket:
         check_bucket(parameter, bucket)
 
 

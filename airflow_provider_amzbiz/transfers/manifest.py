@@ -136,7 +136,7 @@ class Manifest:
         """Read what an earlier process wrote; False if there is none."""
         from botocore.exceptions import ClientError
 
-        from airflow_provider_amzbiz.documents.objects import answered, storage_errors
+        from airflow_provider_amzbiz.documents.s3_objects import require_header, storage_errors
 
         with translated_errors(), storage_errors(self.bucket, self.key):
             try:
@@ -145,7 +145,7 @@ class Manifest:
                 if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
                     return False
                 raise
-            etag = answered(answer.get("ETag"), self.bucket, self.key)
+            etag = require_header(answer.get("ETag"), self.bucket, self.key)
             body = answer["Body"].read()
             if len(body) != answer["ContentLength"]:
                 raise AmazonBusinessError(f"{self.uri} was not read to its end")
@@ -176,7 +176,7 @@ class Manifest:
         """
         from botocore.exceptions import ClientError
 
-        from airflow_provider_amzbiz.documents.objects import answered, storage_errors
+        from airflow_provider_amzbiz.documents.s3_objects import require_header, storage_errors
 
         mine = next(self._asked)
         with self._lock:
@@ -208,5 +208,5 @@ class Manifest:
                             "created twice"
                         ) from None
                     answer = there
-                etag = answered(answer.get("ETag"), self.bucket, self.key)
+                etag = require_header(answer.get("ETag"), self.bucket, self.key)
             self._etag, self._written = etag, written

@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
-from airflow_provider_amzbiz.outcomes import settle
+from airflow_provider_amzbiz.report_status import raise_for_status
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.keys import (
     NAME,
@@ -25,10 +25,10 @@ from airflow_provider_amzbiz.transfers.keys import (
     check_key_at_parsing,
     check_key_values,
     check_placeholders,
-    fill,
     is_constant,
-    place_of,
-    without_templates,
+    key_prefix,
+    render_key,
+    strip_jinja,
 )
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         """Move the document."""
         check_rendered(self)
         self._check_given()
-        self.note_try(context)
-        if self.queues_first(context):
-            self.wait_for_turn("getReportDocument")
+        self._remember_attempt(context)
+        if self._should_queue_first(context):
+            self._defer_for_permits("getReportDocument")
         return self._move(context, None)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
@@ -125,8 +125,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         if event.get("status") == "error":
             with about_report(self.report_id):
                 raise error_from_dict(event["error"])
-        self.note_try(context)
-        self.accept_turn(event)
+        self._remember_attempt(context)
+        self._apply_permits(event)
         return self._move(context, event)
 
     def _move(self, context: Context, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -135,14 +135,14 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 return self._copy(context)
         except ThrottledError as error:
             if self.deferrable and not self.__started and error.operation:
-                self.wait_for_turn(error.operation, refused=error, event=event)
+                self._defer_for_permits(error.operation, refused=error, event=event)
             raise
 
     # Whether the document's URL was given once.
     __started = False
 
     def _copy(self, context: Context) -> list[dict[str, Any]]:
-        from airflow_provider_amzbiz.lineage import Moved
+        from airflow_provider_amzbiz.lineage import MovedDocument
 
         bucket, key = self._target()
         values = self._check_placeholders(key)
@@ -151,10 +151,14 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         document_id: str = self.report_document_id or report["report_document_id"]
         names = {**values, "report_id": self.report_id, "report_document_id": document_id}
         with about_report(report_type=report.get("report_type")):
-            objects = self.land(lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names)
+            objects = self._store_document(
+                lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names
+            )
         self.fail_if_killed("The task was ended when it had moved its document, which is in S3, whole")
-        S3ConsoleLink.show(self, context, s3, bucket, place_of(fill(key, {**names, NAME: "{name}"})))
-        self.tell(context, [Moved(report.get("report_type"), self.report_id, document_id, objects)])
+        S3ConsoleLink.show(self, context, s3, bucket, key_prefix(render_key(key, {**names, NAME: "{name}"})))
+        self._emit_lineage(
+            context, [MovedDocument(report.get("report_type"), self.report_id, document_id, objects)]
+        )
         return objects
 
     def _check_given(self) -> None:
@@ -179,10 +183,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 continue
             if name == "s3_key":
                 check_key_at_parsing(name, given)
-            elif without_templates(given) == given:
+            elif strip_jinja(given) == given:
                 self._target()
             if self.key_values is None or isinstance(self.key_values, Mapping):
-                self._check_names(without_templates(given), self.key_values or {})
+                self._check_names(strip_jinja(given), self.key_values or {})
         target = (self.s3_uri,) if self.s3_uri else (self.s3_bucket, self.s3_key)
         if all(is_constant(each) for each in (*target, self.aws_conn_id)) and any(self.iter_mapped_task_groups()):
             raise InvalidInputError(
@@ -195,7 +199,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         values = check_key_values(self.key_values)
         self._check_names(key, values)
         # What the document and the API give is not known yet, and is safe.
-        fill(key, {**values, "report_id": self.report_id, "report_document_id": "x", NAME: "x"})
+        render_key(key, {**values, "report_id": self.report_id, "report_document_id": "x", NAME: "x"})
         return values
 
     def _check_names(self, key: str, values: Mapping[str, Any]) -> None:
@@ -231,10 +235,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 report_id=report.report_id,
                 report_type=report.report_type,
             )
-        return settle(report, on_cancelled="fail", amazon_business_conn_id=self.amazon_business_conn_id)
+        return raise_for_status(report, on_cancelled="fail", amazon_business_conn_id=self.amazon_business_conn_id)
 
     def _fetch(self, document_id: str) -> ReportDocument:
         # Once a download has begun, its task does not leave the worker.
-        document = self.document(self.hook if self.__started else self.queueing_hook, document_id)
+        document = self.document(self.hook if self.__started else self._nonblocking_hook, document_id)
         self.__started = True
         return document

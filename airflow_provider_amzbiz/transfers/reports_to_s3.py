@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.exceptions import (
@@ -32,12 +32,12 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
-from airflow_provider_amzbiz.outcomes import check_on_cancelled, settle
+from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
-from airflow_provider_amzbiz.transfers.keys import check_placeholders, fill, place_of, placeholders
+from airflow_provider_amzbiz.transfers.keys import check_placeholders, key_prefix, placeholders, render_key
+from airflow_provider_amzbiz.triggers.base import InlineWait
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
-from airflow_provider_amzbiz.triggers.running import InlineWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -203,7 +203,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
     def _end_killed(self, batch: _Batch) -> NoReturn:
         running = sorted((item for item in batch.manifest.items if item.running), key=_sent, reverse=True)
         own = [item.report_id or "" for item in running if not item.adopted]
-        creation.cancel_newest(self.amazon_business_conn_id, own)
+        durable_create.cancel_newest(self.amazon_business_conn_id, own)
         raise TaskKilledError(
             f"The task was ended: of its {len(running)} running reports it cancelled what could be cancelled at "
             f"once; a retry continues from {batch.manifest.uri}"
@@ -212,7 +212,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
     def _go_on(self, context: Context, batch: _Batch) -> dict[str, Any]:
         manifest = batch.manifest
         # Before the wait: a batch may take hours.
-        S3ConsoleLink.show(self, context, manifest.s3, manifest.bucket, place_of(self.s3_key or ""))
+        S3ConsoleLink.show(self, context, manifest.s3, manifest.bucket, key_prefix(self.s3_key or ""))
         while not all(item.settled for item in manifest.items):
             self._say(manifest)
             if time.time() >= manifest.deadline:
@@ -243,7 +243,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
             Item(index, request.fingerprint, request.report_type, dict(request.options), key=given.get("key"))
             for index, (given, request) in enumerate(zip(self.requests, requests, strict=True))
         ]
-        self.note_try(context)
+        self._remember_attempt(context)
         manifest = Manifest(self.s3_client(), self.s3_bucket, self._manifest_key(context))
         by_fingerprint = {request.fingerprint: request for request in requests}
         return _Batch(manifest, by_fingerprint, items)
@@ -275,7 +275,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
             names = self._names(index, request)
             check_placeholders(key, {*names, *_LATER})
             if not set(placeholders(key)) & set(_LATER):
-                written = fill(key, names)
+                written = render_key(key, names)
                 if (first := keys.setdefault(written, index)) != index:
                     raise InvalidInputError(
                         f"{where} would write the key {written!r}, as would requests[{first}]; put a placeholder "
@@ -315,7 +315,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
     def _least_seconds(self, manifest: Manifest) -> float:
         from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
-        buckets = token_buckets(self.hook.client.account)
+        buckets = token_buckets(self.hook.client.config)
         creates = sum(item.to_create for item in manifest.items)
         moves = sum(not item.settled for item in manifest.items)
         return max(
@@ -339,7 +339,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
             deadline=batch.manifest.deadline,
             not_before=time.time() + _REST if batch.only_faults else 0.0,
             refused=sorted(batch.refused),
-            young_until=now.timestamp() + creation.NOT_FOUND_GRACE,
+            not_found_grace_until=now.timestamp() + durable_create.NOT_FOUND_GRACE,
         )
 
     def _work(self, batch: _Batch, event: Mapping[str, Any]) -> None:
@@ -379,19 +379,19 @@ class ReportsToS3Operator(DocumentToS3Operator):
                 manifest.save()
 
     def _create(self, batch: _Batch, item: Item, earlier: float | None) -> None:
-        request, memory = batch.requests[item.fingerprint], creation.Memory({}, durable=False)
+        request, record = batch.requests[item.fingerprint], durable_create.CreateRecord({}, durable=False)
         try:
             item.report_id = (
-                creation.find_lost(
+                durable_create.find_lost(
                     self.lookup_hook,
                     request,
                     [[earlier, None]],
                     "An earlier process ended while it created it",
-                    memory,
+                    record,
                 )
                 if earlier
                 else None
-            ) or creation.create(batch.sender, self.lookup_hook, request, memory)
+            ) or durable_create.create(batch.sender, self.lookup_hook, request, record)
         except ThrottledError as error:
             if error.operation == "createReport":
                 item.sent_at = earlier
@@ -405,7 +405,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
         except AmazonBusinessError as error:
             self._fault(batch, item, error)
             return
-        item.adopted = memory.is_adopted(request)
+        item.adopted = record.is_adopted(request)
         item.failures = 0
         batch.done += 1
         batch.manifest.save()
@@ -420,7 +420,9 @@ class ReportsToS3Operator(DocumentToS3Operator):
         item.status = report.processing_status
         batch.done += 1
         try:
-            settle(report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id)
+            raise_for_status(
+                report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
+            )
             item.report_document_id = report.report_document_id
             item.skipped = report.report_document_id is None
         except AirflowSkipException as skip:
@@ -446,7 +448,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
         }
         first = [batch.sender]
         try:
-            objects = self.land(
+            objects = self._store_document(
                 # Only the first URL is what permits were queued for.
                 lambda: self.document(first.pop() if first else self.hook, document_id),
                 s3=manifest.s3,
@@ -489,7 +491,7 @@ class ReportsToS3Operator(DocumentToS3Operator):
         )
 
     def _finish(self, context: Context, manifest: Manifest) -> dict[str, Any]:
-        from airflow_provider_amzbiz.lineage import Moved
+        from airflow_provider_amzbiz.lineage import MovedDocument
 
         self._say(manifest)
         items = manifest.items
@@ -503,11 +505,11 @@ class ReportsToS3Operator(DocumentToS3Operator):
             "bytes": sum(each["bytes"] for item in items for each in item.objects or ()),
         }
         moved = [
-            Moved(item.report_type, item.report_id, item.report_document_id or "", item.objects)
+            MovedDocument(item.report_type, item.report_id, item.report_document_id or "", item.objects)
             for item in items
             if item.objects is not None
         ]
-        self.tell(context, moved, **summary)
+        self._emit_lineage(context, moved, **summary)
         allowed = int(self.max_failed * len(items)) if isinstance(self.max_failed, float) else self.max_failed
         if len(failed) > allowed:
             kind = AmazonBusinessPermanentError if all(each.permanent for each in failed) else AmazonBusinessError

@@ -11,14 +11,14 @@ from typing import Any
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
-from airflow_provider_amzbiz.creation import cancel_newest
+from airflow_provider_amzbiz.durable_create import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 from airflow_provider_amzbiz.triggers.listing import CLOCKS_APART, Created
-from airflow_provider_amzbiz.triggers.permits import turn
+from airflow_provider_amzbiz.triggers.permits import wait_for_permits
 from airflow_provider_amzbiz.triggers.poller import poller
-from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
-from airflow_provider_amzbiz.triggers.waits import Wait
+from airflow_provider_amzbiz.triggers.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class BatchTrigger(WaitingTrigger):
     :param deadline: Unix time at which to fire at the latest.
     :param not_before: Unix time before which there is no use, after a fault.
     :param refused: operations that were answered 429 although there was a permit.
-    :param young_until: Unix time until which "no such report" may mean "not yet".
+    :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BatchTrigger(WaitingTrigger):
         deadline: float,
         not_before: float = 0.0,
         refused: list[str] | None = None,
-        young_until: float = 0.0,
+        not_found_grace_until: float = 0.0,
         adopted: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ class BatchTrigger(WaitingTrigger):
         self.deadline = deadline
         self.not_before = not_before
         self.refused = refused or []
-        self.young_until = young_until
+        self.not_found_grace_until = not_found_grace_until
         self.adopted = adopted or []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -89,7 +89,7 @@ class BatchTrigger(WaitingTrigger):
                 "deadline": self.deadline,
                 "not_before": self.not_before,
                 "refused": self.refused,
-                "young_until": self.young_until,
+                "not_found_grace_until": self.not_found_grace_until,
                 "adopted": self.adopted,
             },
         )
@@ -98,7 +98,7 @@ class BatchTrigger(WaitingTrigger):
         """Wait until there is work, and say which."""
         await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
         hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
-        buckets = token_buckets(hook.client.account)
+        buckets = token_buckets(hook.client.config)
         for operation in self.refused:
             buckets[operation].refused()
         return await _Gathering(self, buckets["createReport"], buckets["getReportDocument"]).gather()
@@ -106,7 +106,7 @@ class BatchTrigger(WaitingTrigger):
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
         newest_first = [each[0] for each in reversed(self.running) if each[0] not in self.adopted]
-        await in_thread(cancel_newest, self.amazon_business_conn_id, newest_first)
+        await run_in_thread(cancel_newest, self.amazon_business_conn_id, newest_first)
 
 
 class _Gathering:
@@ -119,7 +119,7 @@ class _Gathering:
         self._news: asyncio.Queue[tuple[str, Report | AmazonBusinessError] | None] = asyncio.Queue()
         self._reports: dict[str, Report] = {}
         self._errors: dict[str, AmazonBusinessError] = {}
-        self._waits: list[Wait] = []
+        self._waits: list[Subscription] = []
         self._ready = trigger.documents
         self._ready_since = time.monotonic()
 
@@ -132,7 +132,7 @@ class _Gathering:
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
         if creates:
-            queueing = asyncio.create_task(turn(self._creating, "createReport", creates))
+            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates))
             queueing.add_done_callback(lambda _: self._news.put_nowait(None))
         try:
             while not (queueing and queueing.done()) and not self._enough():
@@ -153,18 +153,18 @@ class _Gathering:
             "errors": {report_id: error.to_dict() for report_id, error in self._errors.items()},
         }
 
-    def _wait(self, report_id: str, report_type: str, created: str) -> Wait:
+    def _wait(self, report_id: str, report_type: str, created: str) -> Subscription:
         # The request was sent at most one distance of clocks after this, and responded to within minutes.
         earliest = datetime.fromisoformat(created)
-        wait = Wait(
+        wait = Subscription(
             report_id=report_id,
             amazon_business_conn_id=self._trigger.amazon_business_conn_id,
             poke_interval=self._trigger.poke_interval,
-            young_until=self._trigger.young_until,
+            not_found_grace_until=self._trigger.not_found_grace_until,
             report_type=report_type,
             created=Created(earliest, earliest + 3 * CLOCKS_APART),
         )
-        wait.told = lambda news: self._news.put_nowait((report_id, news))
+        wait.on_update = lambda news: self._news.put_nowait((report_id, news))
         return wait
 
     def _enough(self) -> bool:
@@ -198,7 +198,7 @@ class _Gathering:
             if told.processing_status == ProcessingStatus.DONE:
                 self._ready_since = self._ready_since if self._ready else time.monotonic()
                 self._ready += 1
-        elif any(wait.over for wait in self._waits if wait.report_id == report_id):
+        elif any(wait.finished for wait in self._waits if wait.report_id == report_id):
             self._errors[report_id] = told
 
     async def _permits_to_move(self, *, wait: bool) -> int:
@@ -209,7 +209,7 @@ class _Gathering:
         if not wait or left <= 0:
             return self._moving.take_up_to(wanted)
         try:
-            await asyncio.wait_for(turn(self._moving, "getReportDocument", wanted), left)
+            await asyncio.wait_for(wait_for_permits(self._moving, "getReportDocument", wanted), left)
         except TimeoutError:
             return 0
         return wanted

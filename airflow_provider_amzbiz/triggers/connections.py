@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers.running import in_thread, of_running_loop
+from airflow_provider_amzbiz.triggers.base import of_running_loop, run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class _SharedConnection:
         hook = AmazonBusinessHook(self._conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
         self._hook = self._error = None
         try:
-            await in_thread(hook.get_conn)
+            await run_in_thread(hook.get_conn)
         except AmazonBusinessError as error:
             self._error = error
             raise

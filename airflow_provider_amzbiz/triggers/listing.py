@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_amzbiz.client.models import TERMINAL
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, translated_errors
-from airflow_provider_amzbiz.triggers.permits import permits
+from airflow_provider_amzbiz.triggers.base import run_in_thread
+from airflow_provider_amzbiz.triggers.permits import acquire_permits
 from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify
-from airflow_provider_amzbiz.triggers.running import in_thread
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.models import Report
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-    from airflow_provider_amzbiz.triggers.waits import Wait
+    from airflow_provider_amzbiz.triggers.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Stretch:
     """A stretch of time to list, and the waits whose reports were created in it."""
 
     created: Created
-    waits: list[Wait]
+    waits: list[Subscription]
 
     @property
     def seconds(self) -> float:
@@ -73,7 +73,7 @@ class Stretch:
         return (self.created.until - self.created.since).total_seconds()
 
 
-def stretches(waits: Iterable[Wait]) -> list[Stretch]:
+def stretches(waits: Iterable[Subscription]) -> list[Stretch]:
     """Group waits whose creation time is known by that time, newest first."""
     known = [(wait.created, wait) for wait in waits if wait.created]
     found: list[Stretch] = []
@@ -98,7 +98,7 @@ class Listing:
         # Creation time up to which an interrupted listing was read, from the newest on.
         self._read_down_to: datetime | None = None
 
-    def can_list(self, wait: Wait) -> bool:
+    def can_list(self, wait: Subscription) -> bool:
         """Tell whether a wait's report can be found in the listing."""
         if wait.created is None or wait.report_type is None:
             return False
@@ -109,7 +109,7 @@ class Listing:
         reports = max(len(stretch.waits), stretch.seconds * self._density)
         return max(reports / _PAGE_SIZE, 1.0)
 
-    async def read(self, hook: AmazonBusinessHook, waits: Sequence[Wait]) -> None:
+    async def read(self, hook: AmazonBusinessHook, waits: Sequence[Subscription]) -> None:
         """Notify the waits whose reports are listed with a terminal status.
 
         :raises AmazonBusinessError: a page could not be read; the reports on those before it were notified.
@@ -144,9 +144,9 @@ class Listing:
             self._unlisted[types[0]] = time.monotonic() + _UNLISTED_SECONDS
 
     async def _read_pages(self, hook: AmazonBusinessHook, types: list[str], stretch: Stretch) -> None:
-        by_id: dict[str, list[Wait]] = {}
+        by_id: dict[str, list[Subscription]] = {}
         for wait in stretch.waits:
-            if not wait.over and wait.report_type in types:
+            if not wait.finished and wait.report_type in types:
                 by_id.setdefault(wait.report_id, []).append(wait)
         arguments, first, seen = _filters(types, stretch), True, 0
         while by_id:
@@ -190,10 +190,10 @@ def _filters(types: list[str], stretch: Stretch) -> dict[str, Any]:
 
 
 async def _page(hook: AmazonBusinessHook, arguments: dict[str, Any]) -> tuple[list[Report], str | None]:
-    await permits(hook, "getReports")
+    await acquire_permits(hook, "getReports")
 
     def call() -> tuple[list[Report], str | None]:
         with translated_errors():
             return hook.client.get_reports_page(**arguments)
 
-    return await in_thread(call)
+    return await run_in_thread(call)

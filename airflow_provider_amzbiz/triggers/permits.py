@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.exceptions import ThrottledError
 from airflow_provider_amzbiz.metrics import CallMetrics
+from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
-from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -22,22 +22,22 @@ log = logging.getLogger(__name__)
 # Seconds between two lines about a wait.
 _SAY_SECONDS = 240.0
 # Seconds after which a task gives up to wait for its turn.
-PATIENCE = 7 * 86400.0
+MAX_QUEUE_SECONDS = 7 * 86400.0
 
 
-async def permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
+async def acquire_permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
     """Queue for permits, and hand them to the hook's next calls of the operation."""
     client = await client_of(hook)
-    await turn(token_buckets(client.account)[operation], operation, count)
+    await wait_for_permits(token_buckets(client.config)[operation], operation, count)
     client.grant(operation, count)
 
 
 async def client_of(hook: AmazonBusinessHook) -> ReportsClient:
     """Return a hook's client; only one that has not read its connection yet needs a thread for it."""
-    return hook.client if "client" in vars(hook) else await in_thread(hook.get_conn)
+    return hook.client if "client" in vars(hook) else await run_in_thread(hook.get_conn)
 
 
-async def turn(bucket: TokenBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
+async def wait_for_permits(bucket: TokenBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
     """Queue for permits; ``first`` before all others, for a task that was throttled although it had its permit."""
     ticket = bucket.join(count, first=first)
     start = said = time.monotonic()
@@ -50,7 +50,7 @@ async def turn(bucket: TokenBucket, operation: str, count: int = 1, *, first: bo
             await asyncio.sleep(bucket.pause(left))
     finally:
         bucket.leave(ticket)
-    CallMetrics().queued(operation, time.monotonic() - start)
+    CallMetrics().on_permit_wait(operation, time.monotonic() - start)
 
 
 class PermitTrigger(WaitingTrigger):
@@ -105,20 +105,20 @@ class PermitTrigger(WaitingTrigger):
 
     async def wait(self) -> dict[str, Any]:
         """Queue, and say when it is the task's turn."""
-        deadline = self.since + PATIENCE
+        deadline = self.since + MAX_QUEUE_SECONDS
         hook = await wait_for_hook(self.amazon_business_conn_id, deadline)
-        bucket = token_buckets(hook.client.account)[self.operation]
+        bucket = token_buckets(hook.client.config)[self.operation]
         if self.refused_at is not None:
             if self.permitted:
                 bucket.refused()
             else:
                 bucket.emptied(max(time.time() - self.refused_at, 0.0))
-        queueing = turn(bucket, self.operation, first=self.permitted)
+        queueing = wait_for_permits(bucket, self.operation, first=self.permitted)
         try:
             await asyncio.wait_for(queueing, max(deadline - time.time(), 0.1))
         except TimeoutError:
             raise ThrottledError(
-                f"{self.operation} did not come to its turn in {PATIENCE / 86400:.0f} days",
+                f"{self.operation} did not come to its turn in {MAX_QUEUE_SECONDS / 86400:.0f} days",
                 operation=self.operation,
             ) from None
         return {

@@ -19,12 +19,18 @@ from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ReportNotFoundError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.triggers.base import of_running_loop, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import shared_hook, wait_for_hook
 from airflow_provider_amzbiz.triggers.listing import Listing, stretches
-from airflow_provider_amzbiz.triggers.permits import permits
+from airflow_provider_amzbiz.triggers.permits import acquire_permits
 from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify, may_be_outdated
-from airflow_provider_amzbiz.triggers.running import in_thread, of_running_loop
-from airflow_provider_amzbiz.triggers.waits import LONGEST_PAUSE, PolledConnection, PollRound, Wait, pause
+from airflow_provider_amzbiz.triggers.subscriptions import (
+    LONGEST_PAUSE,
+    PolledConnection,
+    PollRound,
+    Subscription,
+    pause,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +65,8 @@ class ReportPoller:
         self._listing_task: asyncio.Task[None] | None = None
         self._listing_failures = 0
         self._listing_not_before = 0.0
-        self._deadlines: dict[Wait, asyncio.Future[None]] = {}
-        self._gathering: list[Wait] = []
+        self._deadlines: dict[Subscription, asyncio.Future[None]] = {}
+        self._gathering: list[Subscription] = []
         self._deadline_tasks: set[asyncio.Task[None]] = set()
         # By report and not by wait: the trigger of a batch makes new waits for the same reports every few minutes.
         self._polled: OrderedDict[str, float] = OrderedDict()
@@ -74,7 +80,7 @@ class ReportPoller:
         """Take what a connection says now."""
         self._connections.setdefault(hook.amazon_business_conn_id, PolledConnection()).hook = hook
 
-    def join(self, wait: Wait) -> None:
+    def join(self, wait: Subscription) -> None:
         """Add a wait; :meth:`use` was called with its connection."""
         wait.due = time.monotonic() + wait.poke_interval
         self._connections[wait.amazon_business_conn_id].waits.add(wait)
@@ -82,7 +88,7 @@ class ReportPoller:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="amazon-business-poller")
 
-    def leave(self, wait: Wait) -> None:
+    def leave(self, wait: Subscription) -> None:
         """Take a wait out; with the last one everything stops."""
         self._connections[wait.amazon_business_conn_id].waits.discard(wait)
         self._deadlines.pop(wait, None)
@@ -94,7 +100,7 @@ class ReportPoller:
             self._deadline_tasks.clear()
             self._gathering.clear()
 
-    async def poll_once_more(self, wait: Wait) -> None:
+    async def poll_once_more(self, wait: Subscription) -> None:
         """Poll a wait whose deadline is reached, together with all others of the same moment."""
         polled = self._deadlines[wait] = asyncio.get_running_loop().create_future()
         self._gathering.append(wait)
@@ -123,7 +129,7 @@ class ReportPoller:
             max(wait.due, connection.not_before)
             for connection in self._connections.values()
             for wait in connection.waits
-            if not wait.over
+            if not wait.finished
         ]
         return min(times) - time.monotonic() if times else None
 
@@ -134,7 +140,7 @@ class ReportPoller:
             for connection in self._connections.values()
             if connection.not_before <= now
             for wait in connection.waits
-            if not wait.over
+            if not wait.finished
         ]
         first = min((wait.due for wait in waiting), default=now + 1)
         if first > now:
@@ -148,7 +154,7 @@ class ReportPoller:
             grown = wait.poke_interval * 2 ** min(wait.failures, 10)
             wait.due = later + min(grown, max(LONGEST_PAUSE, wait.poke_interval))
 
-    async def _poll(self, due: list[Wait]) -> None:
+    async def _poll(self, due: list[Subscription]) -> None:
         outcome = PollRound()
         await self._read_connections(due, outcome)
         ready = [wait for wait in due if self._hook_of(wait)]
@@ -158,7 +164,7 @@ class ReportPoller:
             await self._poll_many(ready, outcome)
         outcome.settle()
 
-    async def _read_connections(self, due: Iterable[Wait], outcome: PollRound) -> None:
+    async def _read_connections(self, due: Iterable[Subscription], outcome: PollRound) -> None:
         for conn_id in {wait.amazon_business_conn_id for wait in due}:
             connection = self._connections[conn_id]
             if connection.hook is None:
@@ -167,14 +173,14 @@ class ReportPoller:
                 except AmazonBusinessError as error:
                     outcome.failed(connection, error)
 
-    def _hook_of(self, wait: Wait) -> AmazonBusinessHook | None:
+    def _hook_of(self, wait: Subscription) -> AmazonBusinessHook | None:
         return self._connections[wait.amazon_business_conn_id].hook
 
-    async def _poll_many(self, ready: list[Wait], outcome: PollRound) -> None:
+    async def _poll_many(self, ready: list[Subscription], outcome: PollRound) -> None:
         hook, listable = self._listable(ready)
-        buckets = token_buckets(hook.client.account)
+        buckets = token_buckets(hook.client.config)
         single, page = 1 / buckets["getReport"].rate, 1 / buckets["getReports"].rate
-        listed: list[Wait] = []
+        listed: list[Subscription] = []
         for stretch in stretches(listable):
             if len(stretch.waits) * single > self._listing.expected_pages(stretch) * page:
                 listed += stretch.waits
@@ -187,22 +193,22 @@ class ReportPoller:
         checked = self._longest_unpolled(listed)[:share] + self._longest_unpolled(by_itself)[:capacity]
         await self._poll_each(checked, outcome)
 
-    def _listable(self, waits: list[Wait]) -> tuple[AmazonBusinessHook, list[Wait]]:
+    def _listable(self, waits: list[Subscription]) -> tuple[AmazonBusinessHook, list[Subscription]]:
         """Return waits that one listing can show, and a hook to read it with."""
         hooks = {wait: hook for wait in waits if (hook := self._hook_of(wait))}
         hook = next(iter(hooks.values()))
         # A connection that was edited may belong to another account since.
-        same = [wait for wait in hooks if hooks[wait].client.account.identity == hook.client.account.identity]
+        same = [wait for wait in hooks if hooks[wait].client.config.identity == hook.client.config.identity]
         return hook, [wait for wait in same if self._listing.can_list(wait)]
 
-    def _list(self, hook: AmazonBusinessHook, waits: Sequence[Wait]) -> bool:
+    def _list(self, hook: AmazonBusinessHook, waits: Sequence[Subscription]) -> bool:
         """Read the listing beside the polls, and tell whether it can be relied upon."""
         running = self._listing_task is not None and not self._listing_task.done()
         if not running and time.monotonic() >= self._listing_not_before:
             self._listing_task = asyncio.create_task(self._read_listing(hook, waits))
         return self._listing_failures == 0
 
-    async def _read_listing(self, hook: AmazonBusinessHook, waits: Sequence[Wait]) -> None:
+    async def _read_listing(self, hook: AmazonBusinessHook, waits: Sequence[Subscription]) -> None:
         try:
             await self._listing.read(hook, waits)
         except Exception as error:
@@ -218,15 +224,22 @@ class ReportPoller:
         else:
             self._listing_failures = 0
 
-    async def _poll_each(self, waits: Iterable[Wait], outcome: PollRound, *, at_once: int = _AT_ONCE) -> None:
+    async def _poll_each(
+        self, waits: Iterable[Subscription], outcome: PollRound, *, at_once: int = _AT_ONCE
+    ) -> None:
         """Poll some reports, the longest unpolled first; one that cannot be polled is nobody else's trouble."""
         limit = asyncio.Semaphore(at_once)
 
-        async def one(wait: Wait) -> None:
+        async def one(wait: Subscription) -> None:
             async with limit:
                 connection = self._connections[wait.amazon_business_conn_id]
                 hook = connection.hook
-                if hook is None or wait.over or wait not in connection.waits or outcome.is_over(connection):
+                if (
+                    hook is None
+                    or wait.finished
+                    or wait not in connection.waits
+                    or outcome.is_finished(connection)
+                ):
                     return
                 news = await _get_report(hook, wait.report_id)
                 self._remember(wait.report_id)
@@ -264,26 +277,26 @@ class ReportPoller:
             for wait in waits:
                 self._polled_at_deadline(wait)
 
-    async def _list_deadlines(self, ready: list[Wait]) -> None:
+    async def _list_deadlines(self, ready: list[Subscription]) -> None:
         hook, listable = self._listable(ready)
         # Not by the listing that is being read: it may have passed a report before that ended.
         await Listing().read(hook, listable)
         for wait in listable:
             self._polled_at_deadline(wait)
 
-    def _polled_at_deadline(self, wait: Wait) -> None:
+    def _polled_at_deadline(self, wait: Subscription) -> None:
         polled = self._deadlines.pop(wait, None)
         if polled is not None and not polled.done():
             polled.set_result(None)
 
-    def _longest_unpolled(self, waits: Iterable[Wait]) -> list[Wait]:
+    def _longest_unpolled(self, waits: Iterable[Subscription]) -> list[Subscription]:
         return sorted(waits, key=lambda wait: self._polled.get(wait.report_id, 0.0))
 
 
 async def _get_report(hook: AmazonBusinessHook, report_id: str) -> Report | AmazonBusinessError:
-    await permits(hook, "getReport")
+    await acquire_permits(hook, "getReport")
     try:
-        return await in_thread(hook.get_report, report_id)
+        return await run_in_thread(hook.get_report, report_id)
     except AmazonBusinessError as error:
         return error
     except Exception as error:
@@ -294,7 +307,7 @@ async def _get_report(hook: AmazonBusinessHook, report_id: str) -> Report | Amaz
 def _failed(
     connection: PolledConnection,
     hook: AmazonBusinessHook,
-    wait: Wait,
+    wait: Subscription,
     error: AmazonBusinessError,
     outcome: PollRound,
 ) -> None:
@@ -308,7 +321,7 @@ def _failed(
     if failure is PollFailure.TRANSIENT:
         outcome.failed(connection, error, wait)
         return
-    if isinstance(error, ReportNotFoundError) and time.time() < wait.young_until:
+    if isinstance(error, ReportNotFoundError) and time.time() < wait.not_found_grace_until:
         outcome.worked(connection)
     elif (failure is PollFailure.DENIED or isinstance(error, ReportNotFoundError)) and not wait.missed:
         # As with refused credentials: only what is refused again after the connection was read again is final.
@@ -327,7 +340,7 @@ class _Pollers:
 
     async def get(self, amazon_business_conn_id: str, until: float) -> ReportPoller:
         hook = await wait_for_hook(amazon_business_conn_id, until)
-        poller = self._by_account.setdefault(hook.client.account.identity, ReportPoller())
+        poller = self._by_account.setdefault(hook.client.config.identity, ReportPoller())
         poller.use(hook)
         return poller
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
-from airflow_provider_amzbiz.creation import cancel_quietly
+from airflow_provider_amzbiz.durable_create import cancel_quietly
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
@@ -22,10 +22,10 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.listing import Created
 from airflow_provider_amzbiz.triggers.poller import ReportPoller, poller
-from airflow_provider_amzbiz.triggers.running import WaitingTrigger, in_thread
-from airflow_provider_amzbiz.triggers.waits import Wait
+from airflow_provider_amzbiz.triggers.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +42,17 @@ class ReportWatch:
 
     A look that fails for the moment is not a failed report: it is logged and left to the next look.
 
-    :param young_until: Unix time until which "no such report" may mean "not yet".
+    :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     :param patient: whether an earlier look has read the connection, so that it is there, and a moment in which it
         cannot be read will pass.
     """
 
     def __init__(
-        self, hook: AmazonBusinessHook, report_id: str, *, young_until: float, patient: bool = False
+        self, hook: AmazonBusinessHook, report_id: str, *, not_found_grace_until: float, patient: bool = False
     ) -> None:
         self._hook = hook
         self._report_id = report_id
-        self._young_until = young_until
+        self._young_until = not_found_grace_until
         self._patient = patient
         self.status: str | None = None
         self.report: Report | None = None
@@ -109,7 +109,7 @@ class ReportStatusTrigger(WaitingTrigger):
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
     :param poke_interval: seconds between two looks.
     :param deadline: Unix time at which the wait ends, after one last look.
-    :param young_until: Unix time until which "no such report" may mean "not yet".
+    :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     :param report_type: the report's type, where it is known; it spares a call.
     :param created_time: when the report was created (ISO 8601), where it is known; it spares a call.
     :param created_between: else the two Unix times between which it was asked for, which serve as well.
@@ -124,7 +124,7 @@ class ReportStatusTrigger(WaitingTrigger):
         amazon_business_conn_id: str,
         poke_interval: float,
         deadline: float,
-        young_until: float,
+        not_found_grace_until: float,
         report_type: str | None = None,
         created_time: str | None = None,
         created_between: list[float] | None = None,
@@ -135,7 +135,7 @@ class ReportStatusTrigger(WaitingTrigger):
         self.amazon_business_conn_id = amazon_business_conn_id
         self.poke_interval = poke_interval
         self.deadline = deadline
-        self.young_until = young_until
+        self.not_found_grace_until = not_found_grace_until
         self.report_type = report_type
         self.created_time = created_time
         self.created_between = created_between
@@ -150,7 +150,7 @@ class ReportStatusTrigger(WaitingTrigger):
                 "amazon_business_conn_id": self.amazon_business_conn_id,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
-                "young_until": self.young_until,
+                "not_found_grace_until": self.not_found_grace_until,
                 "report_type": self.report_type,
                 "created_time": self.created_time,
                 "created_between": self.created_between,
@@ -161,20 +161,20 @@ class ReportStatusTrigger(WaitingTrigger):
     async def on_kill(self) -> None:
         """Cancel the task's own report; Airflow calls this when a person ends the wait, not on a restart."""
         if self.cancel_on_kill:
-            await in_thread(cancel_quietly, self.amazon_business_conn_id, self.report_id)
+            await run_in_thread(cancel_quietly, self.amazon_business_conn_id, self.report_id)
 
     async def wait(self) -> dict[str, Any]:
         """Wait until there is something to tell."""
-        wait = Wait(
+        wait = Subscription(
             report_id=self.report_id,
             amazon_business_conn_id=self.amazon_business_conn_id,
             poke_interval=self.poke_interval,
-            young_until=self.young_until,
+            not_found_grace_until=self.not_found_grace_until,
             report_type=self.report_type,
             created=self._created(),
         )
         told: asyncio.Queue[Report | AmazonBusinessError] = asyncio.Queue()
-        wait.told = told.put_nowait
+        wait.on_update = told.put_nowait
         shared = await poller(self.amazon_business_conn_id, self.deadline)
         shared.join(wait)
         try:
@@ -206,10 +206,10 @@ class ReportStatusTrigger(WaitingTrigger):
             return Created.at(datetime.fromisoformat(self.created_time))
         return Created.around(*self.created_between) if self.created_between else None
 
-    def _event_of(self, news: Report | AmazonBusinessError, wait: Wait) -> dict[str, Any] | None:
+    def _event_of(self, news: Report | AmazonBusinessError, wait: Subscription) -> dict[str, Any] | None:
         """Return the event of what ends the wait; log what does not."""
         if isinstance(news, AmazonBusinessError):
-            if wait.over:
+            if wait.finished:
                 with about_report(self.report_id, wait.report_type):
                     # Of its own, because other waits may have been told of the same error.
                     raise error_from_dict(news.to_dict())
@@ -221,7 +221,7 @@ class ReportStatusTrigger(WaitingTrigger):
         metrics.report_ended(news.processing_status)
         return {"status": "ended", "report": news.to_dict()}
 
-    def _say(self, wait: Wait, shared: ReportPoller) -> None:
+    def _say(self, wait: Subscription, shared: ReportPoller) -> None:
         if self.deadline > time.time():
             log.info(
                 "Report %s is %s; %s waits of this account here, this one for %.0f minutes at most",

@@ -23,10 +23,10 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.triggers.base import run_in_thread
 from airflow_provider_amzbiz.triggers.connections import PAUSE, forget, shared_hook
-from airflow_provider_amzbiz.triggers.permits import permits
+from airflow_provider_amzbiz.triggers.permits import acquire_permits
 from airflow_provider_amzbiz.triggers.poll_failures import may_be_outdated
-from airflow_provider_amzbiz.triggers.running import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -243,8 +243,8 @@ class ReportsDoneTrigger(BaseEventTrigger):
         gone: list[str] = []
         for _, report_id in single:
             try:
-                await permits(hook, "getReport")
-                seen.append(await in_thread(hook.get_report, report_id))
+                await acquire_permits(hook, "getReport")
+                seen.append(await run_in_thread(hook.get_report, report_id))
             except ReportNotFoundError:
                 log.warning("Report %s is no longer known, so it is not watched any more", report_id)
                 gone.append(report_id)
@@ -283,9 +283,9 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 return hook.client.get_reports_page(**arguments)
 
         for tried in range(_PAGE_TRIES):
-            await permits(hook, "getReports")
+            await acquire_permits(hook, "getReports")
             try:
-                return await in_thread(call)
+                return await run_in_thread(call)
             except AmazonBusinessPermanentError:
                 raise
             except AmazonBusinessError as error:
@@ -349,7 +349,7 @@ class _Store:
         # Airflow 3.3.0 and 3.3.1 have the blocking methods only.
         if hasattr(self._accessors, f"a{method}"):
             return await getattr(self._accessors, f"a{method}")(*arguments)
-        return await in_thread(getattr(self._accessors, method), *arguments)
+        return await run_in_thread(getattr(self._accessors, method), *arguments)
 
 
 def _created(report: Report) -> datetime:

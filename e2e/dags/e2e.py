@@ -30,13 +30,13 @@ class KilledAfterCreate(CreateReportOperator):
 
     def execute(self, context):
         if context["ti"].try_number == 1:
-            send = self.queueing_hook.send
+            send = self._nonblocking_hook.send
 
             def send_and_die(request, **more):
                 send(request, **more)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-            self.queueing_hook.send = send_and_die
+            self._nonblocking_hook.send = send_and_die
         return super().execute(context)
 
 

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from airflow_provider_amzbiz.client import auth, errors
-from airflow_provider_amzbiz.client.account import Account
 from airflow_provider_amzbiz.client.auth import access_tokens
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import InvalidParameterError, TransientError
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
@@ -29,7 +29,7 @@ def account(sandbox, **changes):
         "token_url": sandbox.token_url,
         "rate_limits": {"getReport": Limit(50.0, 100)},
     }
-    return Account(**{**fields, **changes})
+    return ClientConfig(**{**fields, **changes})
 
 
 def test_fifty_threads_and_clients_share_one_exchange(sandbox):
@@ -157,7 +157,7 @@ def test_a_fault_of_lwa_does_not_make_a_create_uncertain(sandbox):
 
 
 def test_lwa_that_cannot_be_reached():
-    nowhere = Account("id", "secret", "token", token_url="http://127.0.0.1:9/auth/o2/token")
+    nowhere = ClientConfig("id", "secret", "token", token_url="http://127.0.0.1:9/auth/o2/token")
 
     with pytest.raises(errors.UnreachableError, match="127.0.0.1:9"):
         ReportsClient(nowhere, retry_for=0).token()
@@ -263,7 +263,7 @@ def test_a_429_of_lwa_that_stays_is_no_error_about_a_limit(sandbox):
 
 
 def scripted(api, **settings):
-    theirs = Account("the-client", "the-secret-of-it", "Atzr|the-refresh", api.url, api.token_url)
+    theirs = ClientConfig("the-client", "the-secret-of-it", "Atzr|the-refresh", api.url, api.token_url)
     auth._known.clear()
     return ReportsClient(theirs, retry_for=0, **settings)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_amzbiz.client import errors
-from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.transport import user_agent
 
 QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.","details":""}]}'
@@ -30,7 +30,7 @@ QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.
     ],
 )  # fmt: skip
 def test_an_answer_becomes_an_error(status, body, kind, said):
-    error = errors.error_from_answer("getReport", status, body, request_id="r-1")
+    error = errors.error_from_response("getReport", status, body, request_id="r-1")
 
     assert type(error) is kind
     assert said in str(error)
@@ -39,7 +39,7 @@ def test_an_answer_becomes_an_error(status, body, kind, said):
 
 
 def test_a_long_body_is_cut():
-    error = errors.error_from_answer("getReport", 503, b"x" * 100_000, request_id=None)
+    error = errors.error_from_response("getReport", 503, b"x" * 100_000, request_id=None)
 
     assert len(str(error)) < 300
 
@@ -56,16 +56,16 @@ def test_what_a_retry_may_mend(kind):
 @pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1", "api.example.com", "https://"])
 def test_a_url_that_would_show_secrets_is_refused(name, url):
     with pytest.raises(errors.InvalidParameterError, match=name):
-        Account("id", "secret", "token", **{name: url})
+        ClientConfig("id", "secret", "token", **{name: url})
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://h"])
 def test_a_url_that_is_fine(url):
-    assert Account("id", "secret", "token", endpoint=url).endpoint == url
+    assert ClientConfig("id", "secret", "token", endpoint=url).endpoint == url
 
 
 def test_an_account_shows_no_secret():
-    shown = repr(Account("id", "the-secret", "the-token"))
+    shown = repr(ClientConfig("id", "the-secret", "the-token"))
 
     assert "the-secret" not in shown
     assert "the-token" not in shown

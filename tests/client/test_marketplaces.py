@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_amzbiz.client.account import REGION_ENDPOINTS, Account
+from airflow_provider_amzbiz.client.config import REGION_ENDPOINTS, ClientConfig
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.marketplaces import MARKETPLACES
 from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -24,7 +24,9 @@ EVERY = [(marketplace, region) for region, marketplaces in MARKETPLACES.items() 
 
 
 def client_of(endpoint):
-    return ReportsClient(Account("id", "secret", "token", endpoint=endpoint), retry_for=0, max_throttle_wait=0)
+    return ReportsClient(
+        ClientConfig("id", "secret", "token", endpoint=endpoint), retry_for=0, max_throttle_wait=0
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from airflow_provider_amzbiz.client import errors
-from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
@@ -24,7 +24,7 @@ LINES = "SANDBOX_ORDER_LINES"
 
 
 def account_of(sandbox, **limits):
-    return Account(
+    return ClientConfig(
         sandbox.client_id,
         sandbox.client_secret,
         sandbox.refresh_token,
@@ -268,7 +268,7 @@ def test_a_create_is_repeated_only_where_it_had_no_effect(sandbox, client, fault
         assert client.create_report(LINES, [US])
         assert len(sandbox.reports) == 1
         return
-    with pytest.raises(errors.AnswerLostError, match="may have been created"):
+    with pytest.raises(errors.ResponseLostError, match="may have been created"):
         client.create_report(LINES, [US])
     assert sandbox.count("createReport") == 1
 
@@ -369,7 +369,7 @@ def test_no_retry_after_stops_an_operation(sandbox, client, header):
 )
 def test_a_clock_that_is_absurd_is_not_believed(header):
     with ScriptedApi() as api:
-        client = ReportsClient(Account("i", "s", "t", api.url, api.token_url))
+        client = ReportsClient(ClientConfig("i", "s", "t", api.url, api.token_url))
         api.report_headers = [("Date", header)]
         client.get_report("1")
     assert abs(client.clock_offset) < 60
@@ -378,7 +378,7 @@ def test_a_clock_that_is_absurd_is_not_believed(header):
 @pytest.mark.parametrize("rate", ["1e-9", "1e308", "1e999", "0", "-1", "nan"])
 def test_a_rate_that_cannot_be_meant_is_not_believed(rate):
     with ScriptedApi() as api:
-        account = Account("i", "s", "t", api.url, api.token_url)
+        account = ClientConfig("i", "s", "t", api.url, api.token_url)
         api.report_headers = [("x-amzn-RateLimit-Limit", rate)]
         ReportsClient(account).get_report("1")
     assert token_buckets(account)["getReport"].limit == USAGE_PLAN["getReport"]
@@ -393,8 +393,8 @@ def test_a_rate_that_cannot_be_meant_is_not_believed(rate):
     ],
 )
 def test_an_account_has_one_set_of_limits_however_it_is_written(written):
-    plain = Account("i", "s", "t", "https://na.business-api.amazon.com")
-    other = Account(" i\n", "s ", "\tt", written)
+    plain = ClientConfig("i", "s", "t", "https://na.business-api.amazon.com")
+    other = ClientConfig(" i\n", "s ", "\tt", written)
 
     assert other == plain
     assert token_buckets(other)["getReport"] is token_buckets(plain)["getReport"]

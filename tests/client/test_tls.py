@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from airflow_provider_amzbiz.client import errors
-from airflow_provider_amzbiz.client.account import Account
+from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -53,7 +53,7 @@ def api(certificate):
 
 
 def client_of(sandbox, port):
-    account = Account(
+    account = ClientConfig(
         sandbox.client_id,
         sandbox.client_secret,
         sandbox.refresh_token,
@@ -77,7 +77,7 @@ def test_a_connection_that_breaks_after_the_request_leaves_open_what_became_of_i
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     port, read = api
 
-    with pytest.raises(errors.AnswerLostError, match="may have been created"):
+    with pytest.raises(errors.ResponseLostError, match="may have been created"):
         client_of(sandbox, port).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
     assert b"POST /reports" in read[0]
     assert len(read) == 1

@@ -14,10 +14,10 @@ from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from airflow_provider_amzbiz.triggers import running
+from airflow_provider_amzbiz.triggers import base
 
 # There is no scheduler here that would need the time.
-running.SETTLE = 0.0
+base.MIN_DEFER_SECONDS = 0.0
 
 
 def write_hook_lineage(context):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz import exceptions
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook, account_from_connection
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook, config_from_connection
 from airflow_provider_amzbiz.sandbox import Fault
 from tests.fuzzing import bounded
 
@@ -43,7 +43,7 @@ def test_unknown_connection():
 def test_the_region_picks_the_host(monkeypatch, region, host):
     define(monkeypatch, extra={"region": region} if region else {})
 
-    account = AmazonBusinessHook().client.account
+    account = AmazonBusinessHook().client.config
 
     assert account.endpoint == host
     assert account.token_url == "https://api.amazon.com/auth/o2/token"
@@ -80,7 +80,7 @@ def test_every_optional_field(monkeypatch):
         },
     )
 
-    account = AmazonBusinessHook().client.account
+    account = AmazonBusinessHook().client.config
 
     assert account.endpoint == "https://proxy.example.com"
     assert account.token_url == "https://api.amazon.co.uk/auth/o2/token"
@@ -141,7 +141,7 @@ def test_extras_of_any_shape_make_an_account_or_a_clear_error(extra):
         conn_id="c", conn_type="amazon_business", login="i", password="s", extra=json.dumps(extra)
     )
     try:
-        account_from_connection(connection)
+        config_from_connection(connection)
     except InvalidParameterError as error:
         assert "'c'" in str(error)
 

@@ -20,7 +20,7 @@ LINES = "SANDBOX_ORDER_LINES"
 
 def endpoint(monkeypatch, **fields):
     define(monkeypatch, **fields)
-    return AmazonBusinessHook().client.account.endpoint
+    return AmazonBusinessHook().client.config.endpoint
 
 
 def refused(monkeypatch, **fields):
@@ -269,21 +269,21 @@ def test_a_connection_id_that_is_none(conn_id):
 def test_limits_that_a_connection_no_longer_names_no_longer_hold(monkeypatch):
     define(monkeypatch, extra={"rate_limits": '{"getReport": [7, 3]}'})
     old = AmazonBusinessHook()
-    bucket = token_buckets(old.client.account)["getReport"]
+    bucket = token_buckets(old.client.config)["getReport"]
     assert bucket.limit == (7, 3)
 
     define(monkeypatch)
-    assert token_buckets(AmazonBusinessHook().client.account)["getReport"] is bucket
+    assert token_buckets(AmazonBusinessHook().client.config)["getReport"] is bucket
     assert bucket.limit == USAGE_PLAN["getReport"]
     # Of a hook that lives on, as a poller's in a triggerer.
-    assert token_buckets(old.client.account)["getReport"] is bucket
+    assert token_buckets(old.client.config)["getReport"] is bucket
     assert bucket.limit == USAGE_PLAN["getReport"]
 
 
 def test_another_connection_to_the_account_takes_no_limits_away(monkeypatch):
     define(monkeypatch, "limited", extra={"rate_limits": '{"getReport": [7, 3]}'})
     define(monkeypatch, "other")
-    bucket = token_buckets(AmazonBusinessHook("limited").client.account)["getReport"]
+    bucket = token_buckets(AmazonBusinessHook("limited").client.config)["getReport"]
     assert AmazonBusinessHook("other").client
     assert bucket.limit == (7, 3)
 

@@ -34,7 +34,7 @@ FLAGS = [
 
 
 def assert_read():
-    account = AmazonBusinessHook("c").client.account
+    account = AmazonBusinessHook("c").client.config
     assert account.client_id == "amzn1.application-oa2-client.1"
     assert account.client_secret == SECRET
     assert account.refresh_token == TOKEN
@@ -77,7 +77,7 @@ def test_the_command_line(airflow_db, monkeypatch, arguments):
 def test_the_endpoint_in_a_uri(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_C", URI.replace("@/?", "@127.0.0.1:8080/http?"))
 
-    assert AmazonBusinessHook("c").client.account.endpoint == "http://127.0.0.1:8080"
+    assert AmazonBusinessHook("c").client.config.endpoint == "http://127.0.0.1:8080"
 
 
 def test_a_uri_with_an_underscore_in_its_scheme_is_told_of_the_hyphen(monkeypatch):

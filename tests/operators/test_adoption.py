@@ -11,13 +11,13 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create, report_status
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
-    AnswerLostError,
     InvalidInputError,
     ReportTimeoutError,
+    ResponseLostError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
@@ -33,7 +33,7 @@ WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
 
 
 def create(**arguments):
@@ -65,7 +65,7 @@ def test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken(sandbox
         time.sleep(0.3)
         theirs.append(sandbox.add_report(LINES))
         report = sandbox.reports[theirs[0]]
-        times = [creation.datetime.fromisoformat(each) for each in WINDOW.values()]
+        times = [durable_create.datetime.fromisoformat(each) for each in WINDOW.values()]
         report.data_start_time, report.data_end_time = times
         sandbox.inject(Fault(operation="createReport", kind="drop"))
 
@@ -82,12 +82,12 @@ def test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken(sandbox
 def test_a_retry_takes_no_report_of_another_time(sandbox, seconds):
     store = Store()
     sandbox.inject(Fault(operation="createReport", kind="drop", times=2))
-    with pytest.raises(AnswerLostError) as caught:
+    with pytest.raises(ResponseLostError) as caught:
         create().execute(context(store))
     assert caught.value.report_type == LINES
     # Created so long after the requests of the first attempt, or before them.
     theirs = a_strangers(sandbox, seconds_ago=max(-seconds, 0))
-    record = store[creation.Memory.KEY]
+    record = store[durable_create.CreateRecord.KEY]
     record["sent"] = [[moment - max(seconds, 0) for moment in each] for each in record["sent"]]
 
     assert create().execute(context(store)) != theirs
@@ -360,12 +360,11 @@ def creation_deferred():
 
 @pytest.mark.parametrize("part", ["reason", "cancel"])
 def test_what_is_only_part_of_an_error_does_not_hold_the_worker(sandbox, monkeypatch, part, caplog):
-    from airflow_provider_amzbiz import outcomes
     from airflow_provider_amzbiz.exceptions import ReportFatalError, ReportTimeoutError
 
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(outcomes, "REASON_SECONDS", 0.5)
-    monkeypatch.setattr(creation, "CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(report_status, "REASON_SECONDS", 0.5)
+    monkeypatch.setattr(durable_create, "CANCEL_SECONDS", 0.5)
     sandbox.script(
         outcome="FATAL_WITH_DOCUMENT" if part == "reason" else "DONE",
         queue_seconds=0 if part == "reason" else 3600,

@@ -12,21 +12,21 @@ from datetime import timedelta
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    AnswerLostError,
     ConnectionNotFoundError,
     InvalidInputError,
     ReportCancelledError,
     ReportFatalError,
     ReportTimeoutError,
+    ResponseLostError,
     ThrottledError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers.running import InlineWait
+from airflow_provider_amzbiz.triggers.base import InlineWait
 from tests.conftest import connect
 from tests.deferring import Store, context, rebuilt, run
 
@@ -36,7 +36,7 @@ WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
 
 
 def create(**arguments):
@@ -134,7 +134,7 @@ def test_a_clock_of_the_api_that_is_wrong_makes_no_difference(sandbox, skew):
 
 @pytest.mark.parametrize("skew", [-3600.0, 3600.0])
 def test_the_first_look_up_goes_by_the_clock_of_the_api(sandbox, monkeypatch, skew):
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05,))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05,))
     sandbox.clock.advance(skew)
     sandbox.inject(Fault(operation="createReport", kind="lost"))
 
@@ -169,7 +169,7 @@ def test_two_lost_answers_are_left_to_the_retries(sandbox):
     store = Store()
     options = {"report_options": {"rows": "3"}}
 
-    with pytest.raises(AnswerLostError):
+    with pytest.raises(ResponseLostError):
         create(**options).execute(context(store))
     assert create(**options).execute(context(store)) == list(sandbox.reports)[-1]
 
@@ -235,7 +235,7 @@ def test_a_store_that_fails_after_the_report_is_created_loses_no_id(sandbox, cap
 
 @pytest.mark.parametrize("grace", [60, 0])
 def test_a_report_that_is_not_known_is_gone_on_with_while_it_is_young(sandbox, monkeypatch, grace):
-    monkeypatch.setattr(creation, "NOT_FOUND_GRACE", grace)
+    monkeypatch.setattr(durable_create, "NOT_FOUND_GRACE", grace)
     store = Store()
     with pytest.raises(Killed):
         create(**WINDOW).execute(context(killed_while(store, "delete")))
@@ -384,8 +384,8 @@ def test_its_patience_ends(sandbox, monkeypatch):
 
 
 def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox):
-    error = AnswerLostError("some reason").to_dict()
-    with pytest.raises(AnswerLostError, match="some reason"):
+    error = ResponseLostError("some reason").to_dict()
+    with pytest.raises(ResponseLostError, match="some reason"):
         create().execute_complete(context(), {"status": "error", "error": error})
 
 
@@ -513,14 +513,14 @@ def test_killing_the_task_while_it_waits_on_its_worker_cancels_its_report(sandbo
 def test_killing_the_task_while_it_creates_cancels_its_report(sandbox):
     sandbox.script(queue_seconds=3600)
     task = create()
-    send = task.queueing_hook.send
+    send = task._nonblocking_hook.send
 
     def send_and_be_killed(request, **more):
         report_id = send(request, **more)
         task.on_kill()
         return report_id
 
-    task.queueing_hook.send = send_and_be_killed
+    task._nonblocking_hook.send = send_and_be_killed
     with pytest.raises(AmazonBusinessError, match="this task cancelled its report"):
         task.execute(context())
 

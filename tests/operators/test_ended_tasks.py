@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import TaskKilledError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import (
@@ -254,7 +254,7 @@ def test_a_batch_cancels_what_it_can_and_its_retry_lands_all(sandbox, s3, termin
 
 
 def test_a_look_up_of_a_lost_report_ends_too(sandbox, terminated, monkeypatch):
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (60.0, 60.0))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (60.0, 60.0))
     sandbox.inject(Fault(operation="createReport", kind="lost"))
     store = Store()
 
@@ -262,5 +262,5 @@ def test_a_look_up_of_a_lost_report_ends_too(sandbox, terminated, monkeypatch):
         terminated(create(), context(store), when=lambda: sandbox.count("createReport"))
 
     # The retry finds what the lost response was about.
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.1, 0.2))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.1, 0.2))
     assert [create().execute(context(store))] == list(sandbox.reports)

@@ -5,7 +5,7 @@ import json
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_amzbiz.exceptions import AnswerLostError, InvalidInputError, ReportNotFoundError
+from airflow_provider_amzbiz.exceptions import InvalidInputError, ReportNotFoundError, ResponseLostError
 from airflow_provider_amzbiz.operators.reports import (
     CancelReportOperator,
     CreateReportOperator,
@@ -53,7 +53,7 @@ def test_create_with_bad_input_calls_nobody(sandbox, arguments, named):
 def test_create_that_is_not_durable_leaves_a_lost_answer_to_the_retries(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
 
-    with pytest.raises(AnswerLostError) as caught:
+    with pytest.raises(ResponseLostError) as caught:
         create(durable=False).execute({})
     assert not isinstance(caught.value, AirflowFailException)
     assert len(sandbox.reports) == 1

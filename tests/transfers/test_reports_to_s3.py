@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from botocore.exceptions import ConnectionClosedError
 
-from airflow_provider_amzbiz import creation
+from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
@@ -31,7 +31,7 @@ INVOICE = "GET_AB_INVOICE_PDF"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(creation, "LOOKUP_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
     monkeypatch.setattr(reports_to_s3, "_REST", 0.2)
 
 
@@ -298,7 +298,7 @@ class Killed(BaseException):
 
 
 def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, s3, prefix, monkeypatch):
-    landed = reports_to_s3.creation.create
+    landed = reports_to_s3.durable_create.create
     count = 0
     lock = threading.Lock()
 
@@ -310,10 +310,10 @@ def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, 
                 raise Killed
         return landed(*arguments)
 
-    monkeypatch.setattr(reports_to_s3.creation, "create", create_and_die)
+    monkeypatch.setattr(reports_to_s3.durable_create, "create", create_and_die)
     with pytest.raises(Killed):
         run(lambda: batch(prefix, invoices(*range(8))), context())
-    monkeypatch.setattr(reports_to_s3.creation, "create", landed)
+    monkeypatch.setattr(reports_to_s3.durable_create, "create", landed)
     noted = {item["report_id"] for item in manifest(s3, prefix)} - {None}
     assert noted == set(sandbox.reports)
 
@@ -489,7 +489,7 @@ def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox, s3, prefix):
 
 
 def test_a_report_that_is_lost_fails_alone_and_a_retry_looks_for_it_again(sandbox, s3, prefix, monkeypatch):
-    monkeypatch.setattr(creation, "NOT_FOUND_GRACE", 0)
+    monkeypatch.setattr(durable_create, "NOT_FOUND_GRACE", 0)
     sandbox.script(processing_seconds=3600, times=2)
     task = batch(prefix, invoices(1, 2))
     with pytest.raises(TaskDeferred) as deferred:
@@ -515,7 +515,7 @@ def test_a_report_that_is_lost_fails_alone_and_a_retry_looks_for_it_again(sandbo
 
 
 def test_a_report_of_an_earlier_try_that_is_lost_is_made_anew(sandbox, s3, prefix, monkeypatch):
-    monkeypatch.setattr(creation, "NOT_FOUND_GRACE", 0)
+    monkeypatch.setattr(durable_create, "NOT_FOUND_GRACE", 0)
     sandbox.script(processing_seconds=3600, times=2)
     with pytest.raises(ReportTimeoutError):
         run(lambda: batch(prefix, invoices(1, 2), timeout=2), context())
@@ -539,7 +539,7 @@ def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix):
 
 
 def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3, prefix, monkeypatch):
-    land, bad = ReportsToS3Operator.land, []
+    land, bad = ReportsToS3Operator._store_document, []
 
     def unforeseen(self, fetch, **arguments):
         bad.append(arguments["names"]["report_id"])
@@ -547,7 +547,7 @@ def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3,
             raise OverflowError("https://documents.example/x?X-Amz-Signature=secret")
         return land(self, fetch, **arguments)
 
-    monkeypatch.setattr(ReportsToS3Operator, "land", unforeseen)
+    monkeypatch.setattr(ReportsToS3Operator, "_store_document", unforeseen)
     result = run(lambda: batch(prefix, invoices(1, 2, 3), max_failed=1), context())
     assert (result["landed"], result["failed"]) == (2, 1)
     (error,) = [each["error"] for each in manifest(s3, prefix) if each["error"]]

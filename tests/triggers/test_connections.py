@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers import connections, running
+from airflow_provider_amzbiz.triggers import base, connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
@@ -47,7 +47,7 @@ def status_trigger(report_id, **arguments):
             "amazon_business_conn_id": "amazon_business_default",
             "poke_interval": 0.2,
             "deadline": now + 30,
-            "young_until": 0.0,
+            "not_found_grace_until": 0.0,
             **arguments,
         }
     )
@@ -107,9 +107,9 @@ async def test_its_threads_are_bounded():
         started += 1
         time.sleep(0.3)
 
-    calls = [asyncio.create_task(running.in_thread(block)) for _ in range(running.MAX_THREADS * 2)]
+    calls = [asyncio.create_task(base.run_in_thread(block)) for _ in range(base.MAX_THREADS * 2)]
     await asyncio.sleep(0.15)
-    assert started == running.MAX_THREADS
+    assert started == base.MAX_THREADS
     await asyncio.gather(*calls)
 
 

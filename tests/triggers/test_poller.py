@@ -29,7 +29,7 @@ def waiting(report_id, *, known=True, conn_id="amazon_business_default", **argum
             "amazon_business_conn_id": conn_id,
             "poke_interval": 0.3,
             "deadline": now + 30,
-            "young_until": now + 30,
+            "not_found_grace_until": now + 30,
             "report_type": report.report_type if report else None,
             "created_time": report.created_time.isoformat() if report else None,
             **arguments,
@@ -226,7 +226,7 @@ async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypa
                 poke_interval=1,
                 # No poll at the deadline before the end of the test, and no report is too young to be known.
                 deadline=time.time() + 600,
-                young_until=0.0,
+                not_found_grace_until=0.0,
             )
             for each in ids
         ]
@@ -253,7 +253,7 @@ async def test_a_report_that_is_not_known_delays_no_other_poll(sandbox):
 
 async def test_an_unknown_report_fails_its_own_wait_only(sandbox):
     ids = running(sandbox, 30)
-    lost = waiting("12345", known=False, young_until=0.0)
+    lost = waiting("12345", known=False, not_found_grace_until=0.0)
 
     results = await asyncio.gather(*[waiting(each) for each in ids])
     (event,) = await lost
@@ -277,7 +277,7 @@ async def test_a_connection_that_is_away_for_a_while_is_waited_for(sandbox, monk
 
 async def test_a_request_that_is_refused_fails_its_own_wait_only(sandbox):
     (report_id,) = running(sandbox, 1)
-    odd = waiting("a/../b", known=False, young_until=0.0)
+    odd = waiting("a/../b", known=False, not_found_grace_until=0.0)
 
     assert statuses([await waiting(report_id)]) == ["DONE"]
     (event,) = await odd
@@ -313,7 +313,7 @@ async def test_nothing_runs_on_when_the_last_wait_is_gone(sandbox):
     await asyncio.sleep(0.8)
     assert len(sandbox.calls) == calls
     gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) is poller.Wait]
+    assert not [each for each in gc.get_objects() if type(each) is poller.Subscription]
 
 
 async def test_two_connections_to_one_account_share_one_poller(sandbox, monkeypatch):
@@ -367,7 +367,7 @@ async def test_one_report_that_cannot_be_looked_at_is_nobody_else_s_trouble(sand
 def refuse_report(monkeypatch, report_id):
     """Have the API deny access to one report, as to one of another party."""
     from airflow_provider_amzbiz.sandbox import operations
-    from airflow_provider_amzbiz.sandbox.answers import denied
+    from airflow_provider_amzbiz.sandbox.responses import denied
 
     answering = operations.Operations.get_report
 

@@ -31,7 +31,7 @@ def trigger(report_id, **arguments):
             "amazon_business_conn_id": "amazon_business_default",
             "poke_interval": 0.05,
             "deadline": now + 20,
-            "young_until": now + 20,
+            "not_found_grace_until": now + 20,
             **arguments,
         }
     )
@@ -114,7 +114,7 @@ async def test_a_connection_that_stays_away_ends_the_wait_at_its_deadline(sandbo
 
 async def test_a_turn_that_never_comes_is_an_error_in_the_end(sandbox, monkeypatch):
     connect(monkeypatch, sandbox, rate_limits='{"createReport": [0.001, 1]}')
-    monkeypatch.setattr(permits, "PATIENCE", 0.3)
+    monkeypatch.setattr(permits, "MAX_QUEUE_SECONDS", 0.3)
     now = time.time()
 
     event = await only_event(
@@ -178,7 +178,7 @@ async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_repor
             amazon_business_conn_id="c",
             poke_interval=2.0,
             deadline=3.0,
-            young_until=4.0,
+            not_found_grace_until=4.0,
             report_type="T",
             created_time="2026-01-01T00:00:00+00:00",
             cancel_on_kill=True,
@@ -195,7 +195,7 @@ async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_repor
             deadline=4.0,
             not_before=5.0,
             refused=["createReport"],
-            young_until=6.0,
+            not_found_grace_until=6.0,
         ),
         ReportsDoneTrigger(
             report_types=["T"],

@@ -18,9 +18,9 @@ from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    AnswerLostError,
     InvalidInputError,
     ReportNotFoundError,
+    ResponseLostError,
     TaskKilledError,
     translated_errors,
 )
@@ -55,7 +55,7 @@ _MAX_MARKETPLACES = 10
 Sent = list[float | None]
 
 
-class Memory:
+class CreateRecord:
     """What a task remembers of its report: through retries in Airflow's task state store, from 3.3 on.
 
     The record is a dict of ``fingerprint``, ``report_id`` (None while it is not known), ``sent`` (a list of
@@ -78,7 +78,7 @@ class Memory:
         self._record: Mapping[str, Any] | None = carried if durable else None
         self._adopted = False
 
-    def recall(self, request: ReportRequest) -> dict[str, Any] | None:
+    def load(self, request: ReportRequest) -> dict[str, Any] | None:
         """Return the record of an equal request."""
         record = self._record
         if self._store is not None:
@@ -90,13 +90,13 @@ class Memory:
 
     def is_earlier(self, request: ReportRequest) -> bool:
         """Tell whether the report on record is that of an earlier attempt."""
-        return bool((self.recall(request) or {}).get("earlier"))
+        return bool((self.load(request) or {}).get("earlier"))
 
     def is_adopted(self, request: ReportRequest) -> bool:
         """Tell whether the report was taken from a listing, so that it may be somebody else's."""
-        return self._adopted or bool((self.recall(request) or {}).get("adopted"))
+        return self._adopted or bool((self.load(request) or {}).get("adopted"))
 
-    def note(self, request: ReportRequest, **values: Any) -> None:
+    def save(self, request: ReportRequest, **values: Any) -> None:
         """Write the record: what is given, and of an equal request's record the rest."""
         # Known here even where the store fails: nothing that was adopted may be cancelled.
         self._adopted = values.get("adopted", self._adopted)
@@ -110,13 +110,13 @@ class Memory:
             "adopted": False,
             "waiting_since": None,
         }
-        record = {**empty, **(self.recall(request) or {}), **values, "fingerprint": request.fingerprint}
+        record = {**empty, **(self.load(request) or {}), **values, "fingerprint": request.fingerprint}
         if self._store is not None:
             with _store_errors("written"):
                 self._store.set(self.KEY, record)
         self._record = record
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop the record, so that a cleared task makes a new report."""
         if self._store is not None:
             with _store_errors("written"):
@@ -125,9 +125,9 @@ class Memory:
 
     def begin_attempt(self, request: ReportRequest) -> None:
         """Have a report that a previous attempt did not find looked up again."""
-        record = self.recall(request)
+        record = self.load(request)
         if record and not record.get("report_id"):
-            self.note(request, lookups=0)
+            self.save(request, lookups=0)
 
 
 @contextmanager
@@ -139,27 +139,29 @@ def _store_errors(done: str) -> Iterator[None]:
         raise AmazonBusinessError(f"Airflow's task state store could not be {done}: {error}") from None
 
 
-def create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> str:
+def create(
+    sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: ReportRequest, record: CreateRecord
+) -> str:
     """Create a report, and see to it that a lost response does not make two; return its id.
 
     :param sender: creates.
     :param hook: looks up what may have been created.
     :raises ThrottledError: one of the hooks may not wait for a permit; its ``operation`` tells for which.
-    :raises AnswerLostError: two responses in a row were lost.
+    :raises ResponseLostError: two responses in a row were lost.
     """
-    sent: list[Sent] = list((memory.recall(request) or {}).get("sent", ()))
+    sent: list[Sent] = list((record.load(request) or {}).get("sent", ()))
     lost, report_id = "", None
     try:
-        report_id = _send(sender, request, memory, sent)
-    except AnswerLostError as error:
+        report_id = _send(sender, request, record, sent)
+    except ResponseLostError as error:
         lost = str(error)
     if lost:
         # Not where the error is being handled: what fails here would show it as its context.
-        report_id = find_lost(hook, request, sent, lost, memory)
+        report_id = find_lost(hook, request, sent, lost, record)
     if report_id is None:
-        report_id = _send(sender, request, memory, sent)
+        report_id = _send(sender, request, record, sent)
     try:
-        memory.note(request, report_id=report_id)
+        record.save(request, report_id=report_id)
     except AmazonBusinessError as error:
         # Whatever the store's trouble is: failing the task now would lose the id for certain.
         log.warning("Report %s could not be remembered for a retry: %s", report_id, error)
@@ -167,7 +169,7 @@ def create(sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: Report
     return report_id
 
 
-def _send(sender: AmazonBusinessHook, request: ReportRequest, memory: Memory, sent: list[Sent]) -> str:
+def _send(sender: AmazonBusinessHook, request: ReportRequest, record: CreateRecord, sent: list[Sent]) -> str:
     """Send a request, and keep on record when, as long as it may have created a report.
 
     :param sent: gets the time of this request; what was there before stays.
@@ -177,34 +179,34 @@ def _send(sender: AmazonBusinessHook, request: ReportRequest, memory: Memory, se
     def on_sending() -> None:
         # A request that is repeated had no effect, so that only the last one counts.
         sent[before:] = [[time.time(), None]]
-        memory.note(request, sent=sent, lookups=0, adopted=False)
+        record.save(request, sent=sent, lookups=0, adopted=False)
 
     try:
         return sender.send(request, on_sending=on_sending)
-    except AnswerLostError:
+    except ResponseLostError:
         sent[before:] = [[each[0], time.time()] for each in sent[before:]]
-        memory.note(request, sent=sent)
+        record.save(request, sent=sent)
         raise
     except AmazonBusinessError:
         # Throttled, refused or never connected: there is no report of it.
         del sent[before:]
-        _forget_refused(request, memory, sent)
+        _forget_refused(request, record, sent)
         raise
 
 
-def _forget_refused(request: ReportRequest, memory: Memory, earlier: list[Sent]) -> None:
+def _forget_refused(request: ReportRequest, record: CreateRecord, earlier: list[Sent]) -> None:
     """Take a request that created nothing off the record; what the API said of it counts more than the store."""
     try:
         if earlier:
-            memory.note(request, sent=earlier)
+            record.save(request, sent=earlier)
         else:
-            memory.forget()
+            record.clear()
     except AmazonBusinessError as error:
         log.warning("%s. A retry will look for a report that was never created", error)
 
 
 def find_lost(
-    hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent], why: str, memory: Memory
+    hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent], why: str, record: CreateRecord
 ) -> str | None:
     """Return the id of the report that a request made whose response was lost, if there is provably one.
 
@@ -215,14 +217,14 @@ def find_lost(
         log.warning("%s. It has options, which no listing shows, so the report is created again", why)
         return None
     log.warning("%s. Looking it up in the listing", why)
-    done = (memory.recall(request) or {}).get("lookups", 0)
+    done = (record.load(request) or {}).get("lookups", 0)
     for lookup, pause in list(enumerate(LOOKUP_PAUSES, 1))[done:]:
         _sleep(hook, pause if _is_recent(sent) else 0.0)
         found = _created_while_sent(hook, request, sent)
-        memory.note(request, lookups=lookup)
+        record.save(request, lookups=lookup)
         if len(found) == 1:
             log.info("Report %s was created all the same: continuing with it", found[0].report_id)
-            memory.note(request, adopted=True)
+            record.save(request, adopted=True)
             return found[0].report_id
         if found:
             ids = [report.report_id for report in found]
@@ -232,33 +234,33 @@ def find_lost(
     return None
 
 
-def recall(hook: AmazonBusinessHook, request: ReportRequest, memory: Memory) -> str | None:
+def resume(hook: AmazonBusinessHook, request: ReportRequest, record: CreateRecord) -> str | None:
     """Return the id of the report that an earlier attempt of the task created, if it is still of use."""
-    record = memory.recall(request)
-    if record is None:
+    saved = record.load(request)
+    if saved is None:
         return None
-    report_id, sent = record.get("report_id"), record.get("sent", [])
+    report_id, sent = saved.get("report_id"), saved.get("sent", [])
     if not report_id:
         why = "An earlier attempt ended while it created its report"
-        found = find_lost(hook, request, sent, why, memory) if sent else None
+        found = find_lost(hook, request, sent, why, record) if sent else None
         if found:
-            memory.note(request, report_id=found, earlier=True)
+            record.save(request, report_id=found, earlier=True)
         return found
     try:
         report = hook.get_report(report_id)
     except ReportNotFoundError:
         if any(time.time() < (since or 0.0) + NOT_FOUND_GRACE for since, _ in sent):
-            memory.note(request, earlier=True)
+            record.save(request, earlier=True)
             return str(report_id)
         log.warning("Report %s of an earlier attempt is no longer known: creating a new one", report_id)
-        memory.forget()
+        record.clear()
         return None
     if report.processing_status in _USELESS:
         log.info("Report %s of an earlier attempt is %s: creating a new one", report_id, report.processing_status)
-        memory.forget()
+        record.clear()
         return None
     log.info("Continuing with report %s of an earlier attempt, which is %s", report_id, report.processing_status)
-    memory.note(request, earlier=True)
+    record.save(request, earlier=True)
     return str(report_id)
 
 
@@ -343,7 +345,7 @@ def cancel_newest(amazon_business_conn_id: str, report_ids: Iterable[str]) -> No
     """Cancel as many reports as the limit of cancelReport allows at once, in the order given; never fail."""
     hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
     try:
-        left = token_buckets(hook.client.account)["cancelReport"].burst
+        left = token_buckets(hook.client.config)["cancelReport"].burst
     except AmazonBusinessError as error:
         log.warning("The reports are not cancelled: %s", error)
         return

@@ -15,7 +15,7 @@ MISSING = "One or more required parameters missing"
 
 
 @dataclass
-class Answer:
+class ApiResponse:
     """An HTTP answer before it is sent."""
 
     status: int
@@ -23,58 +23,58 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):  # noqa: N818
+class ErrorResponse(Exception):  # noqa: N818
     """Ends the handling of a request with an error answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: ApiResponse) -> None:
         super().__init__(answer.status)
         self.answer = answer
 
 
-def good(body: Any, status: int = 200) -> Answer:
+def good(body: Any, status: int = 200) -> ApiResponse:
     """Return JSON."""
-    return Answer(status, json.dumps(body, separators=(",", ":")).encode())
+    return ApiResponse(status, json.dumps(body, separators=(",", ":")).encode())
 
 
-def error(status: int, code: str, message: str | None, details: str | None = "") -> Answer:
+def error(status: int, code: str, message: str | None, details: str | None = "") -> ApiResponse:
     """Return an ErrorList; ``details=None`` leaves the field out, as some recorded answers do."""
     entry = {"code": code, "message": message}
     if details is not None:
         entry["details"] = details
-    return Answer(status, json.dumps({"errors": [entry]}, indent=2).encode())
+    return ApiResponse(status, json.dumps({"errors": [entry]}, indent=2).encode())
 
 
-def invalid(message: str | None, details: str | None = "") -> Refused:
+def invalid(message: str | None, details: str | None = "") -> ErrorResponse:
     """Return a 400 InvalidInput to raise."""
-    return Refused(error(400, "InvalidInput", message, details))
+    return ErrorResponse(error(400, "InvalidInput", message, details))
 
 
-def denied(details: str, status: int = 403) -> Refused:
+def denied(details: str, status: int = 403) -> ErrorResponse:
     """Return the refusal of an access token to raise."""
     answer = error(status, "Unauthorized", "Access to requested resource is denied.", details)
     answer.headers["x-amzn-ErrorType"] = "AccessDeniedException"
-    return Refused(answer)
+    return ErrorResponse(answer)
 
 
-def quota_exceeded() -> Answer:
+def quota_exceeded() -> ApiResponse:
     """Return the 429 as recorded from the sibling Selling Partner API: no Retry-After, no rate header."""
     answer = error(429, "QuotaExceeded", "You exceeded your quota for the requested resource.")
     answer.headers["x-amzn-ErrorType"] = "TooManyRequestsException"
     return answer
 
 
-def no_operation() -> Answer:
+def no_operation() -> ApiResponse:
     """Return what the gateway says to a path or method that it does not know, as to one that is not allowed."""
     return denied("").answer
 
 
-def not_found() -> Refused:
+def not_found() -> ErrorResponse:
     """Return the 404 of an unknown report to raise."""
     message = "One or more of the provided ReportRequestIds could not be found."
-    return Refused(error(404, "NotFound", message, None))
+    return ErrorResponse(error(404, "NotFound", message, None))
 
 
-def dress(answer: Answer, rate: str | None) -> Answer:
+def with_gateway_headers(answer: ApiResponse, rate: str | None) -> ApiResponse:
     """Add the gateway's headers; ``rate`` only on the answers that carry it."""
     trace = uuid.uuid4().hex
     headers = {

@@ -22,29 +22,29 @@ _MISSES = 3
 
 
 @dataclass(eq=False)
-class Wait:
+class Subscription:
     """One trigger's interest in one report.
 
-    :ivar young_until: Unix time until which "no such report" may mean "not yet".
+    :ivar not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     :ivar created: when the report was created, and ``report_type``, where they are known; without them the report
         is polled by itself.
     :ivar missed: whether the report was denied, or not found, at its last poll.
-    :ivar told: called with the report at each change of its status that is seen, or with an error, which ends the
-        wait where :attr:`over` says so.
+    :ivar on_update: called with the report at each change of its status, or with an error, which ends the wait
+        where :attr:`finished` is set.
     """
 
     report_id: str
     amazon_business_conn_id: str
     poke_interval: float
-    young_until: float
+    not_found_grace_until: float
     report_type: str | None = None
     created: Created | None = None
-    told: Callable[[Report | AmazonBusinessError], None] = lambda _: None
+    on_update: Callable[[Report | AmazonBusinessError], None] = lambda _: None
     status: str | None = None
     due: float = 0.0
     failures: int = 0
     missed: bool = False
-    over: bool = False
+    finished: bool = False
 
     def __post_init__(self) -> None:
         self.poke_interval = max(self.poke_interval, _SHORTEST_PAUSE)
@@ -54,15 +54,15 @@ class Wait:
 
         :param last: whether an error ends the wait; a terminal status always does.
         """
-        if self.over:
+        if self.finished:
             return
         if isinstance(news, Report):
             self.report_type, self.created = news.report_type, Created.at(news.created_time)
             if news.processing_status == self.status:
                 return
             self.status = news.processing_status
-        self.over = last or (isinstance(news, Report) and news.is_terminal)
-        self.told(news)
+        self.finished = last or (isinstance(news, Report) and news.is_terminal)
+        self.on_update(news)
 
     def failed(self, error: AmazonBusinessError) -> None:
         """Take note of a poll that failed for this report alone."""
@@ -83,10 +83,10 @@ class PolledConnection:
     refused: AmazonBusinessHook | None = None
     failures: int = 0
     not_before: float = 0.0
-    waits: set[Wait] = field(default_factory=set)
+    waits: set[Subscription] = field(default_factory=set)
 
     def notify(self, error: AmazonBusinessError, *, last: bool = False) -> None:
-        """Tell all waits of an error; see :meth:`Wait.notify`."""
+        """Tell all waits of an error; see :meth:`Subscription.notify`."""
         for wait in list(self.waits):
             wait.notify(error, last=last)
 
@@ -124,13 +124,15 @@ class PollRound:
         self._worked: set[PolledConnection] = set()
         self._failed: dict[PolledConnection, list[AmazonBusinessError]] = {}
         self._refused: dict[PolledConnection, tuple[AmazonBusinessHook, AmazonBusinessError]] = {}
-        self._hurt: list[tuple[PolledConnection, Wait, AmazonBusinessError]] = []
+        self._hurt: list[tuple[PolledConnection, Subscription, AmazonBusinessError]] = []
         self._outdated: dict[PolledConnection, AmazonBusinessHook] = {}
 
     def worked(self, connection: PolledConnection) -> None:
         self._worked.add(connection)
 
-    def failed(self, connection: PolledConnection, error: AmazonBusinessError, wait: Wait | None = None) -> None:
+    def failed(
+        self, connection: PolledConnection, error: AmazonBusinessError, wait: Subscription | None = None
+    ) -> None:
         self._failed.setdefault(connection, []).append(error)
         if wait is not None:
             self._hurt.append((connection, wait, error))
@@ -141,7 +143,7 @@ class PollRound:
     def outdated(self, connection: PolledConnection, hook: AmazonBusinessHook) -> None:
         self._outdated[connection] = hook
 
-    def is_over(self, connection: PolledConnection) -> bool:
+    def is_finished(self, connection: PolledConnection) -> bool:
         """Tell whether a further poll with this connection is of no use in this round."""
         failed = self._failed.get(connection, [])
         if connection in self._refused or any(_concerns_all(error) for error in failed):

@@ -33,7 +33,7 @@ def check_on_cancelled(value: str) -> None:
         raise InvalidInputError(f"on_cancelled is {value!r}, but has to be one of {list(ON_CANCELLED)}")
 
 
-def settle(report: Report, *, on_cancelled: str, amazon_business_conn_id: str) -> dict[str, Any]:
+def raise_for_status(report: Report, *, on_cancelled: str, amazon_business_conn_id: str) -> dict[str, Any]:
     """Return the XCom value of a report that ended well, or raise what its end means.
 
     ===================  ================================================================

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 # Seconds from the deferral to the event at least. A scheduler that hears late of the deferred process's end, when
 # the task is running again, takes it for a process that died (seen on Airflow 3.3.2, after four seconds).
-SETTLE = 10.0
+MIN_DEFER_SECONDS = 10.0
 # Threads for the blocking calls of all triggers of a process, of all accounts. The loop's default executor (six
 # threads on two cores) is left to others: DNS look-ups and other providers' triggers need it.
 MAX_THREADS = 32
@@ -57,7 +57,7 @@ class WaitingTrigger(BaseTrigger):
         """Fire the event, but not too soon."""
         start = time.monotonic()
         event = await self.event()
-        await asyncio.sleep(max(start + SETTLE - time.monotonic(), 0.0))
+        await asyncio.sleep(max(start + MIN_DEFER_SECONDS - time.monotonic(), 0.0))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
 
@@ -80,7 +80,7 @@ def _threads() -> ThreadPoolExecutor:
     return _pool
 
 
-async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+async def run_in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
     """Run what blocks in a thread of the provider's own pool, to its end also where the trigger is cancelled.
 
     Not by asyncio.to_thread: on Airflow 3.1, what reads a connection or masks a secret there makes an event loop

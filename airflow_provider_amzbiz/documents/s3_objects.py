@@ -57,7 +57,7 @@ _OF_PYTHON = (
 )
 
 
-def repeated(arguments: Mapping[str, Any], *, content: bool = True) -> dict[str, Any]:
+def per_request_args(arguments: Mapping[str, Any], *, content: bool = True) -> dict[str, Any]:
     """Return the parameters that go with each request.
 
     :param content: whether the request is about an object's bytes.
@@ -117,7 +117,7 @@ def _missing_action(code: str, error: Any) -> str:
     return f"; {error.operation_name} needs {action}" if code in _DENIED and action else ""
 
 
-def answered(value: str | None, bucket: str, key: str) -> str:
+def require_header(value: str | None, bucket: str, key: str) -> str:
     """Return a part of S3's answer, which a connection that broke between two headers has not brought."""
     if not value:
         raise DocumentStorageError(f"S3 did not take s3://{bucket}/{key}: its answer was cut", unanswered=True)
@@ -151,13 +151,13 @@ def check_size(s3: S3Client, bucket: str, key: str, count: int, arguments: Mappi
     :raises DocumentStorageError: it is not that of what was written.
     """
     with storage_errors(bucket, key):
-        there = s3.head_object(Bucket=bucket, Key=key, **repeated(arguments))
-    answered(there.get("ETag"), bucket, key)
+        there = s3.head_object(Bucket=bucket, Key=key, **per_request_args(arguments))
+    require_header(there.get("ETag"), bucket, key)
     if (size := there["ContentLength"]) != count:
         raise DocumentStorageError(f"s3://{bucket}/{key} has {size} bytes, but {count} were written")
 
 
-def check_same(s3: S3Client, bucket: str, key: str, digest: Digest, arguments: Mapping[str, Any]) -> None:
+def verify_same_content(s3: S3Client, bucket: str, key: str, digest: Digest, arguments: Mapping[str, Any]) -> None:
     """Accept an object that is there already, if it has the same content.
 
     :raises DocumentExistsError: it has other content.
@@ -174,17 +174,17 @@ def size_and_crc32(
     s3: S3Client, bucket: str, key: str, digest: Digest, arguments: Mapping[str, Any]
 ) -> tuple[int, str | None]:
     """Return what S3 has under the key; it is read only where it may be the same and S3 keeps no such checksum."""
-    what: dict[str, Any] = {"Bucket": bucket, "Key": key, **repeated(arguments)}
+    what: dict[str, Any] = {"Bucket": bucket, "Key": key, **per_request_args(arguments)}
     with storage_errors(bucket, key):
         mode: dict[str, Any] = {"ChecksumMode": "ENABLED"} if keeps_checksums(s3) else {}
         there = s3.head_object(**what, **mode)
-        answered(there.get("ETag"), bucket, key)
+        require_header(there.get("ETag"), bucket, key)
         size, crc32 = there["ContentLength"], there.get("ChecksumCRC32")
         if size == digest.count and (crc32 is None or there.get("ChecksumType") == "COMPOSITE"):
             # Another tool wrote it, without a checksum of the whole.
             found = Digest(sha256=False)
             for chunk in s3.get_object(**what)["Body"].iter_chunks(CHUNK):
-                found.update(memoryview(chunk))
+                found.update_crc32(memoryview(chunk))
             if found.count != size:
                 raise DocumentStorageError(f"s3://{bucket}/{key} has {size} bytes, but {found.count} were read")
             crc32 = found.crc32
@@ -198,7 +198,7 @@ def exists(s3: S3Client, bucket: str, key: str, arguments: Mapping[str, Any]) ->
     """
     try:
         with storage_errors(bucket, key):
-            s3.head_object(Bucket=bucket, Key=key, **repeated(arguments))
+            s3.head_object(Bucket=bucket, Key=key, **per_request_args(arguments))
     except DocumentStorageError as error:
         if error.code not in ("404", "NoSuchKey"):
             raise
@@ -276,7 +276,7 @@ class TakeBack:
     def _delete(self, key: str) -> None:
         try:
             with storage_errors(self._bucket, key):
-                more = repeated(self._arguments, content=False)
+                more = per_request_args(self._arguments, content=False)
                 self._s3.delete_object(Bucket=self._bucket, Key=key, **more)
         except DocumentStorageError as error:
             # Not raised: it would hide why the object is taken back.

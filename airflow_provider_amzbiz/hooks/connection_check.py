@@ -37,7 +37,7 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
         client.token()
     except ApiError as error:
         return False, f"No access token: {error}{_token_hint(error, secret_age)}"
-    endpoint = client.account.endpoint
+    endpoint = client.config.endpoint
     try:
         client.get_report(_NO_REPORT)
     except ApiError as error:

@@ -34,7 +34,7 @@ _SECRET_PREFIXES = ("atzr|", "atza|", "amzn1.")
 
 
 @dataclass(frozen=True)
-class Account:
+class ClientConfig:
     """One application with the consent of one Amazon Business customer: what the limits are counted by.
 
     Blanks and newlines around a value are dropped, and URLs are brought into one form, so that one account is

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-class Observer:
+class CallListener:
     """Is told about calls, for metrics; this one does nothing with it."""
 
-    def called(self, operation: str, status: int) -> None:
+    def on_response(self, operation: str, status: int) -> None:
         """Be told of an answer."""
 
-    def queued(self, operation: str, seconds: float) -> None:
+    def on_permit_wait(self, operation: str, seconds: float) -> None:
         """Be told how long a call waited for its permit."""

@@ -86,7 +86,7 @@ def _python(program: str) -> list[str]:
 
 
 # The first one is what the others are compared to.
-WAYS: dict[str, list[str]] = {
+CONTENDERS: dict[str, list[str]] = {
     "(i) curl | igzip -dc | s5cmd pipe": ["bash", "-o", "pipefail", "-ec", _PIPE],
     "ours, sha256=False": _python(_OURS.replace("SHA256", "False")),
     "ours": _python(_OURS.replace("SHA256", "True")),
