@@ -86,7 +86,7 @@ def test_it_forgets_one(ledger, uri, run):
 
     assert (code, out) == (
         0,
-        "Forgot invoiceId=1, documentType=Invoice, report report-1: s3://my-bucket/invoices/1.pdf\n",
+        "Forgot documentType=Invoice, invoiceId=1, report report-1: s3://my-bucket/invoices/1.pdf\n",
     )
     assert set(ledger.entries()) == {identity(2)}
 
@@ -200,7 +200,16 @@ def test_arguments_of_s3_may_come_from_a_file(ledger, s3, uri, tmp_path, monkeyp
 def test_it_runs_as_a_module(ledger, s3_server, uri, credentials, connection):
     given = {"AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3_server.airflow_connection)} if connection else credentials
     done = subprocess.run(
-        [sys.executable, "-m", "airflow_provider_amzbiz.ledger", "show", uri, "--option", "invoiceId=1", *connection],
+        [
+            sys.executable,
+            "-m",
+            "airflow_provider_amzbiz.ledger",
+            "show",
+            uri,
+            "--option",
+            "invoiceId=1",
+            *connection,
+        ],
         env={**os.environ, **given},
         capture_output=True,
         text=True,

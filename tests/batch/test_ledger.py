@@ -29,7 +29,7 @@ from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.request import ReportRequest
 from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
-from tests.documents.test_documents_take_back import error_response
+from tests.documents.test_take_back import error_response
 from tests.fuzzing import bounded
 
 AT = datetime(2026, 11, 2, 3, 4, 5, 678, tzinfo=timezone.utc)

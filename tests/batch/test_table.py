@@ -20,7 +20,7 @@ from pyarrow import parquet
 from airflow_provider_amzbiz.batch.table import AUDIT_COLUMNS, audit_rows, label, table_format, write_rows
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
-from tests.documents.test_documents_take_back import error_response
+from tests.documents.test_take_back import error_response
 
 TASK = {"account": "a-1", "dag_id": "dag", "run_id": "run", "task_id": "batch", "map_index": -1}
 OBJECT = {
