@@ -64,6 +64,11 @@ class ReportsClient:
         )
 
     @property
+    def transport(self) -> Transport:
+        """The transport, for the other APIs of the same account."""
+        return self._transport
+
+    @property
     def clock_offset(self) -> float:
         """Seconds by which the API's clock is ahead of this machine's, by its last answer; right to a second."""
         return self._transport.clock_offset
@@ -183,7 +188,8 @@ class ReportsClient:
 
     def _cancel(self, path: str, report_id: str) -> bool:
         try:
-            self._transport.call("cancelReport", "DELETE", path, empty=True)
+            # A successful response has no body.
+            self._transport.call("cancelReport", "DELETE", path, read=lambda _: None)
             return True
         except RequestRejectedError as refused:
             # The spec has no error of its own for "too late", so the report itself has to tell.

@@ -110,18 +110,19 @@ class Transport:
         *,
         query: str = "",
         body: dict[str, Any] | None = None,
-        repeatable: bool = True,
-        empty: bool = False,
+        repeatable: bool | Callable[[TransientError], bool] = True,
+        read: Callable[[bytes], Any] = json.loads,
         on_sending: Callable[[], None] | None = None,
     ) -> Any:
-        """Call an operation and return its parsed JSON body, repeating it while that can help.
+        """Call an operation and return its parsed body, repeating it while that can help.
 
         Every request takes a permit of the account's limit first, and waits for it. After a fault the waits grow
         exponentially with full jitter.
 
         :param query: the encoded query string.
-        :param repeatable: whether a second call is harmless where the first may have had its effect.
-        :param empty: whether a good answer has no body.
+        :param repeatable: whether a second call is harmless where the first may have had its effect, or of which
+            errors that is true.
+        :param read: parses the body of a successful response; raises ValueError where it is not what it must be.
         :param on_sending: called right before each HTTP request of the operation, with its permit and its token
             at hand; not for requests of a token.
         :raises StoppedError: ``stopped`` returned True; nothing was sent after that.
@@ -144,7 +145,7 @@ class Transport:
                     queued += self._queue(operation, until, place)
                     place = None
                     try:
-                        return self._call_once(operation, method, path + query, body, empty, on_sending)
+                        return self._call_once(operation, method, path + query, body, read, on_sending)
                     except ThrottledError as error:
                         refusals += 1
                         place = self._after_refusal(operation, error, refusals, until)
@@ -155,7 +156,8 @@ class Transport:
         def worth_repeating(error: BaseException) -> bool:
             if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
                 return False
-            return repeatable or _had_no_effect(error)
+            harmless = repeatable(error) if callable(repeatable) else repeatable
+            return harmless or _had_no_effect(error)
 
         def over(state: RetryCallState) -> bool:
             return (state.seconds_since_start or 0) + state.upcoming_sleep - queued > self._retry_for
@@ -211,7 +213,7 @@ class Transport:
         method: str,
         path: str,
         body: dict[str, Any] | None,
-        empty: bool,
+        read: Callable[[bytes], Any],
         on_sending: Callable[[], None] | None,
     ) -> Any:
         # A token may have run out on the way or been revoked: one fresh token, one replay.
@@ -236,10 +238,8 @@ class Transport:
                 request_id=request_id,
                 retry_after=_retry_after(answer.headers.get("Retry-After")),
             ).hide(token, self._config.refresh_token, self._config.client_secret)
-        if empty:
-            return None
         try:
-            return json.loads(answer.content)
+            return read(answer.content)
         except (ValueError, RecursionError):
             what = "an unreadable body" if answer.content else "an empty body"
             raise UnavailableError(

@@ -32,6 +32,7 @@ from airflow_provider_amzbiz.hooks.connection import (
     text,
 )
 from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, age_of_secret, check
+from airflow_provider_amzbiz.hooks.reconciliation import ReconciliationMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -46,8 +47,8 @@ _TEST_SECONDS = 5.0
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
-class AmazonBusinessHook(BaseHook):
-    """Calls the five operations of the Reports API with the credentials of an Airflow connection.
+class AmazonBusinessHook(ReconciliationMixin, BaseHook):
+    """Calls the Reports API and the Reconciliation API with the credentials of an Airflow connection.
 
     All methods raise :class:`.AmazonBusinessError`; see :mod:`airflow_provider_amzbiz.exceptions` for its
     kinds and which of them a retry can mend.

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from airflow_provider_amzbiz.sandbox import validation
 from airflow_provider_amzbiz.sandbox.control import control_router
 from airflow_provider_amzbiz.sandbox.faults import Fault
+from airflow_provider_amzbiz.sandbox.reconciliation_routes import reconciliation_router
 from airflow_provider_amzbiz.sandbox.responses import (
     ApiResponse,
     ErrorResponse,
@@ -118,6 +119,7 @@ def make_app(sandbox: Sandbox) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     operations = sandbox.operations
     app.include_router(control_router(sandbox))
+    app.include_router(reconciliation_router(sandbox, _operate))
 
     @app.post("/auth/o2/token")
     @app.post("/auth/O2/token")

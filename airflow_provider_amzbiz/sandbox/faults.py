@@ -25,8 +25,11 @@ _ANSWERING = frozenset(
     {"status", "empty", "lost", "lost_status", "drop", "expire_token", "redirect", "expire_url"}
 )
 _OPERATIONS = frozenset(
-    {"createReport", "getReports", "getReport", "cancelReport", "getReportDocument", "token", "document", "*"}
-)
+    {
+        "createReport", "getReports", "getReport", "cancelReport", "getReportDocument", "token", "document", "*",
+        "getTransactions", "getInvoiceDetailsByOrderLineItems", "getBatchInvoicePaymentDetails",
+    }
+)  # fmt: skip
 
 # The page that the gateway has been seen to answer with instead of JSON.
 HTML = "<html><head><title>503</title></head><body><h1>Website Temporarily Unavailable</h1></body></html>"

@@ -15,11 +15,13 @@ import uvicorn
 
 from airflow_provider_amzbiz.sandbox.app import Protocol, make_app
 from airflow_provider_amzbiz.sandbox.clock import TIME_FORMATS, Clock
+from airflow_provider_amzbiz.sandbox.company import Company
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.journal import Call, Journal
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
 from airflow_provider_amzbiz.sandbox.marketplaces import ANY, REGIONS, default_marketplace
 from airflow_provider_amzbiz.sandbox.operations import Behaviour, Operations
+from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationOperations, ReconciliationSettings
 from airflow_provider_amzbiz.sandbox.responses import denied
 from airflow_provider_amzbiz.sandbox.serving import Server
 from airflow_provider_amzbiz.sandbox.state import (
@@ -68,7 +70,10 @@ class Sandbox(Journal):
     :param url_seconds: life of a document URL in sandbox seconds.
     :param token_seconds: life of an access token in sandbox seconds.
     :param plan: the limits: ``2026``, ``2025`` (before February 2026) or ``sandbox``.
-    :param static: answer as Amazon's static sandbox: its ten cases and nothing else.
+    :param static: respond as Amazon's static sandboxes: their sixteen cases and nothing else.
+    :param company: whose purchases the Reconciliation API shows, and whose invoices there are; by default none,
+        and then every invoice exists as the other settings say.
+    :param reconciliation: how the Reconciliation API behaves where sources contradict each other.
     :param reject_with_401: refuse tokens with 401, as the spec has it, instead of 403, as the gateway does.
     :param credentials: ``client_id``, ``client_secret``, ``refresh_token`` instead of made ones.
     :ivar url: base URL of the API, which is the Endpoint of a connection.
@@ -100,6 +105,8 @@ class Sandbox(Journal):
         token_seconds: float = 3600,
         plan: str = "2026",
         static: bool = False,
+        company: Company | None = None,
+        reconciliation: ReconciliationSettings | None = None,
         reject_with_401: bool = False,
         **credentials: str,
     ) -> None:
@@ -135,7 +142,9 @@ class Sandbox(Journal):
         )
         self.operations = Operations(self.clock, self.storage, behaviour)
         self.accounts: list[SandboxAccount] = []
-        self._account = self.add_account(has_role=has_role, **credentials)
+        self.reconciliation = ReconciliationOperations(self.clock, reconciliation or ReconciliationSettings())
+        self.company = company
+        self._account = self.add_account(has_role=has_role, company=company, **credentials)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family)
         # One cannot connect to "all addresses", so that the name of the machine stands for them.
@@ -284,20 +293,28 @@ class Sandbox(Journal):
         return self.storage.file(self.reports[report_id]).read_bytes()
 
     def add_account(
-        self, *, region: str | None = None, has_role: bool = True, **credentials: str
+        self,
+        *,
+        region: str | None = None,
+        has_role: bool = True,
+        company: Company | None = None,
+        **credentials: str,
     ) -> SandboxAccount:
         """Add an account with limits, tokens and reports of its own.
 
         :param region: of the consent, by default the sandbox's; one of another region is refused with 403.
         :param has_role: as the sandbox's.
+        :param company: as the sandbox's; by default an account without purchases.
         :param credentials: as the sandbox's.
         """
         region = region or self.region
         if region not in REGIONS:
             raise ValueError(f"region is {region!r}, but must be one of {list(REGIONS)}")
+        if company is not None:
+            company.settle(self.clock.now(), region)
         given = {name: value for name, value in credentials.items() if value}
         account = SandboxAccount(
-            {**random_credentials(), **given}, self._buckets(), region=region, has_role=has_role
+            {**random_credentials(), **given}, self._buckets(), region=region, has_role=has_role, company=company
         )
         with self.lock:
             self.accounts.append(account)
