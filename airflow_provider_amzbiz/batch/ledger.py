@@ -213,13 +213,13 @@ def ledger_folder(uri: object) -> tuple[str, str]:
 
 def _difference(described: Mapping[str, Any], store: ObjectStore) -> str | None:
     """Return how an object in S3 is other than it was described, if it is."""
-    from airflow_provider_amzbiz.documents.objects import keeps_checksums, repeated, storage_errors
+    from airflow_provider_amzbiz.documents.s3_objects import keeps_checksums, per_request_args, storage_errors
 
     bucket, key = split_uri("uri", described["uri"])
     mode: dict[str, Any] = {"ChecksumMode": "ENABLED"} if keeps_checksums(store.s3) else {}
     try:
         with storage_errors(bucket, key):
-            there = store.s3.head_object(Bucket=bucket, Key=key, **repeated(store.arguments), **mode)
+            there = store.s3.head_object(Bucket=bucket, Key=key, **per_request_args(store.arguments), **mode)
     except DocumentStorageError as error:
         if error.code in ("404", "NoSuchKey"):
             return "is missing"

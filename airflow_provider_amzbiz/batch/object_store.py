@@ -91,15 +91,15 @@ class ObjectStore:
 
         :raises DocumentStorageError: S3 did not give it.
         """
-        from airflow_provider_amzbiz.documents.objects import answered, repeated, storage_errors
+        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, require_header, storage_errors
 
         for read in range(1, _READS + 1):
             response = None
             try:
                 with storage_errors(self.bucket, key):
-                    response = self.s3.get_object(Bucket=self.bucket, Key=key, **repeated(self.arguments))
+                    response = self.s3.get_object(Bucket=self.bucket, Key=key, **per_request_args(self.arguments))
                     body = response["Body"].read()
-                    etag = answered(response.get("ETag"), self.bucket, key)
+                    etag = require_header(response.get("ETag"), self.bucket, key)
                 if len(body) == response["ContentLength"]:
                     return StoredBytes(body, etag, response["LastModified"])
             except DocumentStorageError as error:
@@ -117,8 +117,8 @@ class ObjectStore:
         :raises DocumentStorageError: S3 did not take it, or did not say so.
         """
         from airflow_provider_amzbiz.documents.digest import to_base64
-        from airflow_provider_amzbiz.documents.objects import answered, check_etag
         from airflow_provider_amzbiz.documents.s3_object import S3Object
+        from airflow_provider_amzbiz.documents.s3_objects import check_etag, require_header
 
         # Of its own conditions, it knows that of a new object only.
         there = S3Object(self.s3, self.bucket, key, content_type, self.arguments, replace=True)
@@ -132,17 +132,17 @@ class ObjectStore:
             if condition and (changed or missing):
                 raise PreconditionFailed from error
             raise
-        etag = answered(sent.get("ETag"), self.bucket, key)
+        etag = require_header(sent.get("ETag"), self.bucket, key)
         if not checksum:
             check_etag(sent, body, self.bucket, key)
         return etag
 
     def pages(self, prefix: str) -> Iterator[list[Listed]]:
         """List the objects under a prefix, in the order of their keys, a call for each page of up to 1,000."""
-        from airflow_provider_amzbiz.documents.objects import repeated, storage_errors
+        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, storage_errors
 
         more: dict[str, Any] = {}
-        arguments = repeated(self.arguments, content=False)
+        arguments = per_request_args(self.arguments, content=False)
         while True:
             with storage_errors(self.bucket, prefix):
                 page = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **arguments, **more)
@@ -153,10 +153,10 @@ class ObjectStore:
 
     def folders(self, prefix: str) -> list[str]:
         """List what follows a prefix up to the next slash."""
-        from airflow_provider_amzbiz.documents.objects import repeated, storage_errors
+        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, storage_errors
 
         found: list[str] = []
-        arguments = repeated(self.arguments, content=False)
+        arguments = per_request_args(self.arguments, content=False)
         with storage_errors(self.bucket, prefix):
             pages = self.s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix, Delimiter="/", **arguments
@@ -167,10 +167,10 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
-        from airflow_provider_amzbiz.documents.objects import repeated, storage_errors
+        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, storage_errors
 
         with storage_errors(self.bucket, key):
-            arguments = repeated(self.arguments, content=False)
+            arguments = per_request_args(self.arguments, content=False)
             self.s3.delete_object(Bucket=self.bucket, Key=key, **arguments)
 
 

@@ -151,9 +151,9 @@ def write_rows(
     :raises ValueError: a row has another column, or a value of another type.
     :raises DocumentStorageError: S3 did not take it; what was there before is there still.
     """
-    from airflow_provider_amzbiz.documents.objects import TakeBack
     from airflow_provider_amzbiz.documents.open_uploads import NoMemory
     from airflow_provider_amzbiz.documents.s3_object import S3Object
+    from airflow_provider_amzbiz.documents.s3_objects import TakeBack
     from airflow_provider_amzbiz.documents.upload import PART_SIZE, store
 
     form = table_format("key", key)
