@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
+from airflow_provider_amzbiz.batch import delivery
 from airflow_provider_amzbiz.batch import errors as batch_errors
 from airflow_provider_amzbiz.client import errors as client_errors
 from airflow_provider_amzbiz.client.parameters import required_id
@@ -131,6 +132,13 @@ class ManifestTakenError(ManifestError):
     """Another process continues the batch, so this one stopped."""
 
 
+class LedgerError(AmazonBusinessPermanentError):
+    """An entry of a batch's ledger is damaged, of something else or of a newer version; nothing was created again.
+
+    The message names the entry and the remedy.
+    """
+
+
 class DocumentError(AmazonBusinessError):
     """The document did not arrive whole in S3; there is no object of it.
 
@@ -175,6 +183,8 @@ def translated_errors() -> Iterator[None]:
         translated = (DocumentPermanentError if error.permanent else DocumentError)(str(error))
         translated.is_useless = isinstance(error, document_errors.USELESS)
         raise translated from None
+    except delivery.LedgerError as error:
+        raise LedgerError(str(error)) from None
     except batch_errors.RecordTakenError as error:
         raise ManifestTakenError(str(error)) from None
     except batch_errors.RecordError as error:

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger, accounts_of, record_all
+from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger, LedgerError, accounts_of, record_all
 from airflow_provider_amzbiz.batch.ledger_rebuild import rebuild
 from airflow_provider_amzbiz.batch.table import label
 from airflow_provider_amzbiz.client.errors import ApiError
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     try:
         return int(given.run(given))
-    except (ApiError, DocumentError) as error:
+    except (ApiError, DocumentError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -166,7 +166,7 @@ def _ledger(given: argparse.Namespace) -> Ledger:
         accounts = accounts_of(s3, given.ledger, given.extra_args)
         if len(accounts) != 1:
             named = ", ".join(accounts) or "none; is the address right?"
-            raise DocumentError(f"Name the account with --account. The ledger {given.ledger} has: {named}")
+            raise LedgerError(f"Name the account with --account. The ledger {given.ledger} has: {named}")
         account = accounts[0]
     return Ledger(s3, given.ledger, account=account, request_args=given.extra_args)
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from airflow_provider_amzbiz.batch.ledger import Ledger, accounts_of
 from airflow_provider_amzbiz.batch.ledger_rebuild import rebuild
 from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
-from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, InvalidInputError
+from airflow_provider_amzbiz.exceptions import AmazonBusinessPermanentError, InvalidInputError, LedgerError
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from tests.deferring import context, run
 
@@ -149,8 +149,9 @@ def test_an_entry_that_is_damaged_is_not_taken_for_nothing(sandbox, batch, ledge
     key = f"ledger/{ledger().account}/deliveries/{name}.json"
     s3.put_object(Bucket=bucket, Key=key, Body=b"{")
 
-    with pytest.raises(AmazonBusinessPermanentError, match=r"is damaged.*delete it"):
+    with pytest.raises(LedgerError, match=r"is damaged.*delete it") as caught:
         batch("tuesday", "1")
+    assert isinstance(caught.value, AmazonBusinessPermanentError)
     assert asked_for(sandbox) == ["1"]
 
 
