@@ -14,7 +14,7 @@ from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.plan import Keys, Place, check_keys, is_late, reconcile
 from airflow_provider_amzbiz.batch.record import Record, Stint
-from airflow_provider_amzbiz.batch.state import BatchState, Counts
+from airflow_provider_amzbiz.batch.state import BatchState
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Attempt:
     :ivar target: account and bucket.
     :ivar place: bucket, key and manifest's key.
     :ivar deadline: Unix time at which the attempt ends.
-    :ivar content_type: of the documents, if it was given.
+    :ivar settings: what else was rendered and must not change on a resume: JSON-safe, and no secrets.
     :ivar is_same_account: whether this account knows a report, where its refresh token has changed.
     :ivar delivered: what a ledger knows of requests that no report was created for.
     :ivar check: called before anything is written, with how many reports and documents are still to come.
@@ -48,7 +48,7 @@ class Attempt:
     place: Place
     keys: Keys
     deadline: float
-    content_type: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     is_same_account: Callable[[str], bool] = lambda _: False
     delivered: Delivered = _nothing
     check: Callable[[int, int], None] = lambda creates, stores: None
@@ -159,7 +159,7 @@ def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
         next_index=found.next_index,
         planned=len(waiting),
         claims=any(map(is_late, found.items)),
-        content_type=attempt.content_type,
+        settings=dict(attempt.settings),
         counts=state.counts.to_dict(),
     )
     return _write(record, head, state, known, finished=finished, waiting=waiting, dropped=dropped)

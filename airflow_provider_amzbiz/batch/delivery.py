@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from airflow_provider_amzbiz.documents.errors import DocumentError
-
 VERSION = 1
 # SHA-256 of a request, in hex.
 IDENTITY = re.compile(r"[0-9a-f]{64}")
@@ -25,10 +23,8 @@ _OBJECT: Mapping[str, tuple[type, ...]] = {
 _TEXTS = ("report_type", "report_id", "report_document_id", "by")
 
 
-class LedgerError(DocumentError):
+class LedgerError(Exception):
     """An object of the ledger cannot be used as it is; the message names it and the remedy."""
-
-    permanent = True
 
 
 @dataclass(frozen=True)

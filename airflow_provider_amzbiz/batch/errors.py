@@ -27,15 +27,25 @@ class RecordNewerError(RecordError):
     """Another version of this provider has written the record."""
 
 
-class ThrottledCall(Exception):  # noqa: N818 - a signal between the round and its ports, no error of a user's
-    """A call had no effect, because the account's limit is used up (429).
+class ThrottledCall(Exception):  # noqa: N818 - a signal between the round and its actions, no error of a user's
+    """A call was not made, because the account's limit is used up (429).
 
-    :ivar operation: the API's operation id, such as ``createReport``; None where another limit is meant.
+    :ivar operation: the API's operation id, such as ``createReport``; None where it is not known.
+    :ivar nothing_sent: whether no request for a report was sent either, so that there is none.
     """
 
-    def __init__(self, operation: str | None) -> None:
+    def __init__(self, operation: str | None, *, nothing_sent: bool) -> None:
         super().__init__(operation)
         self.operation = operation
+        self.nothing_sent = nothing_sent
+
+
+class NothingSent(Exception):  # noqa: N818 - the same
+    """A report was not created for a reason that concerns all, which is :attr:`reason`."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class ItemError(Exception):

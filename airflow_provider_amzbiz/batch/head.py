@@ -45,7 +45,7 @@ class Head:
     :ivar counts: of finished items.
     :ivar sizes: bytes of the snapshot and of the deltas.
     :ivar claims: whether documents claim their keys, because some are known only when they arrive.
-    :ivar content_type: of the documents, if it was given.
+    :ivar settings: what else the first process of the attempt has rendered, for those that continue it.
     """
 
     owner: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Head:
     counts: dict[str, int] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=lambda: [0, 0])
     claims: bool = False
-    content_type: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def to_bytes(self, **more: Any) -> bytes:
         """Return the content of the object.

@@ -171,6 +171,9 @@ class Item:
             "error": self.error,
             "permanent": self.permanent,
             "skipped": self.skipped,
+            "failures": self.failures,
+            "earlier": self.earlier,
+            "adopted": self.adopted,
         }
         more = {name: value for name, value in self.to_part().items() if name not in shown and name != "body"}
         rest = {name: value for name, value in self.body.items() if name not in ("reportType", "reportOptions")}

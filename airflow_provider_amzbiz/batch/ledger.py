@@ -23,7 +23,7 @@ from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Delivery", "Ledger", "LedgerError", "accounts_of"]
+__all__ = ["Delivery", "Ledger", "LedgerError", "accounts_of", "record_all"]
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 # Up to so many entries are read one by one, without a listing or the index.
@@ -154,10 +154,6 @@ class Ledger:
                 return f"{each['uri']} {reason}"
         return None
 
-    def still_there(self, delivery: Delivery) -> bool:
-        """Tell whether all objects are in S3 as they were delivered; :meth:`missing_object` says why not."""
-        return self.missing_object(delivery) is None
-
     def _key(self, identity: str) -> str:
         if not isinstance(identity, str) or not IDENTITY.fullmatch(identity):
             raise InvalidParameterError(
@@ -199,6 +195,15 @@ class Ledger:
             # The next load is quicker.
             self._index.write(copies)
         return found | of_entries
+
+
+def record_all(ledger: Ledger, deliveries: Mapping[str, Delivery]) -> int:
+    """Record deliveries, but those of requests that the ledger has already; return how many were new."""
+    known = ledger.load(deliveries)
+    new = {name: replace(each, etag=None) for name, each in deliveries.items() if name not in known}
+    recorded = in_threads(lambda pair: ledger.record(*pair), new.items())
+    ledger.index(dict(zip(new, recorded, strict=True)))
+    return len(new)
 
 
 def accounts_of(s3: S3Client, uri: str, request_args: Mapping[str, Any] | None = None) -> list[str]:

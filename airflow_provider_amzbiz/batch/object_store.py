@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
@@ -37,6 +37,7 @@ _ARGUMENTS = (
     "SSEKMSKeyId",
     "ServerSideEncryption",
 )
+_UNKNOWN = datetime.fromtimestamp(0, timezone.utc)
 _MISSING = ("NoSuchKey", "404")
 _MISSING_STATUS = 404
 _PRECONDITION_FAILED = 412
@@ -101,7 +102,8 @@ class ObjectStore:
                     body = response["Body"].read()
                     etag = require_header(response.get("ETag"), self.bucket, key)
                 if len(body) == response["ContentLength"]:
-                    return StoredBytes(body, etag, response["LastModified"])
+                    # Stand-ins for S3 may leave it out.
+                    return StoredBytes(body, etag, response.get("LastModified", _UNKNOWN))
             except DocumentStorageError as error:
                 if error.code in _MISSING:
                     return None

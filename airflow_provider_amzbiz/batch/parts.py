@@ -21,20 +21,20 @@ class Found(Protocol):
     """An object that was read."""
 
     @property
-    def body(self) -> bytes: ...  # noqa: D102
+    def body(self) -> bytes: ...
 
     @property
-    def etag(self) -> str: ...  # noqa: D102
+    def etag(self) -> str: ...
 
 
 class Objects(Protocol):
     """What the record needs of a bucket; :class:`.ObjectStore` is one."""
 
-    def uri(self, key: str) -> str: ...  # noqa: D102
+    def uri(self, key: str) -> str: ...
 
-    def get(self, key: str) -> Found | None: ...  # noqa: D102
+    def get(self, key: str) -> Found | None: ...
 
-    def put(self, key: str, body: bytes, *, content_type: str, **condition: str) -> str: ...  # noqa: D102
+    def put(self, key: str, body: bytes, *, content_type: str, **condition: str) -> str: ...
 
 
 class Parts:

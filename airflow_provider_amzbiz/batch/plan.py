@@ -41,14 +41,24 @@ class Place:
     bucket: str
     key: str
     manifest_key: str
+    audit_key: str | None = None
 
     def __post_init__(self) -> None:
         names = {"s3_bucket": self.bucket, "s3_key": self.key, "manifest_key": self.manifest_key}
+        if self.audit_key is not None:
+            names["audit_key"] = self.audit_key
         for name, value in names.items():
             check_string(name, value)
+        if self.audit_key is not None and self._is_of_record(self.audit_key):
+            raise InvalidParameterError(
+                f"audit_key is {self.audit_key!r}, where the batch keeps its manifest; change one of them"
+            )
 
     def is_reserved(self, key: str) -> bool:
-        """Tell whether a key is the manifest's, or in the folder of its parts."""
+        """Tell whether a key is the manifest's or the table's, or in the folder of the manifest's parts."""
+        return self._is_of_record(key) or key == self.audit_key
+
+    def _is_of_record(self, key: str) -> bool:
         return key == self.manifest_key or key.startswith(folder_of(self.manifest_key))
 
 
@@ -133,8 +143,8 @@ def check_keys(items: Sequence[Item], place: Place, keys: Keys) -> None:
         key = keys.render(item.key, names(item))
         if place.is_reserved(key):
             raise InvalidParameterError(
-                f"{item.label} would write the key {key!r}, where the batch keeps its manifest; change s3_key or "
-                "manifest_key"
+                f"{item.label} would write the key {key!r}, where the batch keeps its manifest or its table; "
+                "change s3_key, manifest_key or audit_key"
             )
         if (first := taken.setdefault(key, item)) is not item:
             raise InvalidParameterError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from airflow_provider_amzbiz.batch.errors import ItemError, ThrottledCall
+from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, ThrottledCall
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.key_claims import KeyClaims
 from airflow_provider_amzbiz.batch.plan import Place
@@ -36,8 +36,9 @@ class Actions(Protocol):
         """Create an item's report, and return its id, and whether it was taken from a listing.
 
         :param sent_before: Unix time at which an earlier process sent the request, if what came of it is unknown.
-        :raises ThrottledCall: nothing was created.
-        :raises ItemError: nothing was created.
+        :raises ThrottledCall: the account's limit is used up.
+        :raises NothingSent: nothing was created, and nothing else can be now.
+        :raises ItemError: there is no report, as far as is known.
         """
 
     def document_of(self, item: Item, report: Report) -> str | None:
@@ -57,8 +58,11 @@ class Actions(Protocol):
     def find_delivered(self, item: Item) -> Objects | None:
         """Return what an earlier batch has delivered of an item, if there is a ledger and it has it."""
 
-    def delivered(self, item: Item) -> None:
-        """Tell the ledger, if there is one, that an item was stored."""
+    def record_delivery(self, item: Item, objects: Objects) -> None:
+        """Put on the ledger, if there is one, that an item was stored.
+
+        :raises ItemError: that is not possible now.
+        """
 
 
 class Round:
@@ -91,9 +95,7 @@ class Round:
         self.throttled: set[str] = set()
         self.faults = self.progress = 0
 
-    def run(
-        self, permits: Mapping[str, int], reports: Iterable[Report], errors: Mapping[str, ItemError]
-    ) -> None:
+    def run(self, permits: Mapping[str, int], reports: Iterable[Report], errors: Mapping[str, ItemError]) -> None:
         """Do what can be done now, and put it on record.
 
         :param permits: operation to the number of calls that may be sent.
@@ -170,10 +172,14 @@ class Round:
         try:
             item.report_id, item.adopted = self._actions.create(item, sent_before)
         except ThrottledCall as throttled:
-            if throttled.operation == "createReport":
+            if throttled.nothing_sent:
                 item.sent_at = sent_before
+            if throttled.operation == "createReport":
                 self.throttled.add("createReport")
             return
+        except NothingSent as refused:
+            item.sent_at = sent_before
+            raise refused.reason from None
         except ItemError as error:
             self._failed(item, error)
             return
@@ -207,6 +213,8 @@ class Round:
     def _store(self, item: Item, _: None) -> None:
         try:
             objects = self._actions.store(item, lambda key: self._claim(item, key))
+            item.stored_at = self._clock()
+            self._actions.record_delivery(item, objects)
         except ThrottledCall:
             self.throttled.add("getReportDocument")
             return
@@ -218,15 +226,14 @@ class Round:
             else:
                 self._failed(item, error)
             return
-        item.objects, item.stored_at = objects, self._clock()
+        item.objects = objects
         self.progress += 1
-        self._actions.delivered(item)
 
     def _claim(self, item: Item, key: str) -> None:
         if self._place.is_reserved(key):
             raise ItemError(
-                f"Its document would have the key {key!r}, where the batch keeps its manifest; change s3_key or "
-                "manifest_key",
+                f"Its document would have the key {key!r}, where the batch keeps its manifest or its table; "
+                "change s3_key, manifest_key or audit_key",
                 permanent=True,
             )
         if self._stint.head.claims:

@@ -110,7 +110,8 @@ def audit_rows(item: Row, task: Row) -> Iterator[dict[str, Any]]:
         "processing_status": item.get("status"),
         "requested_at": item.get("sent_at"),
         "created_at": item.get("created_at"),
-        "landed_at": item.get("stored_at"),
+        # That of another batch is in the ledger.
+        "landed_at": None if item.get("already_delivered") else item.get("stored_at"),
     }
     objects: Iterable[Row] = item.get("objects") or ({},)
     for each in objects:

@@ -14,6 +14,7 @@ from airflow_provider_amzbiz.documents.document_url import check_document_url
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
+    DocumentGoneError,
     UnsafeDocumentUrlError,
 )
 from airflow_provider_amzbiz.documents.http_body import content_length, is_chunked, is_delimited
@@ -220,7 +221,8 @@ class DocumentStream(io.RawIOBase):
         else:
             if 300 <= status < 400:
                 raise UnsafeDocumentUrlError(f"The document host answered {status}; redirects are not followed")
-            raise DocumentDownloadError(f"The document host answered {status}")
+            kind = DocumentGoneError if status in (404, 410) else DocumentDownloadError
+            raise kind(f"The document host answered {status}")
 
     def _accept_whole(self, response: requests.Response, request: RunningRequest) -> None:
         length = content_length(response.headers)

@@ -159,14 +159,21 @@ class DocumentToS3Operator(QueueingOperator):
         bucket: str,
         key: str,
         names: Mapping[str, str | None],
+        claim: Callable[[str], None] = lambda _: None,
     ) -> list[dict[str, Any]]:
         """Move one document, and return what was stored, a dict for each object.
 
         :param fetch: gives a fresh URL.
         :param names: what the key's placeholders stand for; ``name`` comes from the document.
+        :param claim: called with each key before anything is written under it; its error refuses the document.
         """
         from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
         from airflow_provider_amzbiz.lineage import is_read
+
+        def claimed(name: str | None) -> str:
+            rendered = render_key(key, {**names, "name": name or names["report_document_id"]})
+            claim(rendered)
+            return rendered
 
         self.fail_if_killed()
         with self.__interruptible(), _only_our_errors(), translated_errors():
@@ -174,7 +181,7 @@ class DocumentToS3Operator(QueueingOperator):
                 fetch,
                 s3=s3,
                 bucket=bucket,
-                key=lambda name: render_key(key, {**names, "name": name or names["report_document_id"]}),
+                key=claimed,
                 unpack=self.unpack,
                 replace=self.replace,
                 sha256=self.sha256,
@@ -210,6 +217,12 @@ class DocumentToS3Operator(QueueingOperator):
 
         return self.__transfer.to_openlineage() if self.__transfer else OperatorLineage()
 
+    def __sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.fail_if_killed()
+            time.sleep(min(left, 0.5))
+
     def document(self, hook: AmazonBusinessHook, document_id: str) -> ReportDocument:
         """Get a fresh URL. A document of a report that has just become DONE may not be known at once."""
         for pause in _DOCUMENT_GRACE:
@@ -219,7 +232,7 @@ class DocumentToS3Operator(QueueingOperator):
                 if error.status not in (400, 404):
                     raise
                 self.log.info("Document %s is not known yet; asking again in %s s", document_id, pause)
-                time.sleep(pause)
+                self.__sleep(pause)
                 # Nobody queued for this one more call, and before the download a task does not wait here for long.
                 hook = self.hook if hook is self.hook else self.lookup_hook
         return hook.get_report_document(document_id)

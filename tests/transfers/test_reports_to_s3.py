@@ -20,7 +20,7 @@ from airflow_provider_amzbiz.exceptions import (
     ReportTimeoutError,
 )
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
-from airflow_provider_amzbiz.transfers import reports_to_s3
+from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
@@ -32,7 +32,7 @@ INVOICE = "GET_AB_INVOICE_PDF"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-    monkeypatch.setattr(reports_to_s3, "_REST", 0.2)
+    monkeypatch.setattr(batch_run, "REST_SECONDS", 0.2)
 
 
 @pytest.fixture
