@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from airflow_provider_amzbiz.batch.table import INTEGER, STRING, TIME
-
-# Exact: a string in JSON Lines, a decimal of 38 digits, 9 of them fractional, in Parquet.
-DECIMAL = "decimal"
-# A list of strings.
-STRINGS = "strings"
-BOOLEAN = "boolean"
+from airflow_provider_amzbiz.batch.table import BOOLEAN, DECIMAL, INTEGER, STRING, STRINGS, TIME
 
 DOCUMENTS: Mapping[str, str] = {
     "document_number": STRING,

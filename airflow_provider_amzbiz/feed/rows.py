@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_amzbiz.feed.columns import DECIMAL, DOCUMENT_LINES, TRANSACTIONS
+from airflow_provider_amzbiz.batch.table import DECIMAL
+from airflow_provider_amzbiz.feed.columns import DOCUMENT_LINES, TRANSACTIONS
 from airflow_provider_amzbiz.feed.lines import is_number
 
 log = logging.getLogger(__name__)
