@@ -148,6 +148,7 @@ class RunFolder:
         self.name = name
         self._folder = f"{folder}runs/{name}/"
         self._token = secrets.token_hex(6)
+        self._number = 0
 
     def is_done(self) -> bool:
         """Tell whether the run has finished."""
@@ -190,7 +191,9 @@ class RunFolder:
         """Write values as parts that never change, and return their keys."""
         keys: list[str] = []
         for body in _parts(values):
-            key = f"{self._folder}{kind}-{self._token}-{len(keys) + 1:04d}.jsonl.gz"
+            # One number for all kinds: what a process writes again, after others have, is another part.
+            self._number += 1
+            key = f"{self._folder}{kind}-{self._token}-{self._number:04d}.jsonl.gz"
             try:
                 self._objects.put(key, body, content_type=_GZIP, **_NEW)
             except PreconditionFailed:
