@@ -15,6 +15,8 @@ from airflow_provider_amzbiz.client.errors import UnavailableError
 
 # No amount has more digits. A number such as 1e999999 would fill the memory of whoever prints it.
 _MAX_DIGITS = 38
+# Levels of an unknown field: whoever writes it as JSON again needs a call for each.
+_MAX_DEPTH = 50
 # Reading the types of a class takes longer than reading an object by them.
 _schemas: dict[type, tuple[tuple[str, str, Any], ...]] = {}
 
@@ -52,6 +54,10 @@ class JsonModel:
             name: _read(f"{cls.__name__}.{wire_name}", kind, left.pop(wire_name, None))
             for name, wire_name, kind in _fields_of(cls)
         }
+        if _is_deeper(left, _MAX_DEPTH):
+            raise UnavailableError(
+                f"A {cls.__name__} of the response is nested more than {_MAX_DEPTH} levels deep"
+            )
         return cls(**read, extra=left)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +72,14 @@ def _fields_of(cls: type[JsonModel]) -> tuple[tuple[str, str, Any], ...]:
         names = [each.name for each in fields(cls) if each.name != "extra"]
         _schemas[cls] = tuple((name, _camel(name), hints[name]) for name in names)
     return _schemas[cls]
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    here = [value]
+    for _ in range(levels):
+        inside = [each for each in here if isinstance(each, (dict, list))]
+        here = [part for each in inside for part in (each.values() if isinstance(each, dict) else each)]
+    return any(isinstance(each, (dict, list)) for each in here)
 
 
 def _camel(name: str) -> str:

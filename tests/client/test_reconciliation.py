@@ -25,9 +25,10 @@ from airflow_provider_amzbiz.sandbox import Company, Fault, ReconciliationSettin
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)
 OPERATIONS = ("getTransactions", "getInvoiceDetailsByOrderLineItems", "getBatchInvoicePaymentDetails")
 TRIPLE = ("114-1", "1", "D1")
+QUICK = Limit(500.0, 500)
 
 
-def client_of(sandbox, limit=Limit(500.0, 500), **settings):
+def client_of(sandbox, limit=QUICK, **settings):
     config = ClientConfig(
         sandbox.client_id,
         sandbox.client_secret,
