@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from types import UnionType
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
@@ -15,8 +16,23 @@ from airflow_provider_amzbiz.client.errors import UnavailableError
 
 # No amount has more digits. A number such as 1e999999 would fill the memory of whoever prints it.
 _MAX_DIGITS = 38
+# Levels of an unknown field: whoever writes it as JSON again needs a call for each.
+_MAX_DEPTH = 50
+# Each field: its name, its name in the API, and what reads its value.
+_Schema = tuple[tuple[str, str, Callable[[Any], Any]], ...]
 # Reading the types of a class takes longer than reading an object by them.
-_schemas: dict[type, tuple[tuple[str, str, Any], ...]] = {}
+_schemas: dict[type, _Schema] = {}
+
+
+class _UnreadableError(Exception):
+    """A value is of another type than its field: the message says what it is, and what it must be.
+
+    :ivar place: where in the field.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 def read_exact_json(content: bytes) -> Any:
@@ -48,114 +64,134 @@ class JsonModel:
         if not isinstance(value, Mapping):
             raise UnavailableError(f"The response holds a {type(value).__name__} where a {cls.__name__} must be")
         left = dict(value)
-        read = {
-            name: _read(f"{cls.__name__}.{wire_name}", kind, left.pop(wire_name, None))
-            for name, wire_name, kind in _fields_of(cls)
-        }
-        return cls(**read, extra=left)
+        found = {}
+        for name, wire_name, read in _schema_of(cls):
+            given = left.pop(wire_name, None)
+            if given is None or given == "":
+                continue
+            try:
+                found[name] = read(given)
+            except _UnreadableError as error:
+                where = f"{cls.__name__}.{wire_name}{error.place}"
+                raise UnavailableError(f"{where} of the response is {error}") from None
+        if left and _is_deeper(left, _MAX_DEPTH):
+            raise UnavailableError(
+                f"A {cls.__name__} of the response is nested more than {_MAX_DEPTH} levels deep"
+            )
+        return cls(**found, extra=left)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe dict: attributes by name, amounts as strings, times in ISO 8601 with their offset."""
         return {each.name: _json_safe(getattr(self, each.name)) for each in fields(self)}
 
 
-def _fields_of(cls: type[JsonModel]) -> tuple[tuple[str, str, Any], ...]:
-    """Return each field's name, its name in the API, and its type."""
+def _schema_of(cls: type[JsonModel]) -> _Schema:
     if cls not in _schemas:
         hints = get_type_hints(cls)
         names = [each.name for each in fields(cls) if each.name != "extra"]
-        _schemas[cls] = tuple((name, _camel(name), hints[name]) for name in names)
+        _schemas[cls] = tuple((name, _camel(name), _reader(hints[name])) for name in names)
     return _schemas[cls]
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    here = [value]
+    for _ in range(levels + 1):
+        here = [each for each in here if isinstance(each, (dict, list))]
+        if not here:
+            return False
+        here = [part for each in here for part in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _camel(name: str) -> str:
     return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
 
 
-def _read(where: str, kind: Any, value: Any) -> Any:
-    """Return a value as a field of this type holds it.
-
-    :param where: the field, for the error.
-    """
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """Return what reads a value that is not missing for a field of this type."""
     origin = get_origin(kind)
-    missing = value is None or value == ""
     if origin is tuple:
-        return () if missing else _read_list(where, get_args(kind)[0], value)
+        return partial(_read_list, _reader(get_args(kind)[0]))
     if origin is Mapping:
-        return {} if missing else _read_map(where, value)
+        return _read_map
     if origin in (Union, UnionType):
         kind = get_args(kind)[0]
-    if missing:
-        return None
     if issubclass(kind, JsonModel):
-        return kind.from_api(value)
-    return _SCALARS[kind](where, value)
+        from_api: Callable[[Any], Any] = kind.from_api
+        return from_api
+    return _SCALARS[kind]
 
 
-def _read_list(where: str, kind: Any, value: Any) -> tuple[Any, ...]:
+def _read_list(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise _wrong(where, value, "a list")
-    found = tuple(_read(f"{where}[{index}]", kind, each) for index, each in enumerate(value))
-    if None in found:
-        raise _wrong(where, None, "a list without empty entries")
+        raise _wrong(value, "a list")
+    if None in value or "" in value:
+        raise _UnreadableError("a list with empty entries, but must have none")
+    return tuple(map(read, value))
+
+
+def _read_map(value: Any) -> dict[str, str | None]:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, "an object")
+    found: dict[str, str | None] = {}
+    for key, each in value.items():
+        try:
+            # The account defines the keys, with blanks and signs as a person typed them.
+            found[_read_text(key)] = None if each is None or each == "" else _read_text(each)
+        except _UnreadableError as error:
+            raise _UnreadableError(str(error), f"[{key!a}]") from None
     return found
 
 
-def _read_map(where: str, value: Any) -> dict[str, str | None]:
-    if not isinstance(value, Mapping):
-        raise _wrong(where, value, "an object")
-    # The account defines the keys, with blanks and signs as a person typed them.
-    return {
-        _read_text(f"{where}'s key", key): _read(f"{where}[{key!r}]", str | None, each)
-        for key, each in value.items()
-    }
-
-
-def _read_text(where: str, value: Any) -> str:
+def _read_text(value: Any) -> str:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         # Ids and rates are numbers in some of Amazon's sibling APIs.
         return str(value)
     if not isinstance(value, str):
-        raise _wrong(where, value, "a string")
+        raise _wrong(value, "a string")
     # JSON can hold half a character, which no database, log or URL takes.
-    if value.encode("utf-8", "replace").decode() != value:
-        raise UnavailableError(f"{where} of the response is not valid UTF-8")
+    if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
+        raise _UnreadableError("not valid UTF-8")
     return value
 
 
-def _read_decimal(where: str, value: Any) -> Decimal:
+def _read_decimal(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
-        raise _wrong(where, value, "a number or a string that holds one")
+        raise _wrong(value, "a number or a string that holds one")
     try:
         return _decimal(value)
     except ValueError:
-        raise _wrong(where, value, f"a finite number of at most {_MAX_DIGITS} digits") from None
+        raise _wrong(value, f"a finite number of at most {_MAX_DIGITS} digits") from None
 
 
-def _read_integer(where: str, value: Any) -> int:
-    number = _read_decimal(where, value)
+def _read_integer(value: Any) -> int:
+    number = _read_decimal(value)
     if number != number.to_integral_value():
-        raise _wrong(where, value, "an integer")
+        raise _wrong(value, "an integer")
     return int(number)
 
 
-def _read_time(where: str, value: Any) -> datetime:
-    if isinstance(value, Mapping):
-        # The sibling Reporting API wraps its times in an object of this one field.
-        value = value.get("date")
-    if not isinstance(value, str):
-        raise _wrong(where, value, "an ISO 8601 time")
+def _read_time(value: Any) -> datetime:
+    # The sibling Reporting API wraps its times in an object of this one field.
+    text = value.get("date") if isinstance(value, Mapping) else value
+    if not isinstance(text, str):
+        raise _wrong(value, "an ISO 8601 time")
     try:
-        parsed = datetime.fromisoformat(value)
+        parsed = datetime.fromisoformat(text)
         # Amazon Business means UTC where it does not say otherwise.
         aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
         aware.astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise _wrong(where, value, "an ISO 8601 time") from None
+        raise _wrong(value, "an ISO 8601 time") from None
     return aware
 
 
-_SCALARS = {str: _read_text, int: _read_integer, Decimal: _read_decimal, datetime: _read_time}
+_SCALARS: Mapping[type, Callable[[Any], Any]] = {
+    str: _read_text,
+    int: _read_integer,
+    Decimal: _read_decimal,
+    datetime: _read_time,
+}
 
 
 def _decimal(value: int | str | Decimal) -> Decimal:
@@ -179,8 +215,8 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _wrong(where: str, value: object, expected: str) -> UnavailableError:
-    return UnavailableError(f"{where} of the response is a {type(value).__name__}, but must be {expected}")
+def _wrong(value: object, expected: str) -> _UnreadableError:
+    return _UnreadableError(f"a {type(value).__name__}, but must be {expected}")
 
 
 def _json_safe(value: Any) -> Any:

@@ -80,10 +80,9 @@ def write_books(seed: int, orders: int, span: timedelta, start: datetime, market
     writer = _Writer(Random(f"{seed} {list(marketplaces)}"), start)  # noqa: S311
     for number in range(orders):
         placed = start + span * (number / orders)
-        # In turn, so that few orders are enough for every scenario in every marketplace.
-        marketplace_id = marketplaces[number % len(marketplaces)]
-        scenario = _SCENARIOS[number // len(marketplaces) % len(_SCENARIOS)]
-        writer.order(marketplace_id, scenario, placed)
+        # In turn, so that few orders are enough for every scenario, and later for each in every marketplace.
+        turn, place = divmod(number, len(marketplaces))
+        writer.order(marketplaces[place], _SCENARIOS[(turn + place) % len(_SCENARIOS)], placed)
     return writer.books()
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -61,10 +61,14 @@ class ReconciliationSettings:
 
 @dataclass(frozen=True)
 class _Rest:
-    """The pages that are left of a query."""
+    """The pages that are left of a query.
+
+    :ivar start: how many of the transactions were on earlier pages.
+    """
 
     dates: tuple[str, ...]
     transaction_ids: list[str]
+    start: int
     expires: datetime
 
 
@@ -80,14 +84,14 @@ class ReconciliationOperations:
         """Spec, getTransactions: in no order that a caller could rely on."""
         given = dict(parse_qsl(query, keep_blank_values=True))
         rest = self._continued(account, given) if given.get(_TOKEN) else self._begun(account, given)
-        page = rest.transaction_ids[: self._settings.page_size]
-        left = rest.transaction_ids[self._settings.page_size :]
+        end = rest.start + self._settings.page_size
+        page = rest.transaction_ids[rest.start : end]
         answer: dict[str, Any] = {"transactions": self._rows(account, page)}
-        if left:
+        if end < len(rest.transaction_ids):
             # All the signs that need encoding.
             token = base64.b64encode(b"\xfb\xff\xbf" + os.urandom(31)).decode()
             expires = self._clock.now() + timedelta(seconds=self._settings.token_seconds)
-            self._rests[id(account), token] = _Rest(rest.dates, left, expires)
+            self._rests[id(account), token] = replace(rest, start=end, expires=expires)
             answer[_TOKEN] = token
         elif self._settings.last_token != "absent":  # noqa: S105
             answer[_TOKEN] = None if self._settings.last_token == "null" else ""  # noqa: S105
@@ -135,7 +139,7 @@ class ReconciliationOperations:
             version = each.version_at(now)
             if version and start <= version.feed_date <= end:
                 found.append(each.transaction_id)
-        return _Rest(tuple(given[name] for name in _DATES), sorted(found), now)
+        return _Rest(tuple(given[name] for name in _DATES), sorted(found), 0, now)
 
     def _continued(self, account: SandboxAccount, given: dict[str, str]) -> _Rest:
         """Find the pages that are left, by a token."""

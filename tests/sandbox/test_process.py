@@ -9,10 +9,13 @@ import signal
 import stat
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 import requests
+
+from airflow_provider_amzbiz.sandbox import Company
 
 MODULE = "airflow_provider_amzbiz.sandbox"
 ROOT = Path(sys.modules["airflow_provider_amzbiz"].__file__).parents[1]
@@ -142,6 +145,22 @@ def test_the_role_can_be_missing(launch):
     headers = {"x-amz-access-token": token}
     response = requests.get(connection["host"] + "/reports/2021-09-30/reports/1", headers=headers, timeout=10)
     assert response.status_code == 403
+
+
+@pytest.mark.parametrize(("arguments", "seed"), [([], 1), (["7"], 7)])
+def test_a_company_by_its_seed(launch, arguments, seed):
+    _, connection, _ = launch("--region", "eu", "--company", *arguments)
+    books = requests.get(f"{connection['host']}/sandbox/company", timeout=10).json()
+
+    company = Company(seed=seed)
+    company.settle(datetime.now(timezone.utc), "eu")
+
+    assert {each["number"] for each in books["documents"]} <= {each.number for each in company.documents}
+    assert books["transactions"]
+
+
+def test_without_a_company_there_are_no_books(control):
+    assert requests.get(f"{control}/company", timeout=10).json() == {"transactions": [], "documents": []}
 
 
 def test_help_tells_the_invoice_ids():
