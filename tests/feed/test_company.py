@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from decimal import Decimal
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.feed.documents import Rules
@@ -14,6 +14,9 @@ from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
 from tests.feed.world import DAY, KEY, START, CompanyApi, World, WorldClock
+
+# It takes minutes, and what a company's seed shows is as good to debug.
+NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]
 
 
 def world_of(seed, orders, marketplaces, *, days=10, document_types=DOCUMENT_TYPES, signed_refunds=True):
@@ -59,15 +62,15 @@ def check_books(world):
     assert spent == {each.transaction_id: each.amount for each in company.transactions}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=NO_SHRINKING)
 @given(
     seed=st.integers(0, 10_000),
-    orders=st.integers(0, 60),
+    orders=st.integers(0, 40),
     marketplaces=st.sets(st.sampled_from(sorted(MARKETS)), min_size=1, max_size=4),
     step=st.sampled_from([DAY / 2, DAY, 2 * DAY]),
     signed_refunds=st.booleans(),
 )
-@example(seed=1, orders=60, marketplaces=set(MARKETS), step=DAY, signed_refunds=True)
+@example(seed=1, orders=50, marketplaces=set(MARKETS), step=DAY, signed_refunds=True)
 def test_any_companys_tables_are_its_books(seed, orders, marketplaces, step, signed_refunds):
     world = world_of(seed, orders, marketplaces, signed_refunds=signed_refunds)
     live_on(world, step)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
-from tests.feed.test_company import check_books, world_of
+from tests.feed.test_company import NO_SHRINKING, check_books, world_of
 from tests.feed.world import DAY, START, Killed
 
 
@@ -97,4 +97,4 @@ class AnyRuns(RuleBasedStateMachine):
 
 
 TestAnyRuns = AnyRuns.TestCase
-TestAnyRuns.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+TestAnyRuns.settings = settings(max_examples=20, stateful_step_count=12, deadline=None, phases=NO_SHRINKING)
