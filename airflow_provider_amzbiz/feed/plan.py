@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_amzbiz.client.errors import AccessDeniedError, NotFoundError, RequestRejectedError
+from airflow_provider_amzbiz.client.invoice_options import INVOICE_TYPE
+from airflow_provider_amzbiz.client.request import ReportRequest
 from airflow_provider_amzbiz.feed.collect import Api
 from airflow_provider_amzbiz.feed.documents import Form
 from airflow_provider_amzbiz.feed.lines import iso, open_key
@@ -43,6 +45,11 @@ class Plan:
     def due(self) -> list[int]:
         """The numbers of the requests to create."""
         return [number for number, request in enumerate(self.requests) if request.is_due]
+
+    def fingerprint(self, number: int) -> str:
+        """Return the fingerprint of a request, by which a batch knows it."""
+        request = self.requests[number]
+        return ReportRequest.of(INVOICE_TYPE, [request.marketplace_id], report_options=request.options).fingerprint
 
     def identities(self, number: int) -> list[str]:
         """Return what the ledger knows the documents of a request by: it is delivered when all of them are."""

@@ -74,12 +74,19 @@ class InvoiceFeed:
         self._clock = clock
 
     def begin(
-        self, task: Mapping[str, Any], *, feed_start: Time = None, feed_end: Time = None, first_start: Time = None
+        self,
+        task: Mapping[str, Any],
+        *,
+        feed_start: Time = None,
+        feed_end: Time = None,
+        first_start: Time = None,
+        frozen: Mapping[str, Any] | None = None,
     ) -> FeedRun:
         """Begin a run, or continue the task's unfinished one, whose window counts then.
 
         :param task: whose run it is: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
         :param first_start: where a feed's first run begins: the start of the data interval.
+        :param frozen: JSON-safe values that the run keeps, whatever a retry gives.
         :raises InvalidParameterError: the window is empty, or nothing says where to begin.
         :raises FeedStateError: the state is damaged.
         """
@@ -102,6 +109,7 @@ class InvoiceFeed:
                 "feed_start": iso(window.start),
                 "feed_end": iso(window.end),
                 "open": cursor.open,
+                "frozen": dict(frozen or {}),
             }
             found = folder.write_once("begin", content)
         return FeedRun(self._state, self._settings, folder, *found)
@@ -121,6 +129,7 @@ class FeedRun:
 
     :ivar name: to :meth:`.InvoiceFeed.resume` it by.
     :ivar window: of feed dates.
+    :ivar frozen: as it was given to :meth:`.InvoiceFeed.begin`.
     """
 
     def __init__(
@@ -137,9 +146,15 @@ class FeedRun:
         self._begun = begun
         self._stored_at = stored_at
         self.name = folder.name
+        self.frozen: Mapping[str, Any] = begun["frozen"]
         self.window = Window(
             datetime.fromisoformat(begun["feed_start"]), datetime.fromisoformat(begun["feed_end"])
         )
+
+    @property
+    def generation(self) -> int:
+        """How often the task has run, from 1 on: a cleared task whose run had succeeded begins another one."""
+        return int(self.name.rpartition("/")[2])
 
     def plan(
         self, api: Api, deliveries: Deliveries | None = None, *, stopped: Callable[[], None] = lambda: None

@@ -204,11 +204,13 @@ class Deliveries:
         """Record a delivery; that of another run, which was quicker, stays."""
         if self._ledger is None:
             return
-        delivery = self._delivery(item, objects)
+        self._record(self._ledger, item.identity, self._delivery(item, objects))
+
+    def _record(self, ledger: Ledger, identity: str, delivery: Delivery) -> None:
         with translated_errors():
-            there = self._ledger.record(item.identity, delivery, replaces=self._lost.get(item.identity))
-            if there != delivery and not self._is_there((item.identity, there)):
-                self._ledger.record(item.identity, delivery, replaces=there)
+            there = ledger.record(identity, delivery, replaces=self._lost.get(identity))
+            if there != delivery and not self._is_there((identity, there)):
+                ledger.record(identity, delivery, replaces=there)
 
     def index(self, items: Iterable[Item]) -> None:
         """Add all that was stored to the index, which makes the next :meth:`load` quick."""
