@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.item import Item
     from airflow_provider_amzbiz.feed.plan import Plan
     from airflow_provider_amzbiz.feed.run import FeedRun, InvoiceFeed
+    from airflow_provider_amzbiz.lineage import MovedDocument
     from airflow_provider_amzbiz.transfers.feed_deliveries import FeedDeliveries
 
 _INVOICE = "GET_AB_INVOICE_PDF"
@@ -231,6 +232,11 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             tables = self._check_tables(s3, run.frozen["tables"], run.frozen["table_format"])
             return run.finish(plan, outcomes, tables)
 
+    def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
+        # Airflow 2 wants to hash the values of an event.
+        tables = {f"table_{name}": uris[0] for name, uris in summary.pop("tables", {}).items()}
+        super()._emit_lineage(context, documents, **summary, **tables)
+
     def _feed(self, s3: Any, ledger: str | None, account: str) -> InvoiceFeed:
         from airflow_provider_amzbiz.batch.ledger import ledger_folder
         from airflow_provider_amzbiz.batch.object_store import ObjectStore
@@ -239,15 +245,13 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         from airflow_provider_amzbiz.feed.state import FeedState
 
         bucket, prefix = ledger_folder(ledger)
-        default = self._default_marketplace_id()
-        endpoint = region_of_endpoint(self.hook.client.config.endpoint)
+        marketplace_id = self._default_marketplace_id()
+        region = region_of_endpoint(self.hook.client.config.endpoint)
+        if region is None and marketplace_id is not None:
+            region = region_of_marketplace(marketplace_id)
         settings = FeedSettings(
             self.s3_key or "",
-            Rules(
-                tuple(self.document_types),
-                default,
-                endpoint or (region_of_marketplace(default) if default else None),
-            ),
+            Rules(tuple(self.document_types), marketplace_id, region),
             overlap=self.overlap,
             open_for=self.open_for,
             include_personal_data=self.include_personal_data,
