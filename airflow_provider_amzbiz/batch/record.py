@@ -1,13 +1,13 @@
 """The record of a batch in S3: exact after any crash, written by one process at a time, linear in its size.
 
-The head lies at the manifest's key from the first process on, and becomes the manifest at the end. Beside it, in the
-folder ``<manifest key>.parts/``, lie immutable parts: the plan in chunks, snapshots of the live items, segments of
-finished ones, and a log.
+The head lies at the manifest's key from the first process on, and becomes the manifest at the end. Beside it, in
+the folder ``<manifest key>.parts/``, lie immutable parts: the plan in chunks, snapshots of the live items,
+segments of finished ones, and a log.
 
-The log decides who may write. Its entries are numbered by stint (a process's turn) and by entry, and each is written
-only where there is none. So a process that was given up for lost, and was not, fails at its next entry: another one
-has continued the log. An entry is written before requests are sent, after reports were created, and at the end; that
-last one has all that the stint has changed, and the head lists it as a delta.
+The log decides who may write. Its entries are numbered by stint (the work of one process between two waits) and by
+entry, and each is written only where there is none. So a process that was given up for lost, and was not, fails at
+its next entry: another one has continued the log. An entry is written before requests are sent, after reports were
+created, and at the end; that last one has all that the stint has changed, and the head lists it as a delta.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from airflow_provider_amzbiz.batch.state import BatchState, Counts
 CHUNK = 500
 # Bytes of deltas from which the live items are written as a snapshot, unless that is larger.
 _COMPACT_BYTES = 32 * 1024
+# Deltas from which that is done, too, where the snapshot is small: each costs a resume one read.
+_COMPACT_DELTAS = 32
 
 
 class Record:
@@ -61,8 +63,8 @@ class Record:
         if found is None:
             if Log(self.parts, 1).has_begun():
                 raise RecordMissingError(
-                    f"{self.uri} is missing, although {self.parts.uri} shows that the batch has begun: restore it, "
-                    "or delete that folder to begin again, which creates all reports again"
+                    f"{self.uri} is missing, although {self.parts.uri} shows that the batch has begun: restore "
+                    "it, or delete that folder to begin again, which creates all reports again"
                 )
             return None
         self._etag = found.etag
@@ -206,9 +208,11 @@ class Stint:
         self._known |= set(self._touched)
         head.deltas.append(name)
         head.sizes[1] += size
-        if head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
+        many = len(head.deltas) >= _COMPACT_DELTAS and head.sizes[0] <= _COMPACT_BYTES
+        if many or head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
             self._compact()
-        head.stint, head.cursor, head.rotation = self._log.stint, state.cursor, state.rotation
+        head.stint, head.rotation = self._log.stint, state.rotation
+        head.cursor = state.cursor
         head.counts = state.counts.to_dict()
         self._record.write_head(head)
         self._touched = {}
