@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from airflow_provider_amzbiz.documents.errors import WorkerError
+from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
 from airflow_provider_amzbiz.feed.documents import Detail, Document, Form
 from airflow_provider_amzbiz.feed.lines import Line, document_type_of
 
@@ -69,10 +71,14 @@ OpenKey = tuple[str, str, str, str, str, str]
 
 
 class Spool:
-    """The file. It is used by one thread, and gone when it is closed."""
+    """The file. It is used by one thread, and gone when it is closed.
+
+    :raises WorkerError: the worker has no place for it; of the block that uses it, too.
+    """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="amzbiz-feed-")
+        with worker_errors():
+            self._folder = tempfile.TemporaryDirectory(prefix="amzbiz-feed-")
         # Nothing in it is to survive a crash.
         self._db = sqlite3.connect(Path(self._folder.name) / "spool.db", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}", "temp_store=FILE"):
@@ -87,6 +93,11 @@ class Spool:
     ) -> None:
         self._db.close()
         self._folder.cleanup()
+        if isinstance(error, sqlite3.Error):
+            raise WorkerError(
+                f"The feed's file in {tempfile.gettempdir()} failed, for which a full disk is the usual "
+                f"reason: {error}"
+            ) from error
 
     def add(self, lines: Sequence[Line]) -> None:
         """Add the lines of a transaction that was read, in the place of an earlier version of it.

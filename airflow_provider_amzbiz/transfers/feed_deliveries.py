@@ -1,4 +1,4 @@
-"""The ledger as a feed uses it: a report of an order may bring several documents, and is due while one is missing."""
+"""The ledger as a feed uses it: a report may bring several documents, and is due while one of them is missing."""
 
 from __future__ import annotations
 

@@ -32,11 +32,12 @@ _CANCELLED = "its report ended CANCELLED, as one does whose document is not ther
 class InvoicesToS3Operator(ReportsToS3Operator):
     """Stores all invoices and credit memos that became available, each once, and their lines as tables.
 
-    The numbers come from Amazon's Reconciliation API, so no list is needed: a run reads the transactions of a window
-    of feed dates, asks for the documents of each order line, and has those created that no run with the same ledger
-    has delivered. What has no document yet is asked for again by the next runs, and listed in ``open_items`` with
-    the reason. A missed day is caught up by the next run. A retry, a cleared task and a lost worker continue with
-    what the run found first; a task that had succeeded and is cleared reads again, and creates nothing twice.
+    The numbers come from Amazon's Reconciliation API, so no list is needed: a run reads the transactions of a
+    window of feed dates, asks for the documents of each order line, and has those created that no run with the
+    same ledger has delivered. What has no document yet is asked for again by the next runs, and listed in
+    ``open_items`` with the reason. A missed day is caught up by the next run. A retry, a cleared task and a lost
+    worker continue with what the run found first; a task that had succeeded and is cleared reads again, and
+    creates nothing twice.
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
     ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded) and
@@ -46,11 +47,11 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     :param s3_key: the key. ``{marketplace_id}``, ``{year}`` and ``{month}`` (of the document, or of the feed where
         its date is unknown), ``{document_type}``, ``{document_number}``, ``{order_id}`` and ``{name}`` (the file's
         name in the archive, which orders with several documents need) are filled in. (templated)
-    :param ledger: S3 URI prefix, such as ``s3://bucket/ledger/``: remembers what was delivered, how far the feed has
-        come, and what is open. All runs of a feed need the same. (templated)
+    :param ledger: S3 URI prefix, such as ``s3://bucket/ledger/``: remembers what was delivered, how far the feed
+        has come, and what is open. All runs of a feed need the same. (templated)
     :param tables: S3 URI prefix of the tables ``documents``, ``document_lines``, ``transactions`` and
-        ``open_items``: a file for each run in the folder of each, and a marker in ``_SUCCESS/`` when all are there.
-        By default there are none. (templated)
+        ``open_items``: a file for each run in the folder of each, and a marker in ``_SUCCESS/`` when all are
+        there. By default there are none. (templated)
     :param table_format: ``"jsonl"``, by default, or ``"parquet"``, which needs the extra ``parquet``.
     :param feed_start: where the window begins, an aware datetime or an ISO 8601 string with an offset. By default
         ``overlap`` before the end of the last run that succeeded, and at first the start of the data interval.
@@ -63,10 +64,10 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         which have no invoice), those to store; by default the first two.
     :param include_personal_data: whether the tables have ids, names and e-mail addresses of buyers and payers.
     :param manifest_key: key of the batch's manifest; see :class:`.ReportsToS3Operator`. (templated)
-    :param max_failed: reports that may fail without failing the task: a number, or a share as a float below 1. They
-        are in ``open_items``.
-    :param on_cancelled: what CANCELLED means for a report: ``"skip"``, by default, and ``"succeed"`` leave its lines
-        in ``open_items``, and ``"fail"`` counts it as failed.
+    :param max_failed: reports that may fail without failing the task: a number, or a share as a float below 1.
+        They are in ``open_items``.
+    :param on_cancelled: what CANCELLED means for a report: ``"skip"``, by default, and ``"succeed"`` leave its
+        lines in ``open_items``, and ``"fail"`` counts it as failed.
     :param verify_delivered: whether what was delivered must still be in S3, one HEAD for each object.
     :param timeout: seconds for one attempt of the task, or a timedelta; a day by default.
     :param poke_interval: seconds between two polls of the reports, or a timedelta; 15 by default.
@@ -74,14 +75,15 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
         chain. (templated)
     :param replace: whether other content under a document's key is replaced.
-    :param extra_args: more parameters of S3's; those of access and encryption apply to the ledger, too. (templated)
+    :param extra_args: more parameters of S3's; those of access and encryption apply to the ledger, too.
+        (templated)
     :param max_bytes: decoded bytes of a document above which it is refused.
     :param sha256: whether documents get a SHA-256, too.
     :param deferrable: wait for reports in the triggerer. Without it the same happens on the worker.
     :param max_throttle_wait: seconds that one call may wait on the worker for its permit.
     :raises InvalidInputError: a parameter is not allowed, or nothing says where the first window begins.
-    :raises AmazonBusinessPermanentError: more than ``max_failed`` failed, and no retry can help any of them; or the
-        state in the ledger is damaged.
+    :raises AmazonBusinessPermanentError: more than ``max_failed`` failed, and no retry can help any of them; or
+        the state in the ledger is damaged.
     :raises AmazonBusinessError: more than ``max_failed`` failed; a retry tries them again.
     :raises ReportTimeoutError: ``timeout`` is over; a retry or a cleared task continues.
     """

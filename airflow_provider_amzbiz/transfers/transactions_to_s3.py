@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class TransactionsToS3Operator(GetTransactionsOperator):
     """Stores the transactions that became available in a time range as a table, a row for each order line.
 
-    The columns are those of the table ``transactions`` of :class:`.InvoicesToS3Operator`. Rows may be amended and
-    added for some days, so let ranges overlap, and replace rows by ``transaction_id`` and ``line_number``: by default
-    each run begins three days before its data interval. A retry writes the same key again. However many there are,
-    the task needs little memory.
+    The columns are those of the table ``transactions`` of :class:`.InvoicesToS3Operator`. Rows may be amended
+    and added for some days, so let ranges overlap, and replace rows by ``transaction_id`` and ``line_number``:
+    by default each run begins three days before its data interval. A retry writes the same key again. However
+    many there are, the task needs little memory.
 
     The return value in XCom is a dict: ``uri``, ``transactions``, ``rows``, ``bytes``, ``feed_start`` and
     ``feed_end``. The events of assets in ``outlets`` carry the same.
@@ -43,8 +43,8 @@ class TransactionsToS3Operator(GetTransactionsOperator):
     :param feed_end: end of the range, the same way; by default the end of the data interval. (templated)
     :param overlap: how long before the data interval the default range begins; a timedelta or seconds, by default
         three days. It does not move a ``feed_start`` that is given.
-    :param include_personal_data: whether rows have ids, names and e-mail addresses of buyers and payers, by default
-        not.
+    :param include_personal_data: whether rows have ids, names and e-mail addresses of buyers and payers, by
+        default not.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``, by default
         ``amazon_business_default``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential

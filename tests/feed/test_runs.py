@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.documents.errors import WorkerError
 from airflow_provider_amzbiz.feed.errors import FeedStateError
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.feed.state import run_name
@@ -276,6 +277,23 @@ def test_a_run_without_its_plan_cannot_be_resumed_as_planned(world):
         world.feed.resume(begun.name).planned()
     with pytest.raises(FeedStateError, match=r"begin\.json is missing"):
         world.feed.resume("nothing/1")
+
+
+def test_a_full_disk_is_an_error_of_the_worker(world, monkeypatch):
+    from airflow_provider_amzbiz.feed import spool
+
+    class Full(spool.Spool):
+        def __init__(self):
+            super().__init__()
+            self._db.execute("PRAGMA max_page_count = 30")
+
+    monkeypatch.setattr("airflow_provider_amzbiz.feed.run.Spool", Full)
+    lines = [line(item=f"L{number}") for number in range(2000)]
+    world.api.transactions.append(charge("large", *lines))
+    with pytest.raises(WorkerError, match="full"):
+        world.run("run")
+    monkeypatch.setattr("airflow_provider_amzbiz.feed.run.Spool", spool.Spool)
+    world.run("run")
 
 
 def test_runs_of_other_accounts_have_nothing_to_do_with_it(world):
