@@ -257,7 +257,7 @@ def test_what_is_nested_in_itself_is_an_error():
     "check",
     [
         partial(parameters.required_id, "x"),
-        partial(parameters.texts, "x", most=1),
+        partial(parameters.strings, "x", maximum=1),
         partial(parameters.time, "x"),
         parameters.report_options,
         lambda value: parameters.report_options({"invoiceId": value}),
