@@ -118,7 +118,7 @@ class PermitWait:
         :raises ThrottledError: the call may not wait so long.
         """
         self._throttled += 1
-        self._bucket.refused(error.retry_after)
+        self._bucket.throttled(error.retry_after)
         # Calls that were throttled at the same moment must not all come back at the same moment.
         pause = random.uniform(0, min(2.0**self._throttled, _MAX_JITTER))  # noqa: S311
         if time.monotonic() + pause + 1 / self._bucket.rate > self._until:

@@ -193,7 +193,7 @@ class TokenBucket:
             self._is_guess = False
             self._tokens = min(self._tokens, seconds_ago * self._rate)
 
-    def refused(self, retry_after: float | None = None) -> None:
+    def throttled(self, retry_after: float | None = None) -> None:
         """Record that a call with a permit was throttled (429): somebody else uses the same limit.
 
         :param retry_after: seconds that the response asked to wait, if it did; at most as long as the whole bucket

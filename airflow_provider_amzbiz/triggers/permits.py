@@ -106,7 +106,7 @@ class PermitTrigger(WaitingTrigger):
         bucket = hook.token_bucket(self.operation)
         if self.refused_at is not None:
             if self.permitted:
-                bucket.refused()
+                bucket.throttled()
             else:
                 bucket.emptied(max(time.time() - self.refused_at, 0.0))
         queueing = wait_for_permits(bucket, self.operation, first=self.permitted)
