@@ -108,6 +108,14 @@ def test_get_report(sandbox, client):
     assert report.report_document_id
 
 
+def test_a_response_about_another_report_is_not_believed(sandbox, client):
+    sandbox.script(extra_fields={"reportId": "99999999999"})
+    report_id = client.create_report(LINES, [US])
+
+    with pytest.raises(errors.UnavailableError, match=f"returned report '99999999999' instead of '{report_id}'"):
+        client.get_report(report_id)
+
+
 def test_get_reports_pages_over_250(sandbox, client):
     planted = {sandbox.add_report(report_type=LINES) for _ in range(250)}
 
@@ -463,6 +471,7 @@ def test_the_static_sandbox_of_amazon_works():
             "GET_MERCHANT_LISTINGS_ALL_DATA", marketplaces, data_start_time="2019-12-10T20:11:24Z"
         )
         assert created == "ID323"
+        # It always returns this report, for the id of its own create too.
         assert client.get_report(created).report_id == "ReportId1"
         assert client.cancel_report("ID") is True
         document = client.get_report_document("0356cf79-b8b0-4226-b4b9-0ee058ea5760")
