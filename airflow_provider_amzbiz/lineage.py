@@ -182,7 +182,7 @@ class Transfer:
         return [each for document in self.documents for each in document.objects]
 
 
-def is_read() -> bool:
+def has_readers() -> bool:
     """Whether anybody reads lineage, so that it is worth more than what is known anyway."""
     return not isinstance(_collector(), NoOpCollector)
 

@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.documents.errors import (
 from airflow_provider_amzbiz.documents.http_body import content_length, is_chunked, is_delimited
 from airflow_provider_amzbiz.documents.http_request import RunningRequest
 from airflow_provider_amzbiz.documents.session import document_session
-from airflow_provider_amzbiz.documents.streams import CHUNK
+from airflow_provider_amzbiz.documents.streams import CHUNK, Log
 from airflow_provider_amzbiz.documents.watch import Watch
 
 if TYPE_CHECKING:
@@ -37,16 +37,6 @@ LONGEST_WAIT = 30.0
 _SIGNED = re.compile(r"[?&](X-Amz-|Signature=)", re.IGNORECASE)
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _NO_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
-
-
-class Log(Protocol):
-    """What is told about progress: a logger of the standard library or of structlog."""
-
-    def info(self, message: str, /, *arguments: Any) -> Any:
-        """Tell what a user would ask about."""
-
-    def warning(self, message: str, /, *arguments: Any) -> Any:
-        """Tell what a user should look at."""
 
 
 class DocumentSource(Protocol):

@@ -57,7 +57,7 @@ class DocumentStorageError(DocumentError):
 
     :ivar code: S3's error code, such as ``NoSuchBucket``; None where it gave none.
     :ivar status: HTTP status of S3's response; None where there was none.
-    :ivar unanswered: whether S3 may have carried it out all the same.
+    :ivar may_have_succeeded: whether S3 may have carried it out all the same.
     :param permanent: whether trying again cannot help, for a reason that is not S3's.
     """
 
@@ -68,12 +68,12 @@ class DocumentStorageError(DocumentError):
         code: str | None = None,
         status: int | None = None,
         permanent: bool = False,
-        unanswered: bool = False,
+        may_have_succeeded: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
-        self.unanswered = unanswered
+        self.may_have_succeeded = may_have_succeeded
         self.permanent = permanent or code in _PERMANENT_CODES
 
 

@@ -6,7 +6,8 @@ import logging
 
 from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch
 from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
-from airflow_provider_amzbiz.documents.unwrap import ZIP_MAGICS, Prefixed, gunzip
+from airflow_provider_amzbiz.documents.streams import Prefixed
+from airflow_provider_amzbiz.documents.unwrap import ZIP_MAGICS, gunzip
 from airflow_provider_amzbiz.documents.watch import Watch
 
 log = logging.getLogger(__name__)

@@ -154,7 +154,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             objects = self._store_document(
                 lambda: self._fetch(document_id), s3=s3, bucket=bucket, key=key, names=names
             )
-        self.fail_if_killed("The task was ended when it had moved its document, which is in S3, whole")
+        self.fail_if_killed("The task was ended after it had stored its document, which is complete in S3")
         S3ConsoleLink.show(self, context, s3, bucket, key_prefix(render_key(key, {**names, NAME: "{name}"})))
         self._emit_lineage(
             context, [MovedDocument(report.get("report_type"), self.report_id, document_id, objects)]

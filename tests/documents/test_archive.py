@@ -10,13 +10,13 @@ import zlib
 
 import pytest
 
+from airflow_provider_amzbiz.documents.archive import Archive
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
     DocumentError,
     DocumentTooLargeError,
     UnsupportedDocumentError,
 )
-from airflow_provider_amzbiz.documents.unwrap import Archive
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 4
 CSV = b"a,b\n1,2\n" * 40

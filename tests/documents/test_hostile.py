@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import logging
 import random
 import zipfile
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.documents.errors import DocumentError
-from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
+from tests.documents.transferring import transfer
 from tests.fuzzing import bounded
 
 TEXT = b"".join(b"%d\tpaper, A4\t19.99\n" % number for number in range(300))
@@ -84,25 +83,13 @@ def empty(client):
         client.delete_object(Bucket="hostile", Key=key)
 
 
-def move(client, host, **arguments):
-    return copy_to_s3(
-        host.fetch,
-        s3=client,
-        bucket="hostile",
-        key=lambda name: "document" if name is None else f"files/{name}",
-        allow_http=True,
-        log=logging.getLogger("tests.documents"),
-        **arguments,
-    )
-
-
 @bounded(150)
 @given(kind=st.sampled_from(sorted(GOOD)), announced=st.sampled_from(["GZIP", None]), damages=DAMAGES)
 def test_what_is_damaged_is_an_error_or_harmless(client, host, kind, announced, damages):
     empty(client)
     host.content, host.compression_algorithm = damaged(GOOD[kind], damages), announced
     try:
-        results = move(client, host)
+        results = transfer(host.fetch, s3=client, bucket="hostile")
     except DocumentError:
         assert stored(client) == {}
     else:

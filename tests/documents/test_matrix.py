@@ -16,7 +16,7 @@ from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentError
 from tests.documents.scripted_server import EXPIRED_URL, Answer
 from tests.documents.test_gunzip import member
-from tests.documents.test_take_back import error_response
+from tests.documents.test_rollback import error_response
 
 TEXT = random.Random(1).randbytes(1500).hex().encode()
 PDF = b"%PDF-1.7\n" + TEXT

@@ -7,8 +7,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from airflow_provider_amzbiz.documents.s3_location import access_point, is_bucket, split_s3_uri
+from tests.documents.test_rollback import Raw
 from tests.documents.test_servers import LARGE, SMALL
-from tests.documents.test_take_back import Raw
 
 POINT = "arn:aws:s3:us-west-2:123456789012:accesspoint/invoices"
 ARNS = [

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
-from tests.documents.test_take_back import archive, error_response
+from tests.documents.test_rollback import archive, error_response
 
 SMALL = b"order\tamount\n" * 100
 LARGE = random.Random(7).randbytes(9 * 1024**2)

@@ -21,9 +21,9 @@ from airflow_provider_amzbiz.documents.open_uploads import OpenUpload
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, DocumentPermanentError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import RawDocument
-from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 from tests.deferring import Store, context, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.rst"
@@ -209,7 +209,7 @@ def test_it_is_enough_to_abort_what_an_earlier_attempt_left(sandbox, moto, under
         enforce(moto, "inf")
         left = boto3.client("s3", endpoint_url=moto, **ROOT)
         upload_id = left.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
-        RememberedUploads(context(store)).opened(OpenUpload(BUCKET, key, upload_id))
+        UploadRecord(context(store)).add(OpenUpload(BUCKET, key, upload_id))
         enforce(moto, 0)
         move(sandbox, gzip.compress(LARGE, 1), s3_key=key, store=store)
 

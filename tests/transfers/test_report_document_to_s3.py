@@ -563,7 +563,7 @@ def test_a_task_that_is_ended_gives_up_at_once_and_leaves_nothing(sandbox, s3, k
     before = signal.signal(signal.SIGALRM, lambda *_: task.on_kill())
     signal.setitimer(signal.ITIMER_REAL, 2)
     try:
-        with pytest.raises(DocumentError, match="ended while it moved a document"):
+        with pytest.raises(DocumentError, match="ended during the transfer of a document"):
             task.execute({})
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -634,7 +634,7 @@ def test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again(sandbox, mo
 
     with (
         interrupted(task.on_kill, once=lambda: server.begun),
-        pytest.raises(DocumentError, match="ended while it moved a document"),
+        pytest.raises(DocumentError, match="ended during the transfer of a document"),
     ):
         task.execute({})
     server.stop()
