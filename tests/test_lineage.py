@@ -308,12 +308,12 @@ def test_uris_of_reports_are_assets(uri, normal):
 )
 def test_a_uri_that_names_nothing_is_refused(uri, monkeypatch):
     if AIRFLOW_3:
-        with pytest.raises(ValueError, match="has to be like amazon-business://<API host>/reports/<type>"):
+        with pytest.raises(ValueError, match="must be like amazon-business://<API host>/reports/<type>"):
             Asset(uri=uri)
     else:
         # Airflow 2 warns only, unless it is told otherwise.
         monkeypatch.setenv("AIRFLOW__CORE__STRICT_DATASET_URI_VALIDATION", "True")
-        with pytest.raises(ValueError, match="has to be like amazon-business://<API host>/reports/<type>"):
+        with pytest.raises(ValueError, match="must be like amazon-business://<API host>/reports/<type>"):
             Asset(uri=uri)
 
 

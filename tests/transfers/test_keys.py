@@ -33,7 +33,7 @@ MISTAKES = pytest.mark.parametrize(
         ("a/b }}", "a part of a template is left|a template that was not rendered"),
         ("a/{% if b", "a part of a template is left|a template that was not rendered"),
         ("a/b\n", "no control character"),
-        ("ü" * 513, "1026 bytes of UTF-8; S3 takes at most 1024"),
+        ("ü" * 513, "1026 bytes of UTF-8; S3 allows at most 1024"),
         ("a/<Task(PythonOperator): b>", "f-string"),
         ("a/XComArg(<Task(PythonOperator): b>).map(<lambda>)", "f-string"),
         ("a/<airflow.sdk.definitions.Thing object at 0x7f00dead>", "f-string"),
@@ -252,6 +252,6 @@ def test_a_name_in_a_zip_may_have_folders(report, s3):
 
 def test_a_name_in_a_zip_that_makes_the_key_too_long_leaves_nothing(report, s3):
     body = zipped(a=b"1", **{"b" * 1020: b"2"})
-    with pytest.raises(InvalidInputError, match="S3 takes at most 1024"):
+    with pytest.raises(InvalidInputError, match="S3 allows at most 1024"):
         operator(report_id=report(body), s3_key="too-long/{name}").execute({})
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="too-long/").get("Contents", []) == []
