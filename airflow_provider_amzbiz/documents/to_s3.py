@@ -9,7 +9,8 @@ from typing import IO, Any, cast
 from airflow_provider_amzbiz.documents.archive import Archive
 from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset, marked_codec
 from airflow_provider_amzbiz.documents.content import SNIFFED, document_type, file_type, has_lines, is_text
-from airflow_provider_amzbiz.documents.download import DocumentSource, DocumentStream, Fetch
+from airflow_provider_amzbiz.documents.document_url import DocumentSource, DocumentUrl, Fetch
+from airflow_provider_amzbiz.documents.download import DocumentStream
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
@@ -68,7 +69,8 @@ def copy_to_s3(
             raise
 
     def stream() -> DocumentStream:
-        return DocumentStream(fetch, allow_http=allow_http, api_host=api_host, log=target.log, watch=watch)
+        url = DocumentUrl(fetch, allow_http=allow_http, api_host=api_host)
+        return DocumentStream(url, log=target.log, watch=watch)
 
     with worker_errors(errors_of_fetch):
         abort_previous_uploads(target)
@@ -105,10 +107,10 @@ class _DocumentCopy:
     def run(self) -> list[StoredObject]:
         content: Readable = _Progress(self._stream, self._target.log)
         if self._options.unpack != "none":
-            content = gunzip(content, self._stream.compression_algorithm, self._target.log)
+            content = gunzip(content, self._stream.url.compression_algorithm, self._target.log)
         decoded = Prefixed(content, SNIFFED)
         # After the first read: a response that was cut within its headers has been requested again by then.
-        if not self._stream.delimited:
+        if not self._stream.head.delimited:
             raise DocumentDownloadError(
                 "The document host announced no length, so truncation could not be detected, not even in a gzip, "
                 "which may end after each of its members"
@@ -123,12 +125,12 @@ class _DocumentCopy:
         return Limited(content, self._options.max_bytes, lambda: self._stream.position)
 
     def _store_plain(self, content: Prefixed, rollback: Rollback) -> StoredObject:
-        declared = self._stream.content_type
+        declared = self._stream.head.content_type
         assume_text = self._options.encoding is not None
         kind = document_type(content.head, declared, self._charset(declared), assume_text=assume_text)
         text, kind = self._as_text(self._limited(content), kind, content.head, declared)
         whole = Prefixed(text, SNIFFED)
-        return self._store(whole, self._key(None), kind, rollback, raw_length=self._stream.length)
+        return self._store(whole, self._key(None), kind, rollback, raw_length=self._stream.head.length)
 
     def _store_archive(self, file: IO[bytes], rollback: Rollback) -> list[StoredObject]:
         archive = Archive(file, self._options.max_bytes, self._stream.position, self._watch.check)
@@ -137,7 +139,7 @@ class _DocumentCopy:
         file.seek(0)
         whole = Prefixed(cast("Readable", file), SNIFFED)
         key, kind = self._key(None), archive.document_type
-        return [self._store(whole, key, kind, rollback, raw_length=self._stream.length)]
+        return [self._store(whole, key, kind, rollback, raw_length=self._stream.head.length)]
 
     def _store_files(self, archive: Archive, rollback: Rollback) -> list[StoredObject]:
         keys = [self._key(name) for name in archive.names]
@@ -225,6 +227,6 @@ class _Progress:
     def readinto(self, buffer: Any) -> int:
         if time.monotonic() >= self._next:
             self._next += _PROGRESS_SECONDS
-            total = "an unknown size" if self._stream.length is None else size(self._stream.length)
+            total = "an unknown size" if self._stream.head.length is None else size(self._stream.head.length)
             self._log.info("Downloaded %s of %s", size(self._stream.position), total)
         return self._stream.readinto(buffer)
