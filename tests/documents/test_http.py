@@ -306,12 +306,12 @@ class TestStop:
     def test_a_document_has_a_time_limit(self, moved, monkeypatch):
         monkeypatch.setattr(watch, "TIME_LIMIT", 1.0)
         with RawHost(lambda _: dripped(response(200, TEXT * 100, Content_Length=100 * LENGTH), 0.01)) as raw:
-            assert "longer than the 1 s" in str(moved(raw))
+            assert "longer than the maximum of 1 s" in str(moved(raw))
 
     def test_an_error_message_does_not_wait_longer_for_a_reason(self, monkeypatch):
         monkeypatch.setattr("airflow_provider_amzbiz.documents.text._TIME_LIMIT", 1.0)
         drips = dripped(response(200, TEXT * 100, Content_Length=100 * LENGTH), 0.01)
-        with RawHost(lambda _: drips) as raw, pytest.raises(DocumentDownloadError, match="longer than the 1 s"):
+        with RawHost(lambda _: drips) as raw, pytest.raises(DocumentDownloadError, match="longer than the maximum of 1 s"):
             read_head(raw.fetch, allow_http=True)
 
     def test_leaves_no_thread_behind(self, moved):
