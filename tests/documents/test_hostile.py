@@ -1,4 +1,4 @@
-"""Documents that nobody meant well with: what was good once and is damaged, joined or dressed up, at random."""
+"""Hostile documents: valid ones that are damaged, joined or disguised at random."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GOOD = {
     "two files": zipped(invoice=PDF, table=OTHER),
     "gzip of zip": gzip.compress(zipped(invoice=PDF, table=OTHER), mtime=0),
 }
-# What may come of them: the contents, and whole files whose wrapping is not to be seen any more.
+# The possible results: the contents, and whole files that no longer look compressed.
 CONTENTS = {TEXT, PDF, OTHER}
 DAMAGES = st.lists(
     st.one_of(
@@ -95,7 +95,7 @@ def test_what_is_damaged_is_an_error_or_harmless(client, host, kind, announced, 
     else:
         there = stored(client)
         assert sum(each.bytes for each in results) == sum(map(len, there.values()))
-        # A document of which nothing shows that it was ever packed is kept as it came.
+        # A document that does not look compressed is kept as it came.
         plain = not host.content.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"))
         for content in there.values():
             assert content in CONTENTS or (content == host.content and plain), kind
