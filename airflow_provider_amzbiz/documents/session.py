@@ -36,12 +36,24 @@ def _new_session() -> requests.Session:
     import requests
     from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 
+    from airflow_provider_amzbiz.documents.http_connection import skip_interim_responses
+
+    class FinalResponses(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
+            super().init_poolmanager(*arguments, **settings)
+            skip_interim_responses(self.poolmanager)
+
+        def proxy_manager_for(self, *arguments: Any, **settings: Any) -> Any:
+            manager = super().proxy_manager_for(*arguments, **settings)
+            skip_interim_responses(manager)
+            return manager
+
     class NoRedirects(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> str | None:
             # allow_redirects=False would read the whole body of a redirect into memory.
             return None
 
-    class SharedTls(HTTPAdapter):
+    class SharedTls(FinalResponses):
         """Reads a CA bundle once: doing so for each connection takes longer than a small document."""
 
         def build_connection_pool_key_attributes(
@@ -63,6 +75,7 @@ def _new_session() -> requests.Session:
 
     session = NoRedirects()
     session.mount("https://", SharedTls())
+    session.mount("http://", FinalResponses())
     # A .netrc entry for the host would add an Authorization header, which S3 rejects in addition to a signature.
     session.auth = _no_authorization
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
