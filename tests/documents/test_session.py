@@ -26,7 +26,7 @@ def test_documents_share_no_connection_no_cookie_and_no_credentials(plain_host, 
     assert not {"cookie", "authorization"} & set.union(*(headers for _, headers in plain_host.seen))
 
 
-def test_documents_that_are_moved_side_by_side_are_not_mixed_up(plain_host, copy, stored):
+def test_concurrent_transfers_are_not_mixed_up(plain_host, copy, stored):
     names = [f"name-{number}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
         moves = [
