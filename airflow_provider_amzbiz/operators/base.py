@@ -18,10 +18,14 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
+from airflow_provider_amzbiz.triggers.base import InlineWait
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_amzbiz.triggers.base import WaitingTrigger
+    from airflow_provider_amzbiz.triggers.events import PermitGranted
 
 # Seconds that looking up a report may wait for permits on the worker, before the task waits for them deferred.
 LOOKUP_SECONDS = 15.0
@@ -56,8 +60,10 @@ class AmazonBusinessOperator(BaseOperator):
     template_fields: Sequence[str] = ("amazon_business_conn_id",)
     operator_extra_links: Collection[BaseOperatorLink] = (ReportStatusesLink(),)
     ui_color = "#f9d58a"
-    # Whether Airflow has told the task to end.
+    # Whether Airflow is ending the task.
     _killed = False
+    # The wait in this process, while there is one.
+    _inline_wait: InlineWait | None = None
 
     def __init__(
         self,
@@ -84,9 +90,29 @@ class AmazonBusinessOperator(BaseOperator):
             **arguments,
         )
 
+    def run_inline(self, trigger: WaitingTrigger) -> dict[str, Any] | None:
+        """Run a trigger's wait in this process, and return the event that a triggerer would send.
+
+        :return: the event; None where the task was ended before there was one.
+        """
+        self._inline_wait = InlineWait()
+        if self._killed:
+            self._inline_wait.interrupt()
+        try:
+            return self._inline_wait.run(trigger)
+        except BaseException:
+            # Airflow's execution_timeout, too, raises here, and calls on_kill afterwards.
+            if not self._killed:
+                raise
+            return None
+        finally:
+            self._inline_wait = None
+
     def on_kill(self) -> None:
-        """Have calls that wait end, with an error that Airflow retries; one under way is finished."""
+        """End waits with an error that Airflow retries; a call in progress is finished first."""
         self._killed = True
+        if self._inline_wait is not None:
+            self._inline_wait.interrupt()
 
 
 class QueueingOperator(AmazonBusinessOperator):
@@ -129,7 +155,7 @@ class QueueingOperator(AmazonBusinessOperator):
         operation: str,
         *,
         refused: ThrottledError | None = None,
-        event: Mapping[str, Any] | None = None,
+        event: PermitGranted | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> NoReturn:
         """Defer until there is a permit for this task; ``execute_complete`` continues then.
@@ -143,7 +169,7 @@ class QueueingOperator(AmazonBusinessOperator):
         # A connection that is not there would be waited for in the triggerer.
         self.hook.get_conn()
         now = time.time()
-        since = event["since"] if event else now
+        since = event.since if event else now
         if refused and now - since > MAX_QUEUE_SECONDS:
             raise refused
         if refused:
@@ -154,7 +180,7 @@ class QueueingOperator(AmazonBusinessOperator):
                 amazon_business_conn_id=self.amazon_business_conn_id,
                 since=since,
                 refused_at=now if refused else None,
-                permitted=event is not None and event.get("operation") == operation,
+                permitted=event is not None and event.operation == operation,
                 state=dict(state or {}),
             ),
             method_name="execute_complete",
@@ -162,8 +188,8 @@ class QueueingOperator(AmazonBusinessOperator):
         )
         raise AssertionError("defer raises")
 
-    def _apply_permits(self, event: Mapping[str, Any]) -> None:
+    def _apply_permits(self, event: PermitGranted) -> None:
         """Take the permits that the triggerer queued for."""
-        scarce = event["operation"] in ("createReport", "getReportDocument")
+        scarce = event.operation in ("createReport", "getReportDocument")
         hook = self._nonblocking_hook if scarce else self.lookup_hook
-        hook.client.grant(event["operation"], event["permits"])
+        hook.client.grant(event.operation, event.permits)

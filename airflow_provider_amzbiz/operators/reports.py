@@ -17,7 +17,6 @@ from airflow_provider_amzbiz.exceptions import (
     TaskKilledError,
     ThrottledError,
     about_report,
-    error_from_dict,
     translated_errors,
 )
 from airflow_provider_amzbiz.operators.base import (
@@ -26,7 +25,7 @@ from airflow_provider_amzbiz.operators.base import (
     check_rendered,
 )
 from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
-from airflow_provider_amzbiz.triggers.base import InlineWait
+from airflow_provider_amzbiz.triggers.events import PermitGranted, ReportEnded, ReportTimedOut, read_event
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
 
 if TYPE_CHECKING:
@@ -122,42 +121,33 @@ class CreateReportOperator(QueueingOperator):
         check_rendered(self)
         return self._start(context, None)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Continue after a deferral."""
         check_rendered(self)
         with about_report(report_type=self.report_type):
-            return self._continue(context, event)
-
-    def _continue(self, context: Context, event: dict[str, Any]) -> str:
-        status = event.get("status")
-        if status == "permitted":
-            self._apply_permits(event)
-            return self._start(context, event)
-        if status == "ended":
-            return self._ended(context, Report.from_dict(event["report"]))
-        if status == "timeout":
-            self._timed_out(context, event)
-        if status == "error":
-            raise error_from_dict(event["error"])
-        raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
+            resumed = read_event(event, PermitGranted, ReportEnded, ReportTimedOut)
+            if isinstance(resumed, ReportEnded):
+                return self._ended(context, resumed.report)
+            if isinstance(resumed, ReportTimedOut):
+                self._timed_out(context, resumed)
+            self._apply_permits(resumed)
+            return self._start(context, resumed)
 
     def on_kill(self) -> None:
         """Cancel the report that this task has created and not handed on."""
+        waiting = self._inline_wait is not None
         super().on_kill()
-        if self._wait is not None:
-            # The wait ends, and cancels then: a signal handler is no place for calls.
-            self._wait.interrupt()
-        elif self._own_report:
-            # Airflow's execution_timeout has broken the wait off.
+        # A wait that is interrupted cancels the report itself: a signal handler is no place for calls. Airflow's
+        # execution_timeout has ended the wait before it calls this.
+        if not waiting and self._own_report:
             durable_create.cancel_quietly(self.amazon_business_conn_id, self._own_report, mask_access_tokens=True)
 
-    # The report that ends with the task, while this process waits for it, and that wait.
+    # The report that ends with the task, while this process waits for it.
     _own_report: str | None = None
-    _wait: InlineWait | None = None
 
-    def _start(self, context: Context, event: Mapping[str, Any] | None) -> str:
+    def _start(self, context: Context, event: PermitGranted | None) -> str:
         """Go through the steps from a request to a report; a step that is throttled is repeated after the wait."""
-        state: dict[str, Any] = dict((event or {}).get("state") or {})
+        state: dict[str, Any] = dict(event.state) if event else {}
         request = self._request()
         record = self._create_record(context, state.get("record"))
         reuse: dict[str, Any] = state.get("reuse") or {}
@@ -238,29 +228,19 @@ class CreateReportOperator(QueueingOperator):
                 method_name="execute_complete",
                 timeout=timedelta(seconds=self.timeout + BACKSTOP),
             )
-        event = self._wait_here(trigger, report_id if cancels else None, request.report_type)
-        return self.execute_complete(context, event)
+        return self.execute_complete(context, self._wait_here(trigger))
 
-    def _wait_here(self, trigger: ReportStatusTrigger, own_report: str | None, report_type: str) -> dict[str, Any]:
+    def _wait_here(self, trigger: ReportStatusTrigger) -> dict[str, Any] | None:
         """Wait in this process; where the task is ended meanwhile, cancel its own report."""
-        self._own_report, self._wait = own_report, InlineWait()
-        if self._killed:
-            self._wait.interrupt()
-        try:
-            event = self._wait.run(trigger)
-        except BaseException:
-            self._wait = None
-            if not self._killed:
-                # Airflow's execution_timeout calls on_kill after this.
-                raise
-            event = {}
-        self._wait = None
-        if self._killed and (event.get("report") or {}).get("processing_status") != ProcessingStatus.DONE:
-            self._end_killed(own_report, report_type)
+        self._own_report = trigger.report_id if trigger.cancel_on_kill else None
+        event = self.run_inline(trigger)
+        done = ((event or {}).get("report") or {}).get("processing_status") == ProcessingStatus.DONE
+        if self._killed and not done:
+            self._end_killed(self._own_report, trigger.report_type)
         self._own_report = None
         return event
 
-    def _end_killed(self, own_report: str | None, report_type: str) -> NoReturn:
+    def _end_killed(self, own_report: str | None, report_type: str | None) -> NoReturn:
         self._own_report = None
         conn_id = self.amazon_business_conn_id
         if own_report is None:
@@ -290,14 +270,14 @@ class CreateReportOperator(QueueingOperator):
         record.clear()
         return report.report_id
 
-    def _timed_out(self, context: Context, event: Mapping[str, Any]) -> NoReturn:
-        report_id, request = event["report_id"], self._request()
-        if event.get("own"):
+    def _timed_out(self, context: Context, event: ReportTimedOut) -> NoReturn:
+        report_id, request = event.report_id, self._request()
+        if event.own:
             durable_create.cancel_quietly(self.amazon_business_conn_id, report_id, mask_access_tokens=True)
         self._restart_timeout(context, request, report_id)
         raise ReportTimeoutError(
             f"Report {report_id} did not end within the timeout of {self.timeout:g} s; it was "
-            f"{event.get('last_status') or 'not seen'} at the last poll",
+            f"{event.last_status or 'not seen'} at the last poll",
             report_id=report_id,
             report_type=request.report_type,
         )

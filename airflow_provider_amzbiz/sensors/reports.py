@@ -20,18 +20,17 @@ from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.durable_create import NOT_FOUND_GRACE
 from airflow_provider_amzbiz.exceptions import (
-    AmazonBusinessError,
     AmazonBusinessPermanentError,
     ReportTimeoutError,
     TaskKilledError,
     about_report,
-    error_from_dict,
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.operators.base import LOOKUP_SECONDS, check_rendered
 from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
+from airflow_provider_amzbiz.triggers.events import ReportEnded, ReportTimedOut, WaitFailed, read_event
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
 if TYPE_CHECKING:
@@ -167,18 +166,14 @@ class ReportStatusSensor(BaseSensorOperator):
             report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Turn the trigger's event into this task's outcome."""
         check_rendered(self)
-        status = event.get("status")
-        if status == "ended":
-            return self._settle(Report.from_dict(event["report"]))
-        if status == "timeout":
-            self._raise_timeout(event.get("last_status"), event.get("report_type"))
-        if status == "error":
-            with about_report(self.report_id):
-                raise error_from_dict(event["error"])
-        raise AmazonBusinessError(f"The trigger sent an event that this version does not know: {event!r}")
+        with about_report(self.report_id):
+            resumed = read_event(event, ReportEnded, ReportTimedOut)
+            if isinstance(resumed, ReportTimedOut):
+                self._raise_timeout(resumed.last_status, resumed.report_type)
+            return self._settle(resumed.report)
 
     def _defer_unless_ended(self, context: Context) -> Any:
         now = time.time()
@@ -187,12 +182,10 @@ class ReportStatusSensor(BaseSensorOperator):
         try:
             report = watch.look()
         except AmazonBusinessPermanentError as error:
-            event = {"status": "error", "error": error.to_dict()}
-            return self.resume_execution("execute_complete", {"event": event}, context)
+            return self.resume_execution("execute_complete", {"event": WaitFailed(error).to_dict()}, context)
         if report:
             # By the same way as after a deferral, so that soft_fail and never_fail mean the same.
-            event = {"status": "ended", "report": report.to_dict()}
-            return self.resume_execution("execute_complete", {"event": event}, context)
+            return self.resume_execution("execute_complete", {"event": ReportEnded(report).to_dict()}, context)
         self.defer(
             trigger=ReportStatusTrigger(
                 report_id=self.report_id,

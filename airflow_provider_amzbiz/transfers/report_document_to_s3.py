@@ -11,7 +11,6 @@ from airflow_provider_amzbiz.exceptions import (
     ReportNotReadyError,
     ThrottledError,
     about_report,
-    error_from_dict,
 )
 from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
@@ -30,6 +29,7 @@ from airflow_provider_amzbiz.transfers.keys import (
     render_key,
     strip_jinja,
 )
+from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -119,17 +119,16 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             self._defer_for_permits("getReportDocument")
         return self._move(context, None)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Move the document, now that it is this task's turn."""
         check_rendered(self)
-        if event.get("status") == "error":
-            with about_report(self.report_id):
-                raise error_from_dict(event["error"])
+        with about_report(self.report_id):
+            granted = read_event(event, PermitGranted)
         self._remember_attempt(context)
-        self._apply_permits(event)
-        return self._move(context, event)
+        self._apply_permits(granted)
+        return self._move(context, granted)
 
-    def _move(self, context: Context, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    def _move(self, context: Context, event: PermitGranted | None) -> list[dict[str, Any]]:
         try:
             with about_report(self.report_id):
                 return self._copy(context)

@@ -18,6 +18,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.triggers.events import Event, WaitFailed
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +36,23 @@ class WaitingTrigger(BaseTrigger):
     """A trigger that fires one event."""
 
     @abstractmethod
-    async def wait(self) -> dict[str, Any]:
+    async def wait(self) -> Event | dict[str, Any]:
         """Wait, and return the event.
 
-        :raises AmazonBusinessError: the wait cannot go on; it becomes the event ``error``.
+        :raises AmazonBusinessError: the wait cannot continue; it becomes the event :class:`.WaitFailed`.
         """
 
     async def event(self) -> dict[str, Any]:
-        """Wait, and return the event, whatever comes."""
+        """Wait, and return the event as a dict; an error becomes an event too."""
         try:
-            return await self.wait()
+            event = await self.wait()
         except AmazonBusinessError as error:
-            failure = error
+            event = WaitFailed(error)
         except Exception as error:
-            # Airflow would tell the task that its trigger failed, but not of what.
+            # Airflow would only report to the task that its trigger failed, without the reason.
             log.exception("The wait failed")
-            failure = AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}")
-        return {"status": "error", "error": failure.to_dict()}
+            event = WaitFailed(AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}"))
+        return event.to_dict() if isinstance(event, Event) else event
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire the event, but not too soon."""

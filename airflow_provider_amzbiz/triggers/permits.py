@@ -12,6 +12,7 @@ from airflow_provider_amzbiz.exceptions import ThrottledError
 from airflow_provider_amzbiz.metrics import CallMetrics
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
+from airflow_provider_amzbiz.triggers.events import PermitGranted
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -59,8 +60,7 @@ class PermitTrigger(WaitingTrigger):
     The call itself is left to the task, because only a task can remember what it created, and because a
     document's URL must not travel through Airflow's database.
 
-    The event is a dict with ``status``: ``permitted`` with ``operation``, ``permits``, ``since`` and ``state``, or
-    ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
+    The event is :class:`.PermitGranted`, or :class:`.WaitFailed`.
 
     :param operation: operation id of the API, such as ``createReport``.
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
@@ -103,8 +103,8 @@ class PermitTrigger(WaitingTrigger):
             },
         )
 
-    async def wait(self) -> dict[str, Any]:
-        """Queue, and say when it is the task's turn."""
+    async def wait(self) -> PermitGranted:
+        """Queue, and return when the task has its permit."""
         deadline = self.since + MAX_QUEUE_SECONDS
         hook = await wait_for_hook(self.amazon_business_conn_id, deadline)
         bucket = token_buckets(hook.client.config)[self.operation]
@@ -121,10 +121,4 @@ class PermitTrigger(WaitingTrigger):
                 f"{self.operation} did not come to its turn in {MAX_QUEUE_SECONDS / 86400:.0f} days",
                 operation=self.operation,
             ) from None
-        return {
-            "status": "permitted",
-            "operation": self.operation,
-            "permits": 1,
-            "since": self.since,
-            "state": self.state,
-        }
+        return PermitGranted(self.operation, permits=1, since=self.since, state=self.state)

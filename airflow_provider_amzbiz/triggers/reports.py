@@ -23,6 +23,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
+from airflow_provider_amzbiz.triggers.events import ReportEnded, ReportTimedOut
 from airflow_provider_amzbiz.triggers.listing import Created
 from airflow_provider_amzbiz.triggers.poller import ReportPoller, poller
 from airflow_provider_amzbiz.triggers.subscriptions import Subscription
@@ -98,9 +99,7 @@ class ReportWatch:
 class ReportStatusTrigger(WaitingTrigger):
     """Fires one event when a report has a terminal status, or when the wait is over.
 
-    The event is a dict with ``status``: ``ended`` with ``report`` (:meth:`.Report.to_dict`), ``timeout`` with
-    ``report_id``, ``report_type``, ``last_status`` (both or None) and ``own`` (whether the task created it), or
-    ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
+    The event is :class:`.ReportEnded`, :class:`.ReportTimedOut` or :class:`.WaitFailed`.
 
     All waits of an account in a triggerer share one poller. Both deadlines are Unix times, so that
     they hold through restarts of the triggerer.
@@ -163,8 +162,8 @@ class ReportStatusTrigger(WaitingTrigger):
         if self.cancel_on_kill:
             await run_in_thread(cancel_quietly, self.amazon_business_conn_id, self.report_id)
 
-    async def wait(self) -> dict[str, Any]:
-        """Wait until there is something to tell."""
+    async def wait(self) -> ReportEnded | ReportTimedOut:
+        """Wait until the report has a terminal status, or the deadline is reached."""
         wait = Subscription(
             report_id=self.report_id,
             amazon_business_conn_id=self.amazon_business_conn_id,
@@ -191,13 +190,7 @@ class ReportStatusTrigger(WaitingTrigger):
             while not told.empty():
                 if event := self._event_of(told.get_nowait(), wait):
                     return event
-            return {
-                "status": "timeout",
-                "report_id": self.report_id,
-                "report_type": wait.report_type,
-                "last_status": wait.status,
-                "own": self.cancel_on_kill,
-            }
+            return ReportTimedOut(self.report_id, wait.report_type, wait.status, own=self.cancel_on_kill)
         finally:
             shared.leave(wait)
 
@@ -206,7 +199,7 @@ class ReportStatusTrigger(WaitingTrigger):
             return Created.at(datetime.fromisoformat(self.created_time))
         return Created.around(*self.created_between) if self.created_between else None
 
-    def _event_of(self, news: Report | AmazonBusinessError, wait: Subscription) -> dict[str, Any] | None:
+    def _event_of(self, news: Report | AmazonBusinessError, wait: Subscription) -> ReportEnded | None:
         """Return the event of what ends the wait; log what does not."""
         if isinstance(news, AmazonBusinessError):
             if wait.finished:
@@ -219,7 +212,7 @@ class ReportStatusTrigger(WaitingTrigger):
             note_status(self.report_id, news.processing_status)
             return None
         metrics.report_ended(news.processing_status)
-        return {"status": "ended", "report": news.to_dict()}
+        return ReportEnded(news)
 
     def _say(self, wait: Subscription, shared: ReportPoller) -> None:
         if self.deadline > time.time():

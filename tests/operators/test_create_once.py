@@ -27,6 +27,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers.base import InlineWait
+from airflow_provider_amzbiz.triggers.events import PermitGranted
 from tests.conftest import connect
 from tests.deferring import Store, context, rebuilt, run
 
@@ -376,29 +377,11 @@ def test_it_waits_again_where_somebody_else_took_its_permit(sandbox, monkeypatch
 def test_its_patience_ends(sandbox, monkeypatch):
     tight(monkeypatch, sandbox)
     sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json", times=None))
-    event = {"status": "permitted", "operation": "createReport", "permits": 1, "since": 0.0}
+    event = PermitGranted("createReport", permits=1, since=0.0).to_dict()
 
     with pytest.raises(ThrottledError):
         create(deferrable=True).execute_complete(context(), event)
     assert sandbox.reports == {}
-
-
-def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox):
-    error = ResponseLostError("some reason").to_dict()
-    with pytest.raises(ResponseLostError, match="some reason"):
-        create().execute_complete(context(), {"status": "error", "error": error})
-
-
-def test_an_error_of_another_version_is_an_error_too(sandbox):
-    # A name of the module of errors that is no class of errors.
-    error = {"class": "error_from_dict", "message": "some reason"}
-    with pytest.raises(AmazonBusinessError, match="some reason"):
-        create().execute_complete(context(), {"status": "error", "error": error})
-
-
-def test_an_event_of_another_version_is_not_believed(sandbox):
-    with pytest.raises(AmazonBusinessError, match="'status': 'news'"):
-        create().execute_complete(context(), {"status": "news"})
 
 
 def test_mapped_tasks_queue_before_they_call(sandbox, monkeypatch):

@@ -14,7 +14,6 @@ from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_amzbiz.exceptions import (
-    AmazonBusinessError,
     AuthenticationError,
     ConnectionNotFoundError,
     InvalidInputError,
@@ -270,11 +269,6 @@ def test_a_connection_that_does_not_exist(mode):
 def test_an_unknown_policy_is_refused_when_the_dag_is_parsed():
     with pytest.raises(InvalidInputError, match=r"on_cancelled is 'ignore'.*'fail', 'skip', 'succeed'"):
         sensor("1", "poke", on_cancelled="ignore")
-
-
-def test_an_event_of_another_version_is_not_believed():
-    with pytest.raises(AmazonBusinessError, match="does not know"):
-        sensor("1", "deferrable").execute_complete({}, {"status": "fine"})
 
 
 def test_the_deadline_is_a_time_of_day_that_a_restart_does_not_move(sandbox):

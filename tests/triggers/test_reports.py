@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import redact
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections, permits
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
@@ -80,13 +81,8 @@ async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_lo
     past = {"deadline": time.time() - 100}
 
     assert (await only_event(trigger(done, **past)))["status"] == "ended"
-    assert await only_event(trigger(running, **past)) == {
-        "status": "timeout",
-        "report_id": running,
-        "report_type": "SANDBOX_ORDER_LINES",
-        "last_status": "IN_PROGRESS",
-        "own": False,
-    }
+    timed_out = ReportTimedOut(running, "SANDBOX_ORDER_LINES", "IN_PROGRESS", own=False)
+    assert await only_event(trigger(running, **past)) == timed_out.to_dict()
 
 
 async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbox, monkeypatch):
