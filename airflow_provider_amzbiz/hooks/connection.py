@@ -85,11 +85,12 @@ def read_extra(connection: Connection) -> dict[str, Any]:
     return extra
 
 
-def marketplace_ids(connection: Connection, extra: Mapping[str, Any]) -> list[str] | None:
+def marketplace_ids_of(connection: Connection) -> list[str] | None:
     """Return the connection's marketplaces, from a comma-separated string or a list; None without any.
 
     :raises InvalidParameterError: they have another type, or are no ids.
     """
+    extra = read_extra(connection)
     value = extra.get("marketplace_ids")
     allowed = "a comma-separated string or a list of ids such as ATVPDKIKX0DER"
     with named(connection):

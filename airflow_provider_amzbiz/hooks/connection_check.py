@@ -15,8 +15,11 @@ from airflow_provider_amzbiz.client.errors import (
     TokenRefusedError,
     UnreachableError,
 )
+from airflow_provider_amzbiz.hooks.connection import named, read_extra, text
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
     from airflow_provider_amzbiz.client.reports import ReportsClient
 
 # Days after which Amazon ends an LWA client secret, and from which on it is time to rotate it.
@@ -54,11 +57,17 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
     )
 
 
-def age_of_secret(created_on: str) -> int:
-    """Return the days since an ISO date.
+def secret_age(connection: Connection) -> int | None:
+    """Return the days since the client secret was created; None where the connection does not say.
 
-    :raises InvalidParameterError: it is no ISO date, or lies in the future.
+    :raises InvalidParameterError: the date is no ISO date, or is in the future.
     """
+    with named(connection):
+        created_on = text(read_extra(connection), "client_secret_created_on")
+        return None if created_on is None else _days_since(created_on)
+
+
+def _days_since(created_on: str) -> int:
     try:
         days = (datetime.now(timezone.utc).date() - date.fromisoformat(created_on)).days
     except ValueError:

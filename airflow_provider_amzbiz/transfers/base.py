@@ -197,7 +197,7 @@ class DocumentToS3Operator(QueueingOperator):
         """Tell lineage, and the events of the task's outlets, what was moved."""
         from airflow_provider_amzbiz.lineage import Transfer
 
-        host = urlsplit(self.hook.client.config.endpoint).netloc
+        host = urlsplit(self.hook.config.endpoint).netloc
         self.__transfer = Transfer(host, documents, summary, self.__rows)
         self.__transfer.to_hook_lineage(self.hook)
         self.__transfer.to_outlets(self.outlets, context)

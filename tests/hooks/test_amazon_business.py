@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz import exceptions
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook, config_from_connection
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.hooks.connection import config_from_connection
 from airflow_provider_amzbiz.sandbox import Fault
 from tests.fuzzing import bounded
 
