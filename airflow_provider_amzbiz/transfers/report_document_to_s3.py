@@ -134,7 +134,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
                 return self._copy(context)
         except ThrottledError as error:
             if self.deferrable and not self.__started and error.operation:
-                self._defer_for_permits(error.operation, refused=error, event=event)
+                self._defer_for_permits(error.operation, throttled=error, event=event)
             raise
 
     # Whether the document's URL was given once.

@@ -63,7 +63,7 @@ def test_a_report_whose_id_was_lost_is_found(sandbox, fault, caplog):
 
     assert sandbox.count("createReport") == 1
     assert list(sandbox.reports)[-1] == report_id
-    assert "was created all the same" in caplog.text
+    assert "was created nevertheless" in caplog.text
 
 
 def test_without_a_window_too(sandbox):
@@ -78,7 +78,7 @@ def test_a_request_that_never_arrived_is_sent_again(sandbox, caplog):
     report_id = create(**WINDOW).execute(context())
 
     assert list(sandbox.reports) == [report_id]
-    assert "There is none, so the report is created again" in caplog.text
+    assert "The listing does not have it, so the report is created again" in caplog.text
 
 
 def test_with_options_nothing_is_taken_from_a_listing(sandbox, caplog):
@@ -89,7 +89,7 @@ def test_with_options_nothing_is_taken_from_a_listing(sandbox, caplog):
     assert len(sandbox.reports) == 2
     assert sandbox.count("getReports") == 0
     assert list(sandbox.reports)[-1] == report_id
-    assert "It has options" in caplog.text
+    assert "No listing shows its options" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ async def test_a_turn_that_never_comes_is_an_error_in_the_end(sandbox, monkeypat
             operation="createReport",
             amazon_business_conn_id="amazon_business_default",
             since=now,
-            refused_at=now,
-            permitted=True,
+            throttled_at=now,
+            had_permit=True,
         )
     )
 
@@ -131,7 +131,7 @@ async def test_killing_a_batch_without_its_connection_never_fails(sandbox, monke
     batch = a_batch("1")
 
     await batch.on_kill()
-    assert "are not cancelled" in caplog.text
+    assert "could not be cancelled" in caplog.text
 
 
 async def test_a_cancelled_trigger_cancels_no_report(sandbox):
@@ -180,7 +180,7 @@ async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_repor
             cancel_on_kill=True,
         ),
         PermitTrigger(
-            operation="createReport", amazon_business_conn_id="c", since=1.0, refused_at=2.0, permitted=True
+            operation="createReport", amazon_business_conn_id="c", since=1.0, throttled_at=2.0, had_permit=True
         ),
         BatchTrigger(
             amazon_business_conn_id="c",

@@ -12,8 +12,9 @@ from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import connections, reports_done
+from airflow_provider_amzbiz.triggers import asset_state, connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from airflow_provider_amzbiz.triggers.watermark import Watermark
 from tests.conftest import connect
 
 LINES = "SANDBOX_ORDER_LINES"
@@ -46,9 +47,9 @@ def _quick(monkeypatch):
     for module, name in (
         (connections, "PAUSE"),
         (reports_done, "_PAGE_PAUSE"),
-        (reports_done, "_STORE_PAUSE"),
-        (reports_done, "_HANDED_ON"),
-        (reports_done, "_RUN_MADE"),
+        (asset_state, "_RETRY_PAUSE"),
+        (asset_state, "_EVENT_SECONDS"),
+        (reports_done, "_RUN_CREATION_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.02)
 
@@ -118,7 +119,7 @@ async def test_each_report_is_announced_once_when_it_is_done(sandbox):
 
 
 async def test_the_last_of_several_comes_when_the_run_of_the_first_is_made(sandbox, monkeypatch):
-    monkeypatch.setattr(reports_done, "_RUN_MADE", 1.5)
+    monkeypatch.setattr(reports_done, "_RUN_CREATION_SECONDS", 1.5)
     wanted = [sandbox.add_report(LINES, created=ago(minutes=minutes)) for minutes in (30, 20, 10)]
     async with Watching(watch(since=ago(hours=1))) as watching:
         await watching.until(lambda: watching.ids == wanted[:2])
@@ -145,7 +146,7 @@ async def test_reports_that_finish_in_another_order_than_they_were_created_are_a
 
 
 async def test_more_slow_reports_than_are_looked_at_one_by_one_are_found_in_the_listing(sandbox, monkeypatch):
-    monkeypatch.setattr(reports_done, "_BY_ONE", 3)
+    monkeypatch.setattr(reports_done, "_MAX_SINGLE_POLLS", 3)
     slow = [sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(hours=10, minutes=n)) for n in range(120)]
     async with Watching(watch()) as watching:
         await watching.looks(sandbox)
@@ -187,7 +188,7 @@ async def test_a_restart_goes_on_where_the_watch_was(sandbox):
 
 async def test_a_kill_before_airflow_has_the_event_has_it_announced_again_and_not_lost(sandbox, monkeypatch):
     store = StateStore()
-    monkeypatch.setattr(reports_done, "_HANDED_ON", 60.0)
+    monkeypatch.setattr(asset_state, "_EVENT_SECONDS", 60.0)
     async with Watching(watch(store)) as before:
         await before.looks(sandbox)
         report_id = sandbox.add_report(LINES)
@@ -348,7 +349,7 @@ async def test_a_slow_api_does_not_hold_up_the_loop(sandbox):
 
 def test_the_record_stays_small(sandbox):
     mark = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    watermark = reports_done._Watermark(mark)
+    watermark = Watermark(mark)
     watermark.announced = {"1": mark + timedelta(minutes=1)}
     watermark.pending = {"2": mark + timedelta(minutes=1)}
 
@@ -357,7 +358,7 @@ def test_the_record_stays_small(sandbox):
     assert (watermark.announced, list(watermark.pending)) == ({}, ["2"])
     watermark.advance(mark + timedelta(days=91), newest)
     assert watermark.pending == {}
-    assert reports_done._Watermark.from_dict(watermark.to_dict()) == watermark
+    assert Watermark.from_dict(watermark.to_dict()) == watermark
 
 
 @pytest.mark.parametrize(
