@@ -10,13 +10,12 @@ import pytest
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import connections, permits
+from airflow_provider_amzbiz.triggers import connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
-from tests.conftest import connect
 
 
 @pytest.fixture(autouse=True)
@@ -106,24 +105,6 @@ async def test_a_connection_that_stays_away_ends_the_wait_at_its_deadline(sandbo
 
     assert event["status"] == "error"
     assert event["error"]["class"] == "ConnectionNotFoundError"
-
-
-async def test_a_turn_that_never_comes_is_an_error_in_the_end(sandbox, monkeypatch):
-    connect(monkeypatch, sandbox, rate_limits='{"createReport": [0.001, 1]}')
-    monkeypatch.setattr(permits, "MAX_QUEUE_SECONDS", 0.3)
-    now = time.time()
-
-    event = await only_event(
-        PermitTrigger(
-            operation="createReport",
-            amazon_business_conn_id="amazon_business_default",
-            since=now,
-            throttled_at=now,
-            had_permit=True,
-        )
-    )
-
-    assert event["error"]["class"] == "ThrottledError"
 
 
 async def test_killing_a_batch_without_its_connection_never_fails(sandbox, monkeypatch, caplog):

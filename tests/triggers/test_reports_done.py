@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
 
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import asset_state, connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
-from airflow_provider_amzbiz.triggers.watermark import Watermark
 from tests.conftest import connect
-
-LINES = "SANDBOX_ORDER_LINES"
-INVOICE = "GET_AB_INVOICE_PDF"
-
-
-class StateStore:
-    """What the triggerer gives a watcher on Airflow 3.3, and what is left of it after a kill."""
-
-    def __init__(self):
-        self.values = {}
-        self.faults = 0
-
-    async def aget(self, key, default=None):
-        self._fail()
-        return copy.deepcopy(self.values.get(key, default))
-
-    async def aset(self, key, value):
-        self._fail()
-        self.values[key] = copy.deepcopy(value)
-
-    def _fail(self):
-        if self.faults:
-            self.faults -= 1
-            raise RuntimeError("the API server is away")
+from tests.triggers.watching import INVOICE, LINES, StateStore, Watching, ago, watch
 
 
 @pytest.fixture(autouse=True)
@@ -52,52 +26,6 @@ def _quick(monkeypatch):
         (reports_done, "_RUN_CREATION_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.02)
-
-
-def watch(store=None, **arguments):
-    trigger = ReportsDoneTrigger(**{"report_types": [LINES], "poll_interval": 0.05, **arguments})
-    trigger.asset_state_store = store
-    return trigger
-
-
-class Watching:
-    """A trigger that runs, and the ids that it has announced."""
-
-    def __init__(self, trigger):
-        self.trigger = trigger
-        self.events = []
-
-    @property
-    def ids(self):
-        return [event["report_id"] for event in self.events]
-
-    async def __aenter__(self):
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_):
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _run(self):
-        async for event in self.trigger.run():
-            self.events.append(event.payload)
-
-    async def until(self, holds):
-        deadline = asyncio.get_running_loop().time() + 10
-        while not holds():
-            assert not self._task.done(), self._task
-            assert asyncio.get_running_loop().time() < deadline, f"announced: {self.ids}"
-            await asyncio.sleep(0.02)
-
-    async def looks(self, sandbox, count=3):
-        """Wait until the listing was asked for so often again."""
-        seen = sandbox.count("getReports")
-        await self.until(lambda: sandbox.count("getReports") >= seen + count)
-
-
-def ago(**span):
-    return datetime.now(timezone.utc) - timedelta(**span)
 
 
 async def test_each_report_is_announced_once_when_it_is_done(sandbox):
@@ -186,18 +114,6 @@ async def test_a_restart_goes_on_where_the_watch_was(sandbox):
     assert sorted(after.ids) == sorted([slow, missed])
 
 
-async def test_a_kill_before_airflow_has_the_event_has_it_announced_again_and_not_lost(sandbox, monkeypatch):
-    store = StateStore()
-    monkeypatch.setattr(asset_state, "_EVENT_SECONDS", 60.0)
-    async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
-        report_id = sandbox.add_report(LINES)
-        await before.until(lambda: before.ids == [report_id])
-
-    async with Watching(watch(store)) as after:
-        await after.until(lambda: after.ids == [report_id])
-
-
 async def test_since_announces_what_is_older_than_the_watch_page_by_page(sandbox):
     wanted = [sandbox.add_report(LINES, created=ago(days=3, minutes=n)) for n in range(230)]
     sandbox.add_report(LINES, created=ago(days=5))
@@ -262,54 +178,6 @@ async def test_a_clock_that_is_ahead_for_a_moment_hides_no_report(sandbox, monke
         await watching.until(lambda: report_id in watching.ids)
 
 
-async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
-    store = StateStore()
-    async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
-    report_id = sandbox.add_report(LINES)
-    store.faults = 3
-
-    async with Watching(watch(store)) as after:
-        await after.until(lambda: after.ids == [report_id])
-
-
-async def test_a_store_with_blocking_methods_only(sandbox):
-    """As Airflow 3.3.0 and 3.3.1 have it."""
-
-    class Blocking:
-        def __init__(self):
-            self.values = {}
-
-        def get(self, key):
-            return self.values.get(key)
-
-        def set(self, key, value):
-            self.values[key] = copy.deepcopy(value)
-
-    store = Blocking()
-    async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
-        first = sandbox.add_report(LINES)
-        await before.until(lambda: before.ids == [first])
-        await before.looks(sandbox)
-    second = sandbox.add_report(LINES)
-
-    async with Watching(watch(store)) as after:
-        await after.until(lambda: after.ids == [second])
-
-
-async def test_a_store_that_several_assets_would_share_is_done_without(sandbox, caplog):
-    class Shared:
-        async def aget(self, key):
-            raise ValueError("which asset?")
-
-    async with Watching(watch(Shared())) as watching:
-        await watching.looks(sandbox)
-        report_id = sandbox.add_report(LINES)
-        await watching.until(lambda: watching.ids == [report_id])
-    assert "give each its own" in caplog.text
-
-
 async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, caplog):
     report_id = sandbox.add_report(LINES, status="IN_PROGRESS")
     async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
@@ -345,20 +213,6 @@ async def test_a_slow_api_does_not_hold_up_the_loop(sandbox):
             ticks += 1
 
     assert ticks > 20
-
-
-def test_the_record_stays_small(sandbox):
-    mark = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    watermark = Watermark(mark)
-    watermark.announced = {"1": mark + timedelta(minutes=1)}
-    watermark.pending = {"2": mark + timedelta(minutes=1)}
-
-    newest = [AmazonBusinessHook().get_report(sandbox.add_report(LINES))]
-    watermark.advance(mark + timedelta(days=89), newest)
-    assert (watermark.announced, list(watermark.pending)) == ({}, ["2"])
-    watermark.advance(mark + timedelta(days=91), newest)
-    assert watermark.pending == {}
-    assert Watermark.from_dict(watermark.to_dict()) == watermark
 
 
 @pytest.mark.parametrize(

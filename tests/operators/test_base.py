@@ -1,23 +1,46 @@
-"""What templates may leave in a field: numbers for ids, which are taken, and templates, which are refused."""
+"""What all operators share: rendered fields, and the wait for a permit."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
-from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.exceptions import (
+    InvalidInputError,
+    ThrottledError,
+)
 from airflow_provider_amzbiz.operators.reports import (
     CancelReportOperator,
     CreateReportOperator,
     GetReportsOperator,
 )
+from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from tests.conftest import BUCKET
+from airflow_provider_amzbiz.triggers.events import PermitGranted
+from tests.conftest import BUCKET, connect
 from tests.deferring import context, run
 
 LINES = "SANDBOX_ORDER_LINES"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
+
+
+def create(**arguments):
+    return CreateReportOperator(task_id="create", **{"report_type": LINES, "poke_interval": 0.1, **arguments})
+
+
+def tight(monkeypatch, sandbox, operation="createReport", rate=2.0, burst=1):
+    connect(monkeypatch, sandbox, rate_limits=json.dumps({operation: [rate, burst]}))
+
+
 # Valid arguments of every task, and of the fields that are templated one that is a string.
 TASKS = {
     CreateReportOperator: {"report_type": LINES, "report_options": {"rows": "1"}},
@@ -27,7 +50,66 @@ TASKS = {
     ReportDocumentToS3Operator: {"report_id": "1", "s3_bucket": "b", "s3_key": "k"},
     ReportsToS3Operator: {"requests": [{"report_type": LINES}], "s3_bucket": "b", "s3_key": "k{index}"},
 }
+
+
 FIELDS = [(task, name) for task in TASKS for name in task.template_fields]
+
+
+def native(make, **variables):
+    """Render a task as in a DAG with ``render_template_as_native_obj=True``."""
+    with DAG("native", schedule=None, render_template_as_native_obj=True):
+        task = make()
+    task.render_template_fields(variables)
+    return task
+
+
+def test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer(sandbox, monkeypatch):
+    tight(monkeypatch, sandbox)
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json"))
+    events = []
+
+    report_id = run(lambda: create(deferrable=True), context(), deferrals=events)
+
+    assert list(sandbox.reports) == [report_id]
+    assert [event["status"] for event in events] == ["permitted"]
+    assert sandbox.count("createReport") == 2
+
+
+def test_it_waits_again_where_somebody_else_took_its_permit(sandbox, monkeypatch):
+    tight(monkeypatch, sandbox)
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json", times=3))
+    events = []
+
+    run(lambda: create(deferrable=True), context(), deferrals=events)
+
+    assert [event["status"] for event in events] == ["permitted"] * 3
+    assert len({event["since"] for event in events}) == 1
+    assert len(sandbox.reports) == 1
+
+
+def test_its_patience_ends(sandbox, monkeypatch):
+    tight(monkeypatch, sandbox)
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json", times=None))
+    event = PermitGranted("createReport", permits=1, since=0.0).to_dict()
+
+    with pytest.raises(ThrottledError):
+        create(deferrable=True).execute_complete(context(), event)
+    assert sandbox.reports == {}
+
+
+def test_mapped_tasks_queue_before_they_call(sandbox, monkeypatch):
+    tight(monkeypatch, sandbox, burst=3)
+    events = []
+
+    run(lambda: create(deferrable=True), context(map_index=7), deferrals=events)
+
+    assert len(events) == 1
+    assert sandbox.count("createReport") == 1
+
+
+@pytest.mark.parametrize("kind", [CreateReportOperator, CancelReportOperator, GetReportsOperator])
+def test_the_connection_is_templated(kind):
+    assert "amazon_business_conn_id" in kind.template_fields
 
 
 @pytest.mark.parametrize("left", ["{{ ti.xcom_pull('a') }}", "a{% if x %}b{% endif %}"])
@@ -57,14 +139,6 @@ def test_an_id_that_cannot_be_one_is_refused_by_name(sandbox, name, value):
     with pytest.raises(InvalidInputError, match=name):
         made.execute(context())
     assert sandbox.calls == []
-
-
-def native(make, **variables):
-    """Render a task as in a DAG with ``render_template_as_native_obj=True``."""
-    with DAG("native", schedule=None, render_template_as_native_obj=True):
-        task = make()
-    task.render_template_fields(variables)
-    return task
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
