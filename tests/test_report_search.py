@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -137,7 +137,7 @@ def test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken(sandbox
         time.sleep(0.3)
         theirs.append(sandbox.add_report(LINES))
         report = sandbox.reports[theirs[0]]
-        times = [durable_create.datetime.fromisoformat(each) for each in WINDOW.values()]
+        times = [datetime.fromisoformat(each) for each in WINDOW.values()]
         report.data_start_time, report.data_end_time = times
         sandbox.inject(Fault(operation="createReport", kind="drop"))
 

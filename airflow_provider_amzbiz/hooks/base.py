@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_amzbiz.client.config import is_loopback
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.client.parameters import required_text, seconds
+from airflow_provider_amzbiz.client.parameters import required_string, seconds
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ConnectionNotFoundError, translated_errors
 from airflow_provider_amzbiz.hooks.connection import config_from_connection
 from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, secret_age
@@ -88,7 +88,7 @@ class AmazonBusinessBaseHook(BaseHook):
     def connection(self) -> Connection:
         """The Airflow connection."""
         with translated_errors():
-            conn_id = required_text("amazon_business_conn_id", self.amazon_business_conn_id)
+            conn_id = required_string("amazon_business_conn_id", self.amazon_business_conn_id)
             try:
                 return self.get_connection(conn_id)
             except AirflowNotFoundException:

@@ -107,7 +107,7 @@ class PermitTrigger(WaitingTrigger):
         bucket = hook.token_bucket(self.operation)
         if self.throttled_at is not None:
             if self.had_permit:
-                bucket.refused()
+                bucket.throttled()
             else:
                 bucket.emptied(max(time.time() - self.throttled_at, 0.0))
         queueing = wait_for_permits(bucket, self.operation, first=self.had_permit)

@@ -92,7 +92,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 None if marketplace_ids is None else sorted(parameters.listed_marketplace_ids(marketplace_ids))
             )
             self.since = None if since is None else parameters.past_time("since", since).isoformat()
-            self.amazon_business_conn_id = parameters.required_text(
+            self.amazon_business_conn_id = parameters.required_string(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
             self.poll_interval = parameters.seconds("poll_interval", poll_interval)

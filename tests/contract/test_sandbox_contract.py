@@ -160,7 +160,7 @@ def headers(sandbox):
     return headers_of(sandbox)
 
 
-def test_refusals_for_the_pace_keep_to_the_contract():
+def test_throttling_responses_keep_to_the_contract():
     with Sandbox() as sandbox:
         contract = contract_of(sandbox)
         headers = headers_of(sandbox)

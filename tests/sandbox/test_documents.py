@@ -196,7 +196,7 @@ def test_a_fatal_report_can_have_a_raw_document(api, download):
     assert download(described["url"]).raw_bytes == b"why"
 
 
-def test_what_a_download_gets_can_be_asked_for(api, download):
+def test_what_a_download_gets_can_be_read(api, download):
     report_id = api.created()
     document_id = api.get(report_id).json()["reportDocumentId"]
     asked = api.sandbox.document(report_id)

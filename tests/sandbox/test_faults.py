@@ -55,7 +55,7 @@ def test_times_and_after(api):
     assert [api.list().status_code for _ in range(5)] == [200, 500, 500, 200, 200]
 
 
-def test_faults_can_be_asked_for(api):
+def test_faults_can_be_listed(api):
     fault = Fault(operation="getReports", kind="status")
     api.sandbox.inject(fault)
     assert api.sandbox.faults == [fault]
@@ -110,7 +110,7 @@ def test_empty(api):
     assert len(api.sandbox.reports) == 1
 
 
-def test_lost_is_carried_out_and_not_answered(api, exchange):
+def test_lost_is_carried_out_without_a_response(api, exchange):
     api.login()
     api.sandbox.inject(Fault(operation="createReport", kind="lost"))
     body = b'{"reportType": "SANDBOX_ORDER_LINES", "marketplaceIds": ["ATVPDKIKX0DER"]}'
@@ -306,7 +306,7 @@ def test_a_status_of_a_document(api, url, download):
         {"operation": "getReport", "kind": "status", "after": -1},
     ],
 )
-def test_a_fault_that_could_never_happen_is_refused(wrong):
+def test_a_fault_that_could_never_happen_is_rejected(wrong):
     # One that is silently ignored would let a test pass that tests nothing.
     with pytest.raises(ValueError):
         Fault(**wrong)

@@ -97,7 +97,7 @@ def test_a_code_of_a_consent_is_exchanged_once(start, caller):
     assert missing.json()["error_description"] == "The request is missing a required parameter : code"
 
 
-def test_another_grant_type_is_refused_as_recorded(shared_api):
+def test_another_grant_type_is_rejected_as_recorded(shared_api):
     response = shared_api.token(grant_type="password")
     assert response.status_code == 400
     body = response.json()
@@ -205,7 +205,7 @@ def test_expire_tokens(api):
     assert api.get("1").status_code == 403
 
 
-def test_401_where_it_is_asked_for(start, caller):
+def test_401_is_a_setting(start, caller):
     api = caller(start(reject_with_401=True))
     response = api.request("GET", "/reports/2021-09-30/reports/1", headers={"x-amz-access-token": "Atza|x"})
     assert response.status_code == 401

@@ -152,7 +152,7 @@ def test_cancel_in_queue(start, caller):
 
 
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "DONE", "CANCELLED", "FATAL"])
-def test_cancel_later_is_refused(shared_api, status):
+def test_cancelling_later_is_rejected(shared_api, status):
     report_id = shared_api.sandbox.add_report(status=status)
     response = shared_api.cancel(report_id)
     assert response.status_code == 400
@@ -310,6 +310,6 @@ def test_a_planted_report_keeps_its_times_in_order(api):
 
 
 @pytest.mark.parametrize("setting", [{"plan": "2027"}, {"time_scale": 0}, {"time_scale": -1}])
-def test_settings_that_make_no_sense_are_refused(start, setting):
+def test_settings_that_make_no_sense_are_rejected(start, setting):
     with pytest.raises(ValueError):
         start(**setting)

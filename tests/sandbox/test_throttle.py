@@ -94,7 +94,7 @@ def test_a_throttled_call_does_nothing_else(start, caller):
     assert api.status(api.created()) == "FATAL"
 
 
-def test_a_refused_token_costs_no_permit(start, caller):
+def test_a_rejected_token_costs_no_permit(start, caller):
     api = caller(start(throttle=True, time_scale=STILL))
     for _ in range(20):
         api.request("GET", "/reports/2021-09-30/reports?reportTypes=x", headers={"x-amz-access-token": "Atza|x"})
