@@ -33,6 +33,7 @@ coverage: .venv/ready       ## the same, and that they run 95 of 100 branches of
 	.venv/bin/python -m dev.coverage_of_branches 95
 
 e2e: .venv/e2e-ready        ## slow proofs on a real Airflow: lost workers and triggerers, kills, clears, a browser
+	AMZBIZ_FULL_MATRIX=1 .venv/bin/python -m pytest --numprocesses 2 tests/documents/test_matrix.py
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e
 
 e2e-again: .venv/e2e-ready  ## what failed in the last run of them, one after the other

@@ -39,7 +39,7 @@ def archive():
 
 
 def airflow_command(*arguments):
-    """Run Airflow's command line, and return all it says."""
+    """Run Airflow's command line, and return its output."""
     command = [str(Path(sys.executable).parent / "airflow"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     return done.stdout + done.stderr
@@ -75,7 +75,7 @@ def ran(airflow_db, s3_server, tmp_path_factory):
         env.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
         env.setenv("AIRFLOW__OPENLINEAGE__NAMESPACE", "tests")
         env.setenv("AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT", "60")
-        # All that it can tell, to look for secrets in.
+        # The most detailed log, to search it for secrets.
         policy = [{"scope": {}, "controls": {"include_full_task_info": True}}]
         env.setenv("AIRFLOW__OPENLINEAGE__EMISSION_POLICY", json.dumps(policy))
         env.setenv("HOOK_LINEAGE", str(folder / "hook.json"))
@@ -308,12 +308,12 @@ def test_uris_of_reports_are_assets(uri, normal):
 )
 def test_a_uri_that_names_nothing_is_refused(uri, monkeypatch):
     if AIRFLOW_3:
-        with pytest.raises(ValueError, match="has to be like amazon-business://<API host>/reports/<type>"):
+        with pytest.raises(ValueError, match="must be like amazon-business://<API host>/reports/<type>"):
             Asset(uri=uri)
     else:
-        # Airflow 2 warns only, unless it is told otherwise.
+        # Airflow 2 only warns, unless it is configured otherwise.
         monkeypatch.setenv("AIRFLOW__CORE__STRICT_DATASET_URI_VALIDATION", "True")
-        with pytest.raises(ValueError, match="has to be like amazon-business://<API host>/reports/<type>"):
+        with pytest.raises(ValueError, match="must be like amazon-business://<API host>/reports/<type>"):
             Asset(uri=uri)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 
 import pytest
 
 from airflow_provider_amzbiz.documents import download
-from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 from tests.documents.scripted_server import ScriptedServer
-
-log = logging.getLogger("tests.documents")
+from tests.documents.transferring import transfer
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +38,8 @@ def copy(host, s3, bucket):
     """Copy the host's document to the key ``document``, or to ``files/<name>`` for a ZIP's entries."""
 
     def run(**arguments):
-        arguments = {
-            "s3": s3,
-            "bucket": bucket,
-            "key": lambda name: "document" if name is None else f"files/{name}",
-            "allow_http": True,
-            "log": log,
-            **arguments,
-        }
-        return copy_to_s3(arguments.pop("fetch_document", host.fetch), **arguments)
+        arguments = {"s3": s3, "bucket": bucket, **arguments}
+        return transfer(arguments.pop("fetch_document", host.fetch), **arguments)
 
     return run
 

@@ -1,4 +1,4 @@
-"""An HTTP server that sends the very bytes it is told to, whether they are HTTP or not."""
+"""An HTTP server that sends exactly the given bytes, whether they are HTTP or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Reply = Callable[[dict[str, str]], Iterable[bytes]]
 
 
 class RawHost:
-    """Answers each request on a connection of its own with the bytes of the next reply, the last one for ever.
+    """Responds to each request, on a new connection, with the bytes of the next reply, and repeats the last one.
 
     A reply gets the request's headers, in lower case, and gives pieces of bytes; then the connection is closed.
     """

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.documents.charset import Utf8, codec_of
 from airflow_provider_amzbiz.documents.errors import UndecodableDocumentError, UnsupportedDocumentError
-from tests.documents.scripted_server import Answer
+from tests.documents.scripted_server import Response
 from tests.fuzzing import bounded
 
 JAPANESE = "注文番号\t金額\r\n髙島屋①\t￥1,200\r\n"
@@ -67,7 +67,7 @@ WESTERN = "Bestellung\tBetrag\nMüller „Büro“\t1.200 €\n"
 def test_is_stored_as_utf_8(host, copy, stored, text, codec, encoding, content_type, packed):
     body = text.encode(codec)
     host.content = gzip.compress(body) if packed else body
-    host.always = Answer(headers={"Content-Type": content_type})
+    host.always = Response(headers={"Content-Type": content_type})
 
     (result,) = copy(encoding=encoding)
 
@@ -80,7 +80,7 @@ def test_is_stored_as_utf_8(host, copy, stored, text, codec, encoding, content_t
 
 def test_without_encoding_bytes_stay(host, copy, stored):
     host.content = WESTERN.encode("cp1252")
-    host.always = Answer(headers={"Content-Type": "text/plain; charset=Cp1252"})
+    host.always = Response(headers={"Content-Type": "text/plain; charset=Cp1252"})
     (result,) = copy()
     assert stored() == {"document": WESTERN.encode("cp1252")}
     assert result.content_type == "text/plain; charset=Cp1252"
@@ -110,7 +110,7 @@ def test_half_a_surrogate_pair(host, copy, nothing_left):
 
 def test_nothing_declared(host, copy, nothing_left):
     host.content = b"text"
-    host.always = Answer(headers={"Content-Type": "text/plain"})
+    host.always = Response(headers={"Content-Type": "text/plain"})
     with pytest.raises(UnsupportedDocumentError, match="declares no charset"):
         copy(encoding="declared")
     nothing_left()
@@ -154,7 +154,7 @@ BINARIES = {
 @pytest.mark.parametrize("kind", BINARIES)
 def test_what_is_no_text_stays_whatever_is_said_of_it(host, copy, stored, kind, encoding, announced):
     host.content = BINARIES[kind]
-    host.always = Answer(headers={"Content-Type": announced})
+    host.always = Response(headers={"Content-Type": announced})
 
     (result,) = copy(unpack="none", encoding=encoding)
 
@@ -165,7 +165,7 @@ def test_what_is_no_text_stays_whatever_is_said_of_it(host, copy, stored, kind, 
 @pytest.mark.parametrize("unpack", ["auto", "gzip"])
 def test_what_is_no_text_after_it_was_unpacked_stays(host, copy, stored, unpack):
     host.content = gzip.compress(PACKED)
-    host.always = Answer(headers={"Content-Type": "text/plain; charset=Cp1252"})
+    host.always = Response(headers={"Content-Type": "text/plain; charset=Cp1252"})
     copy(unpack=unpack, encoding="declared")
     assert stored() == {"document": PACKED}
 
@@ -222,7 +222,7 @@ OFFICE = {
 def test_an_office_file_is_a_document(host, copy, stored, kind, packed, encoding):
     whole = zipped(OFFICE[kind])
     host.content = gzip.compress(whole) if packed else whole
-    host.always = Answer(headers={"Content-Type": "text/plain; charset=Cp1252"})
+    host.always = Response(headers={"Content-Type": "text/plain; charset=Cp1252"})
     (result,) = copy(encoding=encoding)
     assert stored() == {"document": whole}
     assert result.content_type == kind

@@ -1,4 +1,4 @@
-"""What lies in S3 afterwards: a whole object with S3's own checksum, or nothing."""
+"""What is in S3 afterwards: a whole object with S3's own checksum, or nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentExistsError, DocumentStorageError
-from tests.documents.scripted_server import EXPIRED_URL, Answer
+from tests.documents.scripted_server import EXPIRED_URL, Response
 
 LARGE = random.Random(3).randbytes(20 * 1024 * 1024)
 TEXT = b"order\tamount\n" * 100
@@ -180,7 +180,7 @@ class TestFailure:
     @pytest.mark.parametrize("cut", [1000, 18_000_000])
     def test_interrupted(self, host, copy, nothing_left, kind, cut):
         host.content = LARGE
-        host.answers.extend([Answer(cut=cut), EXPIRED_URL])
+        host.responses.extend([Response(cut=cut), EXPIRED_URL])
         documents = iter([host.fetch()])
 
         def fetch():
@@ -210,7 +210,7 @@ class TestFailure:
         assert stored() == {"files/a.txt": TEXT}
 
     def test_of_a_later_file_leaves_what_an_earlier_run_wrote(self, host, copy, s3, stored):
-        """An object that is only written anew is not this run's to take away."""
+        """An object that was only overwritten is not this transfer's to delete."""
         host.content = two_files()
         copy()
         fail(s3, "PutObject", refusal("SlowDown"), at=2)
@@ -319,21 +319,21 @@ def test_the_checksum_of_the_whole_goes_out_with_the_completion(host, copy, s3):
     assert [each["x-amz-checksum-crc32"] for each in sent] == [crc32(LARGE)]
 
 
-class TestLostAnswers:
-    """What S3 has carried out, while botocore, which got no answer, asks again."""
+class TestLostResponses:
+    """S3 has carried out a request whose response was lost, and botocore repeats it."""
 
     @pytest.fixture
     def forgotten(self, s3):
-        """Lose the answer to the completion, and have S3 know nothing of the upload when it is asked again."""
+        """Lose the response to the completion; S3 does not know the upload when the request is repeated."""
         sent = []
 
-        def answer(request, **_):
+        def respond(request, **_):
             sent.append(request)
             if len(sent) > 1:
                 return AWSResponse(request.url, 404, {"Content-Type": "application/xml"}, Raw(NO_SUCH_UPLOAD))
             return None
 
-        s3.meta.events.register("before-send.s3.CompleteMultipartUpload", answer)
+        s3.meta.events.register("before-send.s3.CompleteMultipartUpload", respond)
         s3.meta.events.register(
             "needs-retry.s3.CompleteMultipartUpload", lambda attempts, **_: 0 if attempts == 1 else None
         )
@@ -363,7 +363,7 @@ class TestLostAnswers:
 
 
 class TestKill:
-    """Airflow tells the end of a task by an exception at any moment, in the thread that runs it."""
+    """Airflow ends a task by an exception at any moment, in the thread that runs it."""
 
     @pytest.fixture
     def killed(self, monkeypatch):
@@ -409,7 +409,7 @@ class TestKill:
         nothing_left()
 
     def test_parts_on_their_way_are_waited_for(self, host, copy, s3, monkeypatch):
-        """One that arrived after the abort would stay for ever."""
+        """A part that arrived after the abort would stay forever."""
         send, abort, order = s3.upload_part, s3.abort_multipart_upload, []
 
         def slow(**arguments):
@@ -494,7 +494,7 @@ def test_what_s3_does_not_tell_of_a_file_ends_the_archive_before_it_is_written(h
 )
 def test_a_content_type_that_is_none_is_not_sent_to_s3(host, copy, s3, bucket, stored, said):
     host.content = b"a,b\n1,2\n"
-    host.always = Answer(headers={"Content-Type": said})
+    host.always = Response(headers={"Content-Type": said})
     (found,) = copy()
     assert stored() == {"document": host.content}
     there = s3.head_object(Bucket=bucket, Key="document")["ContentType"]

@@ -1,4 +1,4 @@
-"""Servers that speak S3 with habits of their own: no conditions, no checksums, conflicts, other ETags."""
+"""Servers that speak S3 differently: no conditions, no checksums, conflicts, other ETags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
-from tests.documents.test_take_back import archive, error_response
+from tests.documents.test_rollback import archive, error_response
 
 SMALL = b"order\tamount\n" * 100
 LARGE = random.Random(7).randbytes(9 * 1024**2)
@@ -66,7 +66,7 @@ class TestIgnoredConditions:
 
 
 class TestConflicts:
-    """Another write or delete of the key is in progress, as S3 says of a conditional write."""
+    """S3 rejects a conditional write while another write or delete of the key is in progress."""
 
     WRITES = pytest.mark.parametrize(
         ("operation", "content"),
@@ -80,16 +80,16 @@ class TestConflicts:
 
     @pytest.fixture
     def conflict(self, s3):
-        """Have S3 answer an operation with a conflict, so many times; return the requests."""
+        """Have S3 respond to an operation with a conflict, so many times; return the requests."""
 
         def start(operation, code, times):
             seen = []
 
-            def answer(request, **_):
+            def respond(request, **_):
                 seen.append(request.method)
                 return error_response(request, 409, code) if len(seen) <= times else None
 
-            s3.meta.events.register(f"before-send.s3.{operation}", answer)
+            s3.meta.events.register(f"before-send.s3.{operation}", respond)
             return seen
 
         return start
@@ -183,7 +183,7 @@ class TestNoChecksums:
     ):
         host.content = content
         for operation in ("PutObject", "UploadPart", "CompleteMultipartUpload"):
-            # The id of a part is told to the server in the end.
+            # The completion sends the ETag of each part to the server.
             told = {name: each for name, each in habit.items() if (operation, name) != ("UploadPart", "ETag")}
             self.alter(plain, operation, told)
         copy(s3=plain)
@@ -196,7 +196,7 @@ class TestNoChecksums:
 
 
 class TestLeastPolicy:
-    """What the documentation says that a policy may leave out."""
+    """The permissions that are optional according to the documentation."""
 
     @pytest.fixture
     def forbidden(self, s3):

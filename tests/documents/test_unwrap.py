@@ -1,4 +1,4 @@
-"""What becomes of gzip, ZIP and neither, whole and damaged."""
+"""The results of gzip, ZIP and neither, whole and damaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_amzbiz.documents.errors import (
     TruncatedDocumentError,
     UnsupportedDocumentError,
 )
-from tests.documents.scripted_server import Answer
+from tests.documents.scripted_server import Response
 from tests.fuzzing import bounded
 
 TEXT = b"order\tamount\n" + b"112-1\t19.99\n" * 20
@@ -290,7 +290,7 @@ class TestContentType:
     )
     def test_of_a_document(self, host, copy, s3, bucket, content, downloaded_as, given, expected):
         host.content = content
-        host.always = Answer(headers={"Content-Type": downloaded_as})
+        host.always = Response(headers={"Content-Type": downloaded_as})
         (result,) = copy(content_type=given)
         assert result.content_type == expected
         assert s3.head_object(Bucket=bucket, Key="document")["ContentType"] == expected
@@ -306,8 +306,8 @@ class TestProperties:
     def test_any_members_over_any_connections(self, host, copy, s3, bucket, members, cuts, padding):
         host.content = b"".join(gzip.compress(each) for each in members) + bytes(padding)
         host.compression_algorithm = "GZIP"
-        host.answers.clear()
-        host.answers.extend(Answer(cut=cut) for cut in cuts)
+        host.responses.clear()
+        host.responses.extend(Response(cut=cut) for cut in cuts)
         (result,) = copy(unpack="gzip")
         whole = b"".join(members)
         assert s3.get_object(Bucket=bucket, Key="document")["Body"].read() == whole
@@ -334,7 +334,7 @@ class TestDamagedLists:
     """ZIPs whose list of files leads zipfile astray."""
 
     def begins_later(self, archive):
-        """Have the list say that it begins 50 bytes later, so that files begin before the archive does."""
+        """Have the list declare a start 50 bytes later, so that files begin before the archive."""
         end = archive.rfind(b"PK\5\6")
         begins = int.from_bytes(archive[end + 16 : end + 20], "little") + 50
         return archive[: end + 16] + begins.to_bytes(4, "little") + archive[end + 20 :]

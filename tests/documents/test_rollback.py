@@ -1,4 +1,4 @@
-"""A document that fails leaves none of its objects: also where S3's responses are lost, and the task is ended."""
+"""A document that fails leaves none of its objects, even if S3's responses are lost or the task is ended."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def lose(s3, monkeypatch):
         left = [times]
 
         def sent(request):
-            answer = send(request)
+            response = send(request)
             if left[0] and matches(request):
                 left[0] -= 1
                 raise ConnectionClosedError(endpoint_url=request.url)
-            return answer
+            return response
 
         monkeypatch.setattr(s3._endpoint.http_session, "send", sent)
 
@@ -98,12 +98,12 @@ class TestLostResponses:
         nothing_left()
 
     def test_what_another_task_has_written_since_stays(self, host, copy, s3, s3_server, bucket, lose, stored):
-        """The key was free at first; whose object is there in the end is told by its content."""
-        looks = []
+        """The key was free at first; the content shows whose object is there in the end."""
+        polls = []
 
         def overwrite_before_the_second(request, **_):
-            looks.append(request.url)
-            if sum(url.endswith("/files/2.bin") for url in looks) == 2:
+            polls.append(request.url)
+            if sum(url.endswith("/files/2.bin") for url in polls) == 2:
                 s3_server.client().put_object(Bucket=bucket, Key="files/2.bin", Body=b"another's")
 
         s3.meta.events.register("before-send.s3.HeadObject", overwrite_before_the_second)
@@ -126,7 +126,7 @@ def refuse(s3, operation, matches):
 
 
 class TestKill:
-    """The end of a task is an exception in the thread that moves the document, at any moment."""
+    """The end of a task is an exception in the thread of the transfer, at any moment."""
 
     @pytest.fixture
     def kill_during(self, s3):
@@ -247,11 +247,11 @@ class TestUploadsOfOthers:
         send = s3._endpoint.http_session.send
 
         def lose_first(request):
-            answer = send(request)
+            response = send(request)
             if request.url.endswith("?uploads") and request.method == "POST" and not begun:
                 begun.append(other.create_multipart_upload(Bucket=bucket, Key="document")["UploadId"])
                 raise ConnectionClosedError(endpoint_url=request.url)
-            return answer
+            return response
 
         s3._endpoint.http_session.send = lose_first
         host.content = LARGE
@@ -260,7 +260,7 @@ class TestUploadsOfOthers:
         assert "may stay open" in caplog.text
 
     def test_live_on_where_ours_was_refused_and_theirs_begun_meanwhile(self, host, copy, s3, s3_server, bucket):
-        """A refusal begins nothing, so there is nothing of ours to look for."""
+        """A rejected request creates nothing, so there is nothing to search for."""
         other, begun = s3_server.client(), []
 
         def refuse_first(request, **_):
