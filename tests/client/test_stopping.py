@@ -127,12 +127,12 @@ def test_on_sending_is_called_before_each_request_and_not_before_its_permit(sand
     def on_sending():
         seen.append((sandbox.count("token"), sandbox.count("createReport"), time.monotonic()))
 
-    asked = time.monotonic()
+    called_at = time.monotonic()
     ReportsClient(account).send(ReportRequest.of(LINES, [US]), on_sending=on_sending)
 
     assert [each[:2] for each in seen] == [(1, 0), (1, 1)]
     # Half a second a permit.
-    assert seen[0][2] - asked >= 0.4
+    assert seen[0][2] - called_at >= 0.4
 
 
 def test_on_sending_is_called_again_when_the_token_is_replaced(sandbox):

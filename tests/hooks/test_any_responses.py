@@ -1,4 +1,4 @@
-"""Whatever the API returns, a hook returns a value or raises one of the provider's errors, without a token in it."""
+"""Whatever the API returns, a hook returns a value or raises one of our errors, without a token in it."""
 
 from __future__ import annotations
 

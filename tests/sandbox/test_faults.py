@@ -28,7 +28,7 @@ def url(api):
 
 
 def split(received):
-    """Return the head and the body of a raw answer."""
+    """Return the head and the body of a raw response."""
     head, _, body = received.partition(b"\r\n\r\n")
     return head.decode().lower(), body
 
@@ -70,21 +70,21 @@ def test_two_faults_of_one_operation_come_one_after_the_other(api):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "said"),
+    ("body", "kind", "expected"),
     [
         ("json", "application/json", b'"ServiceUnavailable"'),
         ("html", "text/html", b"Website Temporarily Unavailable"),
         ("empty", "", b""),
         ("null_message", "application/json", b'"message": null'),
-        ("a text of its own", "", b"a text of its own"),
+        ("a body of its own", "", b"a body of its own"),
     ],
 )
-def test_a_statuss_body(api, body, kind, said):
+def test_a_statuss_body(api, body, kind, expected):
     api.sandbox.inject(Fault(operation="getReports", kind="status", body=body, headers={"Retry-After": "7"}))
     response = api.list()
     assert response.status_code == 503
     assert response.headers["Content-Type"].startswith(kind)
-    assert said in response.content
+    assert expected in response.content
     assert bool(response.content) == (body != "empty")
     assert response.headers["Retry-After"] == "7"
     assert response.headers["x-amzn-RequestId"]
@@ -205,7 +205,7 @@ def test_a_cut_without_a_length(api, url, exchange):
     api.sandbox.inject(Fault(operation="document", kind="no_length"))
     head, body = split(exchange(url)[0])
     assert "content-length" not in head
-    # The last chunk, of no bytes, is what tells a whole body from a cut one.
+    # Only the last chunk, of no bytes, distinguishes a complete body from a cut one.
     assert not body.endswith(b"0\r\n\r\n")
 
 

@@ -40,12 +40,12 @@ def launch():
             text=True,
         )
         processes.append(process)
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if found := re.fullmatch(r"export AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='(.*)'\n", line):
-                return process, json.loads(found[1]), said
-        raise AssertionError(f"{said} {process.stderr.read()}")
+                return process, json.loads(found[1]), output
+        raise AssertionError(f"{output} {process.stderr.read()}")
 
     yield launcher
     for process in processes:
@@ -60,8 +60,8 @@ def control(shared_api):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal(launch, number):
-    process, connection, said = launch()
-    assert connection["host"] in said
+    process, connection, output = launch()
+    assert connection["host"] in output
     form = {
         "grant_type": "refresh_token",
         "refresh_token": connection["extra"]["refresh_token"],
@@ -145,9 +145,9 @@ def test_the_role_can_be_missing(launch):
 
 
 def test_help_lists_the_invoice_ids():
-    said = run("--help").stdout
+    output = run("--help").stdout
     for word in ("NO-DATA", "FATAL-DOC", "SLOW", "MULTI", "SANDBOX_ORDER_LINES", "/sandbox/faults"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])

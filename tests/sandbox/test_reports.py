@@ -1,4 +1,4 @@
-"""The five operations: what they answer, and how reports move."""
+"""The five operations: their responses, and how a report's status changes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_states_follow_the_clock(start, caller):
 def test_time_scale_makes_the_sandbox_run_faster(start):
     sandbox = start(time_scale=1_000_000)
     before = sandbox.clock.now()
-    # Any two looks at the clock are far apart at this scale.
+    # Any two readings of the clock are far apart at this scale.
     assert sandbox.clock.now() - before > timedelta(seconds=0.01)
     assert sandbox.clock.now().tzinfo is not None
 
@@ -237,7 +237,7 @@ def test_pages_over_250_reports_are_whole_and_stable(api):
         seen += [each["reportId"] for each in response["reports"]]
         if "nextToken" not in response:
             break
-        # What comes after the first page was asked for is not pushed into the later pages.
+        # What is created after the request of the first page does not appear on later pages.
         api.sandbox.add_report()
         response = api.list("nextToken=" + quote(response["nextToken"], safe="")).json()
     assert sizes == [100, 100, 50]

@@ -1,4 +1,4 @@
-"""Presigned URLs and the downloads behind them, which answer as S3 does."""
+"""Presigned URLs and their downloads, which respond as S3 does."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_head_is_rejected(shared_url):
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("header", "start", "end"),
     [
         ("bytes=0-", 0, 1024),
         ("bytes=0-0", 0, 1),
@@ -157,8 +157,8 @@ def test_head_is_rejected(shared_url):
         ("bytes=-5000", 0, 1024),
     ],
 )
-def test_a_range(shared_url, download, asked, start, end):
-    response = download(shared_url, Range=asked)
+def test_a_range(shared_url, download, header, start, end):
+    response = download(shared_url, Range=header)
     assert response.status_code == 206
     assert response.raw_bytes == BODY[start:end]
     assert response.headers["Content-Range"] == f"bytes {start}-{end - 1}/1024"
@@ -166,18 +166,18 @@ def test_a_range(shared_url, download, asked, start, end):
     assert response.headers["ETag"] == download(shared_url).headers["ETag"]
 
 
-@pytest.mark.parametrize("asked", ["bytes=1024-", "bytes=5000-6000", "bytes=-0"])
-def test_a_range_beyond_the_end(shared_url, download, asked):
-    response = download(shared_url, Range=asked)
+@pytest.mark.parametrize("header", ["bytes=1024-", "bytes=5000-6000", "bytes=-0"])
+def test_a_range_beyond_the_end(shared_url, download, header):
+    response = download(shared_url, Range=header)
     assert_rejected(response, 416, "InvalidRange", "The requested range is not satisfiable")
     assert response.headers["Content-Range"] == "bytes */1024"
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=²-"]
+    "header", ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=²-"]
 )
-def test_a_range_that_is_none_is_ignored(shared_url, download, asked):
-    response = download(shared_url, Range=asked.encode("latin-1"))
+def test_a_range_that_is_none_is_ignored(shared_url, download, header):
+    response = download(shared_url, Range=header.encode("latin-1"))
     assert (response.status_code, response.raw_bytes) == (200, BODY)
 
 

@@ -89,7 +89,7 @@ def test_a_throttled_call_does_nothing_else(start, caller):
     for _ in range(20):
         assert api.create().status_code == 429
     assert len(api.sandbox.reports) == 15
-    # Neither the script nor a part of the next permit is gone.
+    # Neither the script nor a part of the next permit is used up.
     api.sandbox.clock.advance(10.001)
     assert api.status(api.created()) == "FATAL"
 

@@ -1,4 +1,4 @@
-"""What the spec allows, and how the rest is refused."""
+"""What the spec allows, and how everything else is rejected."""
 
 from __future__ import annotations
 
