@@ -18,26 +18,17 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
-from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from tests.conftest import BUCKET, connect
+from tests.conftest import BUCKET
+from tests.creating import LINES, WINDOW, create, dated
 from tests.deferring import Store, context, events_of, rebuilt, run
 from tests.processes import ProcessLost, lost_at
-
-LINES = "SANDBOX_ORDER_LINES"
-
-
-WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-02T00:00:00Z"}
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-
-
-def create(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, "poke_interval": 0.1, **arguments})
 
 
 LOST = [
@@ -46,19 +37,6 @@ LOST = [
     {"kind": "lost_status", "status": 500, "body": "json"},
     {"kind": "lost_status", "status": 503, "body": "html"},
 ]
-
-
-def dated(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, **WINDOW, **arguments})
-
-
-@pytest.fixture
-def stranger(sandbox, monkeypatch):
-    connect(monkeypatch, sandbox, conn_id="stranger")
-    # What another process creates, this one does not know.
-    from airflow_provider_amzbiz.client import reports
-
-    monkeypatch.setattr(reports, "_created", {})
 
 
 @pytest.mark.parametrize("fault", LOST, ids=lambda fault: "-".join(map(str, fault.values())))
@@ -90,7 +68,7 @@ def test_a_request_that_never_arrived_is_sent_again(sandbox, caplog):
     assert "The listing does not have it, so the report is created again" in caplog.text
 
 
-def test_with_options_nothing_is_taken_from_a_listing(sandbox, caplog):
+def test_with_options_nothing_is_adopted_from_a_listing(sandbox, caplog):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
 
     report_id = create(report_options={"invoiceId": "1"}).execute(context())
@@ -101,7 +79,7 @@ def test_with_options_nothing_is_taken_from_a_listing(sandbox, caplog):
     assert "No listing shows its options" in caplog.text
 
 
-def test_where_it_may_be_one_of_two_neither_is_taken(sandbox, caplog):
+def test_if_it_may_be_one_of_two_neither_is_adopted(sandbox, caplog):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
     hook = AmazonBusinessHook()
     hook.client.token()
@@ -124,7 +102,7 @@ def test_where_it_may_be_one_of_two_neither_is_taken(sandbox, caplog):
     assert "It may be any of" in caplog.text
 
 
-def test_two_lost_answers_are_left_to_the_retries(sandbox):
+def test_two_lost_responses_are_left_to_the_retries(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost", times=2))
     store = Store()
     options = {"report_options": {"rows": "3"}}
@@ -134,7 +112,7 @@ def test_two_lost_answers_are_left_to_the_retries(sandbox):
     assert create(**options).execute(context(store)) == list(sandbox.reports)[-1]
 
 
-def test_a_retry_goes_on_with_the_report_of_the_try_before(sandbox, caplog):
+def test_a_retry_continues_with_the_report_of_the_previous_attempt(sandbox, caplog):
     caplog.set_level("INFO")
     store = Store()
     with pytest.raises(ProcessLost):
@@ -147,25 +125,25 @@ def test_a_retry_goes_on_with_the_report_of_the_try_before(sandbox, caplog):
     assert f"Continuing with report {report_id}" in caplog.text
 
 
-def test_a_worker_that_died_before_it_could_note_the_id(sandbox):
+def test_a_worker_that_died_before_it_could_record_the_id(sandbox):
     store = Store()
-    noted = store.set
+    record = store.set
 
     def die_with_the_id(key, value, **_):
         if value["report_id"]:
             raise ProcessLost
-        noted(key, value)
+        record(key, value)
 
     store.set = die_with_the_id
     with pytest.raises(ProcessLost):
         create(**WINDOW).execute(context(store))
-    store.set = noted
+    store.set = record
 
     assert [create(**WINDOW).execute(context(store))] == list(sandbox.reports)
 
 
 @pytest.mark.parametrize("grace", [60, 0])
-def test_a_report_that_is_not_known_is_gone_on_with_while_it_is_young(sandbox, monkeypatch, grace):
+def test_a_report_that_is_not_known_yet_is_waited_for_while_it_is_new(sandbox, monkeypatch, grace):
     monkeypatch.setattr(durable_create, "NOT_FOUND_GRACE", grace)
     store = Store()
     with pytest.raises(ProcessLost):
@@ -180,7 +158,7 @@ def test_a_report_that_is_not_known_is_gone_on_with_while_it_is_young(sandbox, m
     assert len(sandbox.reports) == (1 if grace else 2)
 
 
-def test_a_report_with_options_is_gone_on_with_by_its_id(sandbox):
+def test_a_retry_continues_with_a_report_with_options_by_its_id(sandbox):
     store = Store()
     options = {"report_options": {"rows": "3"}}
     with pytest.raises(ProcessLost):
@@ -190,7 +168,7 @@ def test_a_report_with_options_is_gone_on_with_by_its_id(sandbox):
     assert [create(**options).execute(context(store))] == list(sandbox.reports)
 
 
-def test_another_request_makes_another_report(sandbox):
+def test_another_request_creates_another_report(sandbox):
     store = Store()
     with pytest.raises(ProcessLost):
         create(**WINDOW).execute(context(lost_at(store, "delete")))
@@ -201,7 +179,7 @@ def test_another_request_makes_another_report(sandbox):
 
 
 @pytest.mark.parametrize("outcome", ["FATAL", "CANCELLED"])
-def test_a_useless_report_is_not_gone_on_with(sandbox, outcome):
+def test_a_useless_report_is_created_again(sandbox, outcome):
     sandbox.script(outcome=outcome)
     store = Store()
     with pytest.raises(ProcessLost):
@@ -212,7 +190,7 @@ def test_a_useless_report_is_not_gone_on_with(sandbox, outcome):
     assert len(sandbox.reports) == 2
 
 
-def test_a_lost_answer_after_the_wait_is_looked_for_too(sandbox):
+def test_a_lost_response_after_the_wait_is_searched_for_too(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
 
     report_id = run(lambda: create(deferrable=True, **WINDOW), context(Store(), map_index=0))
@@ -230,7 +208,7 @@ def test_killing_never_fails(sandbox):
 
 
 @pytest.mark.usefixtures("stranger")
-def test_a_retry_takes_the_report_that_was_made_meanwhile(sandbox):
+def test_a_retry_adopts_the_report_that_was_created_meanwhile(sandbox):
     store = Store()
     sandbox.inject(Fault(operation="createReport", kind="lost", times=1))
     sandbox.inject(Fault(operation="createReport", kind="drop", times=1))
@@ -289,12 +267,12 @@ class TestWhatWasAdopted:
 
     def test_is_not_cancelled_where_the_store_fails_when_it_was_found(self, sandbox):
         store = Store()
-        noted = store.set
+        record = store.set
 
         def fail_when_it_is_found(key, value, **_):
             if value["adopted"]:
                 raise RuntimeError("the store is away")
-            noted(key, value)
+            record(key, value)
 
         store.set = fail_when_it_is_found
         with pytest.raises((AmazonBusinessError, TaskDeferred)) as ended:

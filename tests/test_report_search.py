@@ -16,47 +16,15 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
-from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
 from tests.conftest import connect
+from tests.creating import INVOICE, LINES, WINDOW, by_a_stranger, create, dated
 from tests.deferring import Store, context, run
-
-LINES = "SANDBOX_ORDER_LINES"
-
-
-WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-02T00:00:00Z"}
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-
-
-def create(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, "poke_interval": 0.1, **arguments})
-
-
-INVOICE = "GET_AB_INVOICE_PDF"
-
-
-def dated(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, **WINDOW, **arguments})
-
-
-def a_strangers(sandbox, *, seconds_ago=0.0, **arguments):
-    """A report that another application of the same customer has made."""
-    report_id = AmazonBusinessHook("stranger").create_report(LINES, **WINDOW, **arguments)
-    sandbox.reports[report_id].created_time -= timedelta(seconds=seconds_ago)
-    return report_id
-
-
-@pytest.fixture
-def stranger(sandbox, monkeypatch):
-    connect(monkeypatch, sandbox, conn_id="stranger")
-    # What another process creates, this one does not know.
-    from airflow_provider_amzbiz.client import reports
-
-    monkeypatch.setattr(reports, "_created", {})
 
 
 @pytest.mark.parametrize(
@@ -71,7 +39,7 @@ def stranger(sandbox, monkeypatch):
     ],
     ids=str,
 )
-def test_another_request_s_report_is_not_taken(sandbox, other):
+def test_another_request_s_report_is_not_adopted(sandbox, other):
     asked = {"report_type": LINES, **WINDOW, **other}
     foreign = AmazonBusinessHook().create_report(asked.pop("report_type"), **asked)
     sandbox.inject(Fault(operation="createReport", kind="drop"))
@@ -80,7 +48,7 @@ def test_another_request_s_report_is_not_taken(sandbox, other):
     assert len(sandbox.reports) == 2
 
 
-def test_an_equal_report_from_before_is_not_taken(sandbox):
+def test_an_equal_report_from_before_is_not_adopted(sandbox):
     before = create(**WINDOW).execute(context())
     sandbox.reports[before].created_time -= timedelta(seconds=5)
     sandbox.inject(Fault(operation="createReport", kind="drop"))
@@ -128,7 +96,7 @@ def test_reuse_with_options_is_an_error(sandbox):
 
 
 @pytest.mark.usefixtures("stranger")
-def test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken(sandbox, monkeypatch):
+def test_a_report_created_while_the_task_waited_for_its_permit_is_not_adopted(sandbox, monkeypatch):
     connect(monkeypatch, sandbox, rate_limits=json.dumps({"createReport": [0.25, 1]}))
     AmazonBusinessHook().create_report(LINES)
     theirs = []
@@ -152,14 +120,14 @@ def test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken(sandbox
 
 @pytest.mark.parametrize("seconds", [-3600, 600, 3600])
 @pytest.mark.usefixtures("stranger")
-def test_a_retry_takes_no_report_of_another_time(sandbox, seconds):
+def test_a_retry_adopts_no_report_of_another_time(sandbox, seconds):
     store = Store()
     sandbox.inject(Fault(operation="createReport", kind="drop", times=2))
     with pytest.raises(ResponseLostError) as caught:
         dated().execute(context(store))
     assert caught.value.report_type == LINES
     # Created so long after the requests of the first attempt, or before them.
-    theirs = a_strangers(sandbox, seconds_ago=max(-seconds, 0))
+    theirs = by_a_stranger(sandbox, seconds_ago=max(-seconds, 0))
     record = store[durable_create.CreateRecord.KEY]
     record["sent"] = [[moment - max(seconds, 0) for moment in each] for each in record["sent"]]
 
@@ -167,7 +135,7 @@ def test_a_retry_takes_no_report_of_another_time(sandbox, seconds):
 
 
 @pytest.mark.usefixtures("stranger")
-def test_a_type_that_always_has_options_is_never_taken(sandbox, monkeypatch):
+def test_a_type_that_always_has_options_is_never_adopted(sandbox, monkeypatch):
     # Amazon refuses such a request; should it not, nothing tells one invoice from another.
     request = AmazonBusinessHook().report_request(INVOICE, "ATVPDKIKX0DER")
     theirs = AmazonBusinessHook("stranger").create_report(INVOICE, report_options={"invoiceId": "1"})
@@ -186,15 +154,15 @@ class TestReuse:
         "within",
         [timedelta(0), timedelta(days=-1), timedelta(days=30, seconds=1), timedelta(days=3650), 3600, "1h"],
     )
-    def test_refuses_what_cannot_be_meant(self, within):
+    def test_rejects_a_range_that_makes_no_sense(self, within):
         with pytest.raises(InvalidInputError, match="reuse_within is .* at most the 30 days"):
             dated(reuse_within=within)
 
-    def test_takes_no_report_whose_document_is_about_to_go(self, sandbox):
-        old = a_strangers(sandbox, seconds_ago=30 * 86400 - 60)
+    def test_takes_no_report_whose_document_is_about_to_expire(self, sandbox):
+        old = by_a_stranger(sandbox, seconds_ago=30 * 86400 - 60)
         assert dated(reuse_within=timedelta(days=30)).execute(context()) != old
 
-        younger = a_strangers(sandbox, seconds_ago=29 * 86400)
+        younger = by_a_stranger(sandbox, seconds_ago=29 * 86400)
         for report in sandbox.reports.values():
             if report.report_id not in (old, younger):
                 report.cancelled = True
@@ -202,7 +170,7 @@ class TestReuse:
 
     def test_goes_by_the_clock_of_the_api(self, sandbox):
         sandbox.clock.advance(-600)
-        theirs = a_strangers(sandbox)
+        theirs = by_a_stranger(sandbox)
 
         assert dated(reuse_within=timedelta(minutes=5)).execute(context()) == theirs
 
@@ -210,13 +178,13 @@ class TestReuse:
         for _ in range(250):
             old = sandbox.add_report(LINES)
             sandbox.reports[old].created_time -= timedelta(minutes=5)
-        newest = a_strangers(sandbox)
+        newest = by_a_stranger(sandbox)
 
         assert dated(reuse_within=timedelta(hours=1)).execute(context()) == newest
         assert sandbox.count("getReports") == 1
 
     def test_reads_page_after_page_until_it_finds_one(self, sandbox):
-        theirs = a_strangers(sandbox, seconds_ago=600)
+        theirs = by_a_stranger(sandbox, seconds_ago=600)
         for _ in range(150):
             sandbox.add_report(LINES)
 
@@ -225,7 +193,7 @@ class TestReuse:
 
     def test_continues_at_the_page_where_it_was_throttled(self, sandbox, monkeypatch):
         monkeypatch.setattr(base, "LOOKUP_SECONDS", 0.0)
-        theirs = a_strangers(sandbox, seconds_ago=600)
+        theirs = by_a_stranger(sandbox, seconds_ago=600)
         for _ in range(250):
             sandbox.add_report(LINES)
         sandbox.inject(Fault(operation="getReports", kind="status", status=429, after=1, times=1))
@@ -237,8 +205,8 @@ class TestReuse:
         assert [event["operation"] for event in events] == ["getReports"]
         assert sandbox.count("getReports", 200) == 3
 
-    def test_begins_again_where_the_token_of_a_page_has_expired(self, sandbox):
-        theirs = a_strangers(sandbox, seconds_ago=600)
+    def test_starts_over_when_the_token_of_a_page_has_expired(self, sandbox):
+        theirs = by_a_stranger(sandbox, seconds_ago=600)
         for _ in range(150):
             sandbox.add_report(LINES)
         sandbox.inject(Fault(operation="getReports", kind="status", status=400, after=1, times=1))
@@ -246,7 +214,7 @@ class TestReuse:
         assert dated(reuse_within=timedelta(hours=1)).execute(context()) == theirs
         assert sandbox.count("getReports") == 4
 
-    def test_does_not_begin_again_for_ever(self, sandbox):
+    def test_does_not_start_over_for_ever(self, sandbox):
         for _ in range(150):
             sandbox.add_report(LINES)
         sandbox.inject(Fault(operation="getReports", kind="status", status=400, after=1, times=1))
@@ -255,13 +223,13 @@ class TestReuse:
         with pytest.raises(InvalidInputError):
             dated(reuse_within=timedelta(hours=1)).execute(context())
 
-    def test_looks_once_only_where_the_task_queues_to_create(self, sandbox):
+    def test_searches_once_only_if_the_task_queues_to_create(self, sandbox):
         report_id = run(lambda: dated(reuse_within=timedelta(hours=1), deferrable=True), context(map_index=1))
 
         assert list(sandbox.reports) == [report_id]
         assert sandbox.count("getReports") == 1
 
-    def test_takes_no_report_that_this_process_made_with_options(self, sandbox):
+    def test_takes_no_report_that_this_process_created_with_options(self, sandbox):
         theirs = AmazonBusinessHook().create_report(LINES, **WINDOW, report_options={"rows": "3"})
 
         assert dated(reuse_within=timedelta(hours=1)).execute(context()) != theirs

@@ -13,27 +13,14 @@ from airflow_provider_amzbiz.exceptions import (
     ReportFatalError,
     ReportTimeoutError,
 )
-from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
+from tests.creating import create, dated
 from tests.deferring import context, run
-
-LINES = "SANDBOX_ORDER_LINES"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-
-
-def create(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, "poke_interval": 0.1, **arguments})
-
-
-WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-02T00:00:00Z"}
-
-
-def dated(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, **WINDOW, **arguments})
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
@@ -46,7 +33,7 @@ def dated(**arguments):
         ("CANCELLED", "succeed", None),
     ],
 )
-def test_what_the_end_means(sandbox, deferrable, outcome, on_cancelled, error):
+def test_what_each_terminal_status_means(sandbox, deferrable, outcome, on_cancelled, error):
     sandbox.script(outcome=outcome)
     arguments = {"wait_for_completion": True, "deferrable": deferrable, "on_cancelled": on_cancelled}
 
@@ -61,7 +48,7 @@ def test_what_the_end_means(sandbox, deferrable, outcome, on_cancelled, error):
 
 
 @pytest.mark.parametrize("part", ["reason", "cancel"])
-def test_what_is_only_part_of_an_error_does_not_hold_the_worker(sandbox, monkeypatch, part, caplog):
+def test_a_part_of_an_error_message_does_not_hold_the_worker_slot(sandbox, monkeypatch, part, caplog):
     from airflow_provider_amzbiz.exceptions import ReportFatalError
 
     caplog.set_level(logging.INFO)

@@ -175,7 +175,7 @@ class CreateReportOperator(QueueingOperator):
         """Continue with a report, reuse one, or create one; a throttled step runs again after the wait."""
         state: Mapping[str, Any] = event.state if event else {}
         request = self._request()
-        record = self._record(context, state.get("record"))
+        record = CreateRecord(context, durable=self.durable, carried=state.get("record"))
         reuse: dict[str, Any] = dict(state.get("reuse") or {})
         if event is None:
             record.begin_attempt(request)
@@ -212,9 +212,6 @@ class CreateReportOperator(QueueingOperator):
             data_end_time=self.data_end_time,
             report_options=self.report_options,
         )
-
-    def _record(self, context: Context, carried: Mapping[str, Any] | None = None) -> CreateRecord:
-        return CreateRecord(context, durable=self.durable, carried=carried)
 
     def _hand_on(
         self, context: Context, report_id: str, request: ReportRequest, record: CreateRecord, *, own: bool = True
@@ -283,7 +280,7 @@ class CreateReportOperator(QueueingOperator):
         ) from None
 
     def _ended(self, context: Context, report: Report) -> str:
-        record = self._record(context)
+        record = CreateRecord(context, durable=self.durable)
         if report.processing_status == ProcessingStatus.CANCELLED and record.is_from_previous_attempt(
             self._request()
         ):
@@ -301,7 +298,7 @@ class CreateReportOperator(QueueingOperator):
     def _timed_out(self, context: Context, event: ReportTimedOut) -> NoReturn:
         if event.own:
             durable_create.cancel_quietly(self.amazon_business_conn_id, event.report_id, mask_access_tokens=True)
-        request, record = self._request(), self._record(context)
+        request, record = self._request(), CreateRecord(context, durable=self.durable)
         try:
             if (record.load(request) or {}).get("report_id") == event.report_id:
                 # If the task is cleared, it waits a whole timeout again.

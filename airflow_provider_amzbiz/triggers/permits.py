@@ -57,7 +57,7 @@ class PermitTrigger(WaitingTrigger):
     The trigger does not make the call itself: only a task can record what it created, and a document's URL must
     not travel through Airflow's database.
 
-    The event is ``PermitGranted`` or ``WaitFailed`` of :mod:`airflow_provider_amzbiz.triggers.events`.
+    The event is ``PermitGranted`` or ``WaitFailed`` of ``airflow_provider_amzbiz.triggers.events``.
 
     :param operation: operation id of the API, such as ``createReport``.
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.

@@ -98,7 +98,7 @@ class ReportStatusTrigger(WaitingTrigger):
     """Fires one event when a report has a terminal status, or at the deadline.
 
     The event is ``ReportEnded``, ``ReportTimedOut`` or ``WaitFailed`` of
-    :mod:`airflow_provider_amzbiz.triggers.events`.
+    ``airflow_provider_amzbiz.triggers.events``.
 
     All waits of an account in a triggerer share one poller. Both deadlines are Unix times, so that they survive
     restarts of the triggerer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -21,20 +22,16 @@ from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from airflow_provider_amzbiz.triggers.events import PermitGranted
+from airflow_provider_amzbiz.triggers.base import WaitingTrigger
+from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
 from tests.conftest import BUCKET, connect
+from tests.creating import LINES, create
 from tests.deferring import context, run
-
-LINES = "SANDBOX_ORDER_LINES"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-
-
-def create(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, "poke_interval": 0.1, **arguments})
 
 
 def tight(monkeypatch, sandbox, operation="createReport", rate=2.0, burst=1):
@@ -63,7 +60,7 @@ def native(make, **variables):
     return task
 
 
-def test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer(sandbox, monkeypatch):
+def test_a_throttled_task_waits_for_its_permit_in_the_triggerer(sandbox, monkeypatch):
     tight(monkeypatch, sandbox)
     sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json"))
     events = []
@@ -75,7 +72,7 @@ def test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer(sandbox, mon
     assert sandbox.count("createReport") == 2
 
 
-def test_it_waits_again_where_somebody_else_took_its_permit(sandbox, monkeypatch):
+def test_it_waits_again_if_somebody_else_took_its_permit(sandbox, monkeypatch):
     tight(monkeypatch, sandbox)
     sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json", times=3))
     events = []
@@ -87,7 +84,7 @@ def test_it_waits_again_where_somebody_else_took_its_permit(sandbox, monkeypatch
     assert len(sandbox.reports) == 1
 
 
-def test_its_patience_ends(sandbox, monkeypatch):
+def test_it_does_not_wait_for_ever(sandbox, monkeypatch):
     tight(monkeypatch, sandbox)
     sandbox.inject(Fault(operation="createReport", kind="status", status=429, body="json", times=None))
     event = PermitGranted("createReport", permits=1, since=0.0).to_dict()
@@ -115,7 +112,7 @@ def test_the_connection_is_templated(kind):
 @pytest.mark.parametrize("left", ["{{ ti.xcom_pull('a') }}", "a{% if x %}b{% endif %}"])
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize(("task", "name"), FIELDS, ids=lambda each: getattr(each, "__name__", each))
-def test_a_template_that_is_left_is_refused_in_every_field(sandbox, task, name, left, deferrable):
+def test_a_template_that_is_left_is_rejected_in_every_field(sandbox, task, name, left, deferrable):
     """As when a mapped argument brings a template, which Airflow renders only once."""
     more = {} if task in (CancelReportOperator, GetReportsOperator) else {"deferrable": deferrable}
     made = task(task_id="t", **TASKS[task], **more)
@@ -132,7 +129,7 @@ def test_a_template_that_is_left_is_refused_in_every_field(sandbox, task, name, 
 
 @pytest.mark.parametrize("name", ["report_id", "report_document_id"])
 @pytest.mark.parametrize("value", ["None", "", "  ", True, 1.5, ["1"]])
-def test_an_id_that_cannot_be_one_is_refused_by_name(sandbox, name, value):
+def test_an_id_that_is_not_valid_is_rejected_by_name(sandbox, name, value):
     made = ReportDocumentToS3Operator(task_id="t", **{name: "1"}, s3_bucket="b", s3_key="k")
     setattr(made, name, value)
 
@@ -142,7 +139,7 @@ def test_an_id_that_cannot_be_one_is_refused_by_name(sandbox, name, value):
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_ids_that_native_rendering_made_numbers_work_everywhere(sandbox, s3, deferrable):
+def test_ids_that_native_rendering_turned_into_numbers_work_everywhere(sandbox, s3, deferrable):
     report_id = CreateReportOperator(task_id="c", report_type=LINES).execute(context())
     template = {"report_id": "{{ r }}"}
 
@@ -161,3 +158,57 @@ def test_ids_that_native_rendering_made_numbers_work_everywhere(sandbox, s3, def
         context(map_index=0),
     )
     assert moved["uri"] == f"s3://{BUCKET}/native/{report_id}.tsv"
+
+
+class Waiting(WaitingTrigger):
+    """A trigger whose event is whatever the test makes it."""
+
+    def __init__(self, wait):
+        super().__init__()
+        self._wait = wait
+
+    def serialize(self):
+        raise AssertionError("a wait in the task's own process needs no row")
+
+    async def wait(self):
+        return await self._wait()
+
+
+class TestRunInline:
+    def test_returns_the_event_that_a_triggerer_would_send(self):
+        granted = PermitGranted("createReport", permits=1, since=1.5)
+
+        async def wait():
+            return granted
+
+        assert create().run_inline(Waiting(wait)) == granted.to_dict()
+
+    def test_returns_an_error_as_an_event(self):
+        async def wait():
+            raise ThrottledError("some reason")
+
+        with pytest.raises(ThrottledError, match="some reason"):
+            read_event(create().run_inline(Waiting(wait)), PermitGranted)
+
+    @pytest.mark.parametrize("early", [True, False], ids=["before-the-wait", "during-the-wait"])
+    def test_returns_none_where_the_task_is_ended(self, early):
+        task = create()
+
+        async def wait():
+            assert not early
+            asyncio.get_running_loop().run_in_executor(None, task.on_kill)
+            await asyncio.Event().wait()
+
+        if early:
+            task.on_kill()
+        assert task.run_inline(Waiting(wait)) is None
+
+    def test_an_error_that_no_kill_has_caused_is_raised(self):
+        class ExecutionTimeout(BaseException):
+            """As Airflow raises for ``execution_timeout``."""
+
+        async def wait():
+            raise ExecutionTimeout
+
+        with pytest.raises(ExecutionTimeout):
+            create().run_inline(Waiting(wait))

@@ -20,17 +20,12 @@ from airflow_provider_amzbiz.exceptions import (
     ResponseLostError,
     ThrottledError,
 )
-from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers.base import InlineWait
 from tests.conftest import connect
+from tests.creating import LINES, WINDOW, create, dated
 from tests.deferring import Store, context, rebuilt, run
 from tests.processes import ProcessLost
-
-LINES = "SANDBOX_ORDER_LINES"
-
-
-WINDOW = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-02T00:00:00Z"}
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +33,13 @@ def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
 
 
-def create(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, "poke_interval": 0.1, **arguments})
-
-
 def tight(monkeypatch, sandbox, operation="createReport", rate=2.0, burst=1):
     connect(monkeypatch, sandbox, rate_limits=json.dumps({operation: [rate, burst]}))
 
 
-def dated(**arguments):
-    return CreateReportOperator(task_id="create", **{"report_type": LINES, **WINDOW, **arguments})
-
-
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_report_that_the_end_of_an_earlier_try_cancels_is_made_anew(sandbox, deferrable):
-    """Airflow starts the new try of a cleared task a second before it ends the old one's trigger."""
+def test_a_report_that_the_end_of_a_previous_attempt_cancels_is_created_again(sandbox, deferrable):
+    """Airflow starts the new attempt of a cleared task a second before it ends the old one's trigger."""
     sandbox.script(queue_seconds=3600)
     store = Store()
     with pytest.raises(TaskDeferred):
@@ -78,7 +65,7 @@ def test_a_report_that_the_end_of_an_earlier_try_cancels_is_made_anew(sandbox, d
         ({"on_cancelled": "perhaps"}, "on_cancelled"),
     ],
 )
-def test_bad_arguments_show_when_the_dag_is_read(arguments, named):
+def test_bad_arguments_fail_when_the_dag_is_parsed(arguments, named):
     with pytest.raises(InvalidInputError, match=named):
         create(**arguments)
 
@@ -294,7 +281,7 @@ def test_create_with_bad_input_calls_nobody(sandbox, arguments, named):
     assert sandbox.calls == []
 
 
-def test_create_that_is_not_durable_leaves_a_lost_answer_to_the_retries(sandbox):
+def test_create_that_is_not_durable_leaves_a_lost_response_to_the_retries(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
 
     with pytest.raises(ResponseLostError) as caught:

@@ -22,11 +22,11 @@ def _quick(monkeypatch):
         monkeypatch.setattr(module, name, 0.02)
 
 
-async def test_a_kill_before_airflow_has_the_event_has_it_announced_again_and_not_lost(sandbox, monkeypatch):
+async def test_a_kill_before_airflow_has_the_event_announces_it_again(sandbox, monkeypatch):
     store = StateStore()
     monkeypatch.setattr(asset_state, "_EVENT_SECONDS", 60.0)
     async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
+        await before.polls(sandbox)
         report_id = sandbox.add_report(LINES)
         await before.until(lambda: before.ids == [report_id])
 
@@ -34,10 +34,10 @@ async def test_a_kill_before_airflow_has_the_event_has_it_announced_again_and_no
         await after.until(lambda: after.ids == [report_id])
 
 
-async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
+async def test_a_store_that_fails_at_the_start_is_waited_for(sandbox):
     store = StateStore()
     async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
+        await before.polls(sandbox)
     report_id = sandbox.add_report(LINES)
     store.faults = 3
 
@@ -60,23 +60,23 @@ async def test_a_store_with_blocking_methods_only(sandbox):
 
     store = Blocking()
     async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
+        await before.polls(sandbox)
         first = sandbox.add_report(LINES)
         await before.until(lambda: before.ids == [first])
-        await before.looks(sandbox)
+        await before.polls(sandbox)
     second = sandbox.add_report(LINES)
 
     async with Watching(watch(store)) as after:
         await after.until(lambda: after.ids == [second])
 
 
-async def test_a_store_that_several_assets_would_share_is_done_without(sandbox, caplog):
+async def test_a_store_that_several_assets_would_share_is_not_used(sandbox, caplog):
     class Shared:
         async def aget(self, key):
             raise ValueError("which asset?")
 
     async with Watching(watch(Shared())) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
     assert "give each its own" in caplog.text

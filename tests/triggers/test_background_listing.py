@@ -1,4 +1,4 @@
-"""The listing fails, and the polls go on without it."""
+"""The listing fails, and the polls continue without it."""
 
 from __future__ import annotations
 

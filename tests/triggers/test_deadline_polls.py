@@ -30,7 +30,7 @@ class TestDeadlines:
         results = await asyncio.wait_for(asyncio.gather(*waits), reports.BACKSTOP / 2)
         assert {event["status"] for (event,) in results} == {"timeout"}
 
-    async def test_where_the_limit_is_used_up_all_end_as_well(self, sandbox, monkeypatch):
+    async def test_all_end_although_the_limit_is_used_up(self, sandbox, monkeypatch):
         connect(monkeypatch, sandbox, rate_limits='{"getReport": [0.1, 1], "getReports": [0.1, 1]}')
         monkeypatch.setattr(reports, "LAST_POLL_SECONDS", 2.0)
         ids = [sandbox.add_report(LINES, status="IN_PROGRESS") for _ in range(40)]
@@ -41,7 +41,7 @@ class TestDeadlines:
         await asyncio.sleep(0.5)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def test_a_listing_tells_of_many(self, sandbox, monkeypatch):
+    async def test_a_listing_finds_many(self, sandbox, monkeypatch):
         # More than getReport allows in the time that a last poll may take.
         connect(monkeypatch, sandbox, rate_limits='{"getReport": [0.1, 1]}')
         ids = [sandbox.add_report(LINES, status="DONE") for _ in range(50)]

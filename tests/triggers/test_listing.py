@@ -11,7 +11,7 @@ from airflow_provider_amzbiz.triggers import listing
 from tests.triggers.polling import LINES, running, statuses, waiting
 
 
-async def test_a_type_that_cannot_be_listed_is_looked_at_one_by_one(sandbox):
+async def test_a_type_that_cannot_be_listed_is_polled_one_by_one(sandbox):
     ids = running(sandbox, 40)
     sandbox.inject(Fault(operation="getReports", kind="status", status=400, body="json", times=None))
 
@@ -21,7 +21,7 @@ async def test_a_type_that_cannot_be_listed_is_looked_at_one_by_one(sandbox):
     assert sandbox.count("getReports") == 1
 
 
-async def test_a_page_that_is_refused_blames_no_type(sandbox, caplog):
+async def test_a_page_that_is_rejected_excludes_no_type(sandbox, caplog):
     ids = running(sandbox, 250, processing_seconds=600)
     waits = [waiting(each) for each in ids]
     sandbox.clock.advance(600)
@@ -45,7 +45,7 @@ async def test_a_type_that_could_not_be_listed_is_listed_again_later(sandbox, mo
     assert sandbox.count("getReports", 200)
 
 
-async def test_of_several_types_only_the_one_to_blame_is_polled_one_by_one(sandbox, monkeypatch):
+async def test_of_several_types_only_the_rejected_one_is_polled_one_by_one(sandbox, monkeypatch):
     from airflow_provider_amzbiz.sandbox import validation
 
     ids = running(sandbox, 100, processing_seconds=3600)

@@ -13,7 +13,7 @@ from tests.conftest import connect
 from tests.triggers.polling import LINES, rotate, running, statuses, until, waiting
 
 
-async def test_fresh_tokens_that_are_refused_fail_no_wait(sandbox):
+async def test_fresh_tokens_that_are_rejected_fail_no_wait(sandbox):
     (report_id,) = running(sandbox, 1)
     sandbox.inject(Fault(operation="getReport", kind="expire_token", times=5))
 
@@ -33,7 +33,7 @@ async def test_a_revoked_grant_fails_each_wait_with_the_reason(sandbox):
     assert all("invalid_grant" in event["error"]["message"] for (event,) in results)
 
 
-async def test_a_connection_that_was_mended_meanwhile_is_read_anew(sandbox, monkeypatch):
+async def test_a_connection_that_was_corrected_meanwhile_is_read_again(sandbox, monkeypatch):
     import json
 
     # The token of a client secret that has been rotated away.
@@ -49,8 +49,8 @@ async def test_a_connection_that_was_mended_meanwhile_is_read_anew(sandbox, monk
 
 
 @pytest.mark.parametrize("waits", [1, 30])
-@pytest.mark.parametrize("trouble", ["another account's endpoint", "another account", "503", "is gone"])
-async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypatch, caplog, trouble, waits):
+@pytest.mark.parametrize("trouble", ["another account's endpoint", "another account", "503", "is missing"])
+async def test_an_endpoint_that_was_corrected_meanwhile_is_called(sandbox, monkeypatch, caplog, trouble, waits):
     ids = running(sandbox, waits)
     with Sandbox(throttle=False) as other:
         connect(monkeypatch, other)
@@ -59,7 +59,7 @@ async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypa
             monkeypatch.setenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT", json.dumps(wrong))
         elif trouble == "503":
             other.inject(Fault("*", "status", status=503, times=None))
-        elif trouble == "is gone":
+        elif trouble == "is missing":
             other.stop()
         events = [
             waiting(
@@ -80,7 +80,7 @@ async def test_an_endpoint_that_was_mended_meanwhile_is_called(sandbox, monkeypa
         assert statuses(await asyncio.wait_for(asyncio.gather(*events), 60)) == ["DONE"] * waits
 
 
-async def test_a_connection_that_is_away_for_a_while_is_waited_for(sandbox, monkeypatch):
+async def test_a_connection_that_is_missing_for_a_while_is_waited_for(sandbox, monkeypatch):
     ids = running(sandbox, 2, processing_seconds=3600)
     waits = [waiting(each) for each in ids]
     await asyncio.sleep(0.3)
@@ -97,7 +97,7 @@ async def test_a_connection_that_is_away_for_a_while_is_waited_for(sandbox, monk
     "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}, {"kind": "drop"}]
 )
 @pytest.mark.parametrize("count", [3, 30])
-async def test_a_passing_fault_before_a_rotated_secret_is_noticed_ends_no_wait(sandbox, monkeypatch, fault, count):
+async def test_a_transient_fault_before_a_rotated_secret_ends_no_wait(sandbox, monkeypatch, fault, count):
     ids = running(sandbox, count, processing_seconds=3600)
     waits = [waiting(each) for each in ids]
     await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Many waits in one event loop: one look for all of them."""
+"""Many waits in one event loop: one poll for all of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_few_waits_need_no_listing(sandbox):
     assert sandbox.count("getReports") == 0
 
 
-async def test_all_kinds_of_ends_are_told(sandbox):
+async def test_each_terminal_status_is_an_event(sandbox):
     ids = []
     for outcome in ("DONE", "CANCELLED", "FATAL"):
         ids += running(sandbox, 10, outcome=outcome)
@@ -66,7 +66,7 @@ async def test_reports_that_the_listing_does_not_show_are_found_one_by_one(sandb
     assert statuses(results) == ["DONE"] * 40
 
 
-async def test_waits_of_unknown_type_are_looked_at_one_by_one(sandbox):
+async def test_reports_of_unknown_type_are_polled_one_by_one(sandbox):
     ids = running(sandbox, 40)
 
     results = await asyncio.gather(*[waiting(each, known=False) for each in ids])
@@ -84,7 +84,7 @@ async def test_waits_of_unknown_type_are_looked_at_one_by_one(sandbox):
     ],
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
-async def test_failing_looks_fail_no_wait(sandbox, fault):
+async def test_failing_polls_fail_no_wait(sandbox, fault):
     ids = running(sandbox, 30)
     waits = [waiting(each, poke_interval=0.1) for each in ids]
     for operation in ("getReports", "getReport"):
@@ -106,7 +106,7 @@ async def test_who_joins_late_and_who_leaves_early(sandbox):
     assert statuses(await asyncio.gather(*waits)) == ["DONE"] * 35
 
 
-async def test_nothing_runs_on_when_the_last_wait_is_gone(sandbox):
+async def test_nothing_runs_when_the_last_wait_has_left(sandbox):
     ids = running(sandbox, 30, processing_seconds=3600)
     waits = [waiting(each) for each in ids]
     await asyncio.sleep(0.5)

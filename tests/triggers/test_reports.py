@@ -70,11 +70,11 @@ async def test_a_slow_api_does_not_hold_up_the_loop(sandbox):
     ticking.cancel()
 
     assert event["status"] == "ended"
-    # The loop went on ticking all through the answer's 1.5 seconds.
+    # The loop kept ticking during the response's 1.5 seconds.
     assert len(gaps) > 20
 
 
-async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_look(sandbox):
+async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_poll(sandbox):
     done = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
     running = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="IN_PROGRESS")
     past = {"deadline": time.time() - 100}
@@ -98,7 +98,7 @@ async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbo
     assert (await waiting)["status"] == "ended"
 
 
-async def test_a_connection_that_stays_away_ends_the_wait_at_its_deadline(sandbox, monkeypatch):
+async def test_a_connection_that_stays_missing_ends_the_wait_at_its_deadline(sandbox, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
 
     event = await only_event(trigger("1", deadline=time.time() + 0.3))
@@ -204,7 +204,7 @@ class TestMaskedTokens:
         assert (await only_event(trigger(report_id)))["status"] == "ended"
         self.assert_unmasked(sandbox, 2)
 
-    async def test_those_of_a_last_look_do_not(self, sandbox):
+    async def test_those_of_a_last_poll_do_not(self, sandbox):
         report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
 
         await only_event(trigger(report_id, deadline=time.time() - 100))

@@ -31,14 +31,14 @@ def _quick(monkeypatch):
 async def test_each_report_is_announced_once_when_it_is_done(sandbox):
     old = sandbox.add_report(LINES)
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox, 2)
+        await watching.polls(sandbox, 2)
         first, second = sandbox.add_report(LINES), sandbox.add_report(LINES, status="IN_PROGRESS")
         cancelled = sandbox.add_report(LINES, status="CANCELLED")
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         assert watching.ids == [first]
 
         sandbox.reports[second].outcome = "DONE"
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [first, second]
     assert not {old, cancelled} & set(watching.ids)
@@ -62,54 +62,54 @@ async def test_reports_that_finish_in_another_order_than_they_were_created_are_a
     slow = [sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(hours=hours)) for hours in (40, 30, 20)]
     store = StateStore()
     async with Watching(watch(store)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         quick = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [quick])
         for report_id in reversed(slow):
             sandbox.reports[report_id].outcome = "DONE"
             await watching.until(lambda report_id=report_id: watching.ids[-1] == report_id)
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [quick, *reversed(slow)]
 
 
-async def test_more_slow_reports_than_are_looked_at_one_by_one_are_found_in_the_listing(sandbox, monkeypatch):
+async def test_more_slow_reports_than_are_polled_one_by_one_are_found_in_the_listing(sandbox, monkeypatch):
     monkeypatch.setattr(reports_done, "_MAX_SINGLE_POLLS", 3)
     slow = [sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(hours=10, minutes=n)) for n in range(120)]
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         for report_id in slow:
             sandbox.reports[report_id].outcome = "DONE"
         await watching.until(lambda: len(watching.ids) == 120)
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert sorted(watching.ids) == sorted(slow)
 
 
-async def test_a_status_of_the_future_is_waited_on(sandbox):
+async def test_a_status_that_is_not_known_is_waited_on(sandbox):
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES, status="IN_REVIEW")
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         assert watching.ids == []
         sandbox.reports[report_id].outcome = "DONE"
         await watching.until(lambda: watching.ids == [report_id])
 
 
-async def test_a_restart_goes_on_where_the_watch_was(sandbox):
+async def test_a_restart_continues_where_the_watch_stopped(sandbox):
     store = StateStore()
     async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
+        await before.polls(sandbox)
         announced = sandbox.add_report(LINES)
         slow = sandbox.add_report(LINES, status="IN_QUEUE")
         await before.until(lambda: before.ids == [announced])
-        await before.looks(sandbox)
+        await before.polls(sandbox)
     missed = sandbox.add_report(LINES)
     sandbox.reports[slow].outcome = "DONE"
 
     async with Watching(watch(store)) as after:
         await after.until(lambda: len(after.ids) == 2)
-        await after.looks(sandbox)
+        await after.polls(sandbox)
 
     assert sorted(after.ids) == sorted([slow, missed])
 
@@ -120,20 +120,20 @@ async def test_since_announces_what_is_older_than_the_watch_page_by_page(sandbox
     async with Watching(watch(StateStore(), since=ago(days=4))) as watching:
         await watching.until(lambda: len(watching.ids) == 230)
         assert sandbox.count("getReports") == 3
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     # Oldest first.
     assert watching.ids == wanted[::-1]
 
 
-async def test_only_the_types_and_marketplaces_asked_for(sandbox):
+async def test_only_the_requested_types_and_marketplaces(sandbox):
     arguments = {"report_types": [LINES, INVOICE], "marketplace_ids": "A2EUQ1WTGCTBG2"}
     async with Watching(watch(**arguments)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.add_report(LINES)
         sandbox.add_report("SANDBOX_OTHER", marketplace_ids=["A2EUQ1WTGCTBG2"])
         invoice = sandbox.add_report(INVOICE, marketplace_ids=["A2EUQ1WTGCTBG2", "ATVPDKIKX0DER"])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [invoice]
 
@@ -141,12 +141,12 @@ async def test_only_the_types_and_marketplaces_asked_for(sandbox):
 async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
     store = StateStore()
     async with Watching(watch(store)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.inject(Fault(operation="getReports", kind="status", status=503, times=9))
         store.faults = 2
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [report_id]
     assert "the watch continues" in caplog.text
@@ -155,7 +155,7 @@ async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
 async def test_a_connection_that_is_invalid_for_a_while_ends_no_watch(sandbox, monkeypatch, caplog):
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 0.05)
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         connect(monkeypatch, sandbox, region="us")
         await asyncio.sleep(0.5)
         connect(monkeypatch, sandbox)
@@ -171,31 +171,31 @@ async def test_a_clock_that_is_ahead_for_a_moment_hides_no_report(sandbox, monke
         ahead.setattr(ReportsClient, "clock_offset", property(lambda _: 80000.0))
         async with Watching(watch(store)) as watching:
             sandbox.add_report(LINES)
-            await watching.looks(sandbox)
+            await watching.polls(sandbox)
     async with Watching(watch(store)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: report_id in watching.ids)
 
 
-async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, caplog):
+async def test_a_report_that_the_api_no_longer_knows_is_dropped(sandbox, caplog):
     report_id = sandbox.add_report(LINES, status="IN_PROGRESS")
     async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.clock.advance(7200)
         sandbox.add_report(LINES, status="IN_PROGRESS")
         sandbox.clock.advance(1200)
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.inject(Fault(operation="getReport", kind="status", status=404))
         await watching.until(lambda: f"Report {report_id} is no longer known" in caplog.text)
         calls = sandbox.count("getReport")
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         assert sandbox.count("getReport") == calls
 
 
-async def test_a_refused_grant_is_logged_as_an_error_and_a_mended_one_goes_on(sandbox, caplog):
+async def test_a_rejected_grant_is_logged_as_an_error_and_a_corrected_one_continues(sandbox, caplog):
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.inject(Fault(operation="getReports", kind="status", status=403, times=2))
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
@@ -207,7 +207,7 @@ async def test_a_slow_api_does_not_hold_up_the_loop(sandbox):
     sandbox.inject(Fault(operation="getReports", kind="delay", seconds=1.0))
     ticks = 0
     async with Watching(watch()):
-        # The second call comes after the first one's answer.
+        # The second call comes after the first one's response.
         while sandbox.count("getReports") < 2 and ticks < 1000:
             await asyncio.sleep(0.01)
             ticks += 1
@@ -244,12 +244,12 @@ def test_a_row_of_the_trigger_table_makes_the_same_trigger_and_holds_no_secret(s
 
 async def test_a_report_that_the_listing_shows_late_is_announced(sandbox):
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         newer = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [newer])
         late = sandbox.add_report(LINES, created=ago(minutes=10))
         await watching.until(lambda: watching.ids == [newer, late])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [newer, late]
 
@@ -258,9 +258,9 @@ async def test_a_report_that_the_listing_shows_late_is_announced(sandbox):
 async def test_a_clock_of_the_api_that_is_wrong_makes_no_difference(sandbox, skew):
     sandbox.clock.advance(skew)
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [report_id]

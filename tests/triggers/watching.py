@@ -71,8 +71,8 @@ class Watching:
             assert asyncio.get_running_loop().time() < deadline, f"announced: {self.ids}"
             await asyncio.sleep(0.02)
 
-    async def looks(self, sandbox, count=3):
-        """Wait until the listing was asked for so often again."""
+    async def polls(self, sandbox, count=3):
+        """Wait for so many more reads of the listing."""
         seen = sandbox.count("getReports")
         await self.until(lambda: sandbox.count("getReports") >= seen + count)
 
