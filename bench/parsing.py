@@ -26,8 +26,8 @@ with DAG("empty_{number}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
     pass
 """
 
-# The clocks start where the DAG processor is when it turns to a file: Airflow is loaded, and frozen so that no
-# garbage collection walks it (``DagFileProcessorManager.before_run``); the file is not loaded.
+# The clocks start where the DAG processor starts with a file: Airflow is loaded, and frozen to keep the garbage
+# collector away from it (``DagFileProcessorManager.before_run``); the file is not loaded.
 PARSE = """
 import gc, sys, time
 from airflow.dag_processing.dagbag import DagBag
@@ -48,11 +48,11 @@ def main() -> None:
         home, empty = Path(folder, "home"), Path(folder, "empty")
         home.mkdir()
         empty.mkdir()
-        # The first one also writes what is written once, configuration and bytecode, and so is not counted.
+        # The first parse also writes configuration and bytecode, so it is not counted.
         count = int(_parse(EXAMPLES, home)[0])
         for number in range(count):
             (empty / f"empty_{number}.py").write_text(EMPTY.format(number=number))
-        taken = {path: [] for path in (empty, EXAMPLES)}
+        taken: dict[Path, list[tuple[float, ...]]] = {path: [] for path in (empty, EXAMPLES)}
         for _ in range(runs):
             for path, results in taken.items():
                 results.append(_parse(path, home))

@@ -134,7 +134,8 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
 
 
 def _name(task: dict[str, Any]) -> str:
-    return task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
+    index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
+    return f"{task['task_id']}{index}"
 
 
 def _written(airflow: AirflowServer, dag_id: str, run_id: str) -> list[dict[str, Any]]:
