@@ -1,6 +1,6 @@
-"""What the example DAGs add to Airflow's parsing: the same number of empty DAGs is the base.
+"""What the example DAGs add to Airflow's parsing time, compared with the same number of empty DAGs.
 
-``python -m bench.parsing [RUNS]``. Each parse is a process of its own, both kinds in turn; a line is the median.
+``python -m bench.parsing [RUNS]``. Each parse is a process of its own, both kinds in turn; the lines are medians.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The servers of the transfer benchmark: fast ones, so that the clients are what is measured.
+"""The servers of the transfer benchmark, fast enough that the clients are what is measured.
 
 ``python -m bench.servers CERTIFICATE source FILE`` or ``... sink SECONDS`` prints its port and serves until it is
-stopped; each is a process of its own, because it would share an interpreter otherwise.
+stopped. Each is a process of its own, because otherwise they would share an interpreter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WINDOW = 2 << 20
 
 
 class Server:
-    """One of this module's servers, by TLS.
+    """One of this module's servers, with TLS.
 
     :param certificate: a file with the certificate and its key.
     :param role: ``source`` and a file, or ``sink`` and the seconds of a round trip to it.
@@ -140,9 +140,9 @@ class _TlsServer(ThreadingHTTPServer):
 
 
 class Gateway:
-    """JuiceFS's S3 gateway on a folder: the fastest real store of those that were tried.
+    """JuiceFS's S3 gateway on a folder: the fastest real store we measured.
 
-    It keeps no checksums and knows no conditional writes, so that it serves for speed only.
+    It stores no checksums and ignores conditional writes, so it is of use for speed only.
     """
 
     bucket = "bench"
@@ -184,7 +184,7 @@ class Gateway:
             start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 60
-        while not self._answers():
+        while not self._responds():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError("The gateway did not start")
             time.sleep(0.2)
@@ -195,7 +195,7 @@ class Gateway:
     ) -> None:
         _stop(self._process)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         host, port = self._address.split(":")
         with socket.socket() as probe:
             return probe.connect_ex((host, int(port))) == 0

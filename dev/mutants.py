@@ -1,4 +1,4 @@
-"""Takes one protection out at a time, and tells whether a test notices: ``python -m dev.mutants [NAME ...]``."""
+"""Plants one fault at a time, and reports whether a test finds it: ``python -m dev.mutants [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "airflow_provider_amzbiz"
-# What has lost its end would wait for ever; no test of the list takes so long otherwise.
+# A mutant that lost its timeout would wait forever; no test of the list takes this long otherwise.
 _TIMEOUT_SECONDS = 40
-# pytest's own codes; every other one says that the list is wrong, or that pytest is.
+# pytest's exit codes; any other means that the list or pytest itself is wrong.
 _PASSED, _FAILED = 0, 1
 
 
@@ -22,12 +22,12 @@ _PASSED, _FAILED = 0, 1
 class Mutant:
     """A mistake that somebody might make, in one place.
 
-    :ivar name: to run it alone by.
-    :ivar fault: what is not survived any more.
-    :ivar file: in the package.
-    :ivar old: what is there, exactly once.
-    :ivar new: what is put in its place.
-    :ivar tests: pytest's arguments, separated by spaces; one of these tests has to fail.
+    :ivar name: for the command line.
+    :ivar fault: what the package no longer survives.
+    :ivar file: path in the package.
+    :ivar old: the source that occurs exactly once in the file.
+    :ivar new: its replacement.
+    :ivar tests: pytest's arguments, separated by spaces; one of these tests must fail.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Mutant:
     def applied(self, text: str) -> str:
         """Return the file's text with the mistake in it.
 
-        :raises ValueError: the place is not there, or there are several.
+        :raises ValueError: ``old`` does not occur exactly once.
         """
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.name}: its old text has to be once in {self.file}, but is {found} times")
+            raise ValueError(f"{self.name}: its old text must occur once in {self.file}, but occurs {found} times")
         return text.replace(self.old, self.new)
 
 
-# Their old text and their new one stand together.
+# The formatter would tear the old and the new text apart.
 # fmt: off
 MUTANTS = [
     Mutant("id-forgotten", "worker lost after createReport", "durable_create.py",
@@ -509,29 +509,29 @@ MUTANTS = [
 
 
 class Copy:
-    """A copy of the repository's files, in which tests import the copied package.
+    """A copy of the repository's files, whose tests import the copied package.
 
     :raises RuntimeError: they would import another one.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # A compiled file counts as fresh by second and size, and a mutant may have those of its original.
+        # Python trusts a compiled file by time in seconds and size, and a mutant may share both with its original.
         self._environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         listed = _output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT)
         for name in listed.rstrip("\0").split("\0"):
-            # One that is deleted stays listed until that is committed.
+            # A deleted file stays listed until the deletion is committed.
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
-        # From elsewhere, as tests start some processes; the editable install must not be found first there either.
-        asked = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
-        imported = _output(asked, cwd=folder.parent, env=self._environment).strip()
+        # Some tests start processes in other folders; the editable install must not come first there either.
+        command = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        imported = _output(command, cwd=folder.parent, env=self._environment).strip()
         if not Path(imported).is_relative_to(folder):
-            raise RuntimeError(f"The tests would import {imported}, so that they would meet no mutant")
+            raise RuntimeError(f"The tests would import {imported}, and so no mutant")
 
     def first_failure(self, tests: list[str]) -> str | None:
-        """Run tests up to the first that fails, and return its id, None where all pass.
+        """Run tests up to the first failure; return that test's id, or None if all pass.
 
         :raises RuntimeError: they could not be run.
         """
@@ -547,13 +547,13 @@ class Copy:
         if done.returncode == _PASSED:
             return None
         failed = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-        # An error of a fixture, such as a server that did not start, is no finding.
+        # An error in a fixture, such as a server that did not start, finds nothing.
         if done.returncode != _FAILED or not failed:
             raise RuntimeError(f"pytest ended with {done.returncode} for {tests}:\n{done.stdout}{done.stderr}")
         return failed[0].split(" - ")[0]
 
     def first_failure_with(self, mutant: Mutant) -> str | None:
-        """Make the mistake, run the tests that should notice, and take it back."""
+        """Plant the mistake, run the tests that should find it, and undo it."""
         path = self._folder / PACKAGE / mutant.file
         original = path.read_text()
         path.write_text(mutant.applied(original))
@@ -564,7 +564,7 @@ class Copy:
 
 
 def main(names: list[str]) -> int:
-    """Try the mutants of these names, or all; return 1 if no test has noticed one of them."""
+    """Run the mutants of these names, or all; return 1 if the tests miss one."""
     known = {mutant.name: mutant for mutant in MUTANTS}
     if unknown := set(names) - set(known):
         sys.exit(f"There is no mutant {', '.join(sorted(unknown))}, but there are: {', '.join(known)}")
@@ -573,7 +573,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="amzbiz-mutants-") as folder:
         copy = Copy(Path(folder).resolve())
         if failed := copy.first_failure(sorted({test for mutant in mutants for test in mutant.tests.split()})):
-            sys.exit(f"{failed} fails without any mutant, so that it proves nothing")
+            sys.exit(f"{failed} fails without any mutant, so its mutants prove nothing")
         for mutant in mutants:
             failed = copy.first_failure_with(mutant)
             survived |= failed is None
