@@ -196,7 +196,7 @@ def states(run):
     return {(task.task_id, task.map_index): task.state for task in run.get_task_instances()}
 
 
-# What would be lost or misread if a quote, a backslash or a missing value had a meaning.
+# A load that treats quotes or backslashes as special loses or misreads these.
 ODD_LINES = (
     '2026-03-01|112-1|1|B0|24" monitor \\ "black"|Office|2|10.00|USD|PO-1||Größe GmbH|0.0825|1.65|20.00|Shipped',
     "2026-03-01|112-2|1|B1|'pens, 50|Office|1|3.50|USD|PO-2|CC-1|東京|0|0.00|3.50|Shipped",
@@ -233,7 +233,7 @@ class TestReportToWarehouse:
         lines = [line.split("\t") for line in document.splitlines()[1:]]
         assert len(lines) == 400
         assert [[str(value) for value in row[1:]] for row in query("FROM order_lines")] == [
-            # Numbers of one kind are written in one way.
+            # DuckDB prints tax rates with six decimals.
             [*line[:12], f"{float(line[12]):.6f}", *line[13:]]
             for line in lines
         ]
@@ -252,7 +252,7 @@ class TestReportToWarehouse:
         assert query("SELECT count(*) FROM order_lines GROUP BY report_day") == [(400,), (400,)]
         assert query("FROM order_lines ORDER BY ALL") == before
 
-    def test_lines_that_came_late_replace_the_day(self, sandbox, run_day, query):
+    def test_late_lines_replace_the_day(self, sandbox, run_day, query):
         run_day()
         sandbox.script(document=order_lines(*ODD_LINES))
 
@@ -290,7 +290,7 @@ class TestReportToWarehouse:
 
 
 class TestWarehouseSql:
-    """What the documentation shows for warehouses that do not run here, as far as that can be checked."""
+    """The documentation's SQL for warehouses that do not run here, as far as it can be checked."""
 
     @pytest.fixture
     def statements(self):
@@ -322,7 +322,7 @@ class TestWarehouseSql:
         assert [statement.split()[0] for statement in rendered] == verbs
         (copy,) = [statement for statement in rendered if statement.startswith("COPY")]
         assert source in copy
-        columns = re.search(r"\((.*?)\)", copy, re.DOTALL)[1].replace("\n", " ").replace(" ", "").split(",")
+        columns = re.findall(r"\((.*?)\)", copy, re.DOTALL)[0].replace("\n", " ").replace(" ", "").split(",")
         assert [each for each in columns if each != "report_day"] == COLUMNS
         assert any("report_day = '2026-03-02'" in statement for statement in rendered)
 
@@ -352,7 +352,7 @@ class TestInvoiceBatch:
             assert sandbox.reports[report_id].report_options["invoiceId"] in key
         assert [row[:4] for row in rows if not row[3]] == [("NO-DATA-3", "CANCELLED", None, None)]
 
-    def test_what_failed_is_in_the_table_with_its_reason(self, sandbox, run_batch, query):
+    def test_a_failed_invoice_is_in_the_table_with_its_reason(self, sandbox, run_batch, query):
         run = run_batch("FATAL-1", *map(str, range(10)))
 
         assert run.state == "success"
@@ -395,12 +395,12 @@ class TestAccounts:
     def run_day(self, accounts, s3, run_dag, bucket):
         return partial(run_dag, "example_accounts", at=datetime(2026, 3, 2, tzinfo=timezone.utc), bucket=bucket)
 
-    def test_each_account_is_asked_for_its_own_marketplaces(self, accounts, s3, run_day, bucket):
+    def test_each_account_gets_its_own_marketplaces(self, accounts, s3, run_day, bucket):
         run = run_day()
 
         assert run.state == "success"
-        asked = [sorted(each.marketplace_ids for each in account.reports.values()) for account in accounts]
-        assert asked == [[["A2EUQ1WTGCTBG2"], ["ATVPDKIKX0DER"]], [["A1PA6795UKMFR9"]]]
+        created = [sorted(each.marketplace_ids for each in account.reports.values()) for account in accounts]
+        assert created == [[["A2EUQ1WTGCTBG2"], ["ATVPDKIKX0DER"]], [["A1PA6795UKMFR9"]]]
         assert keys(s3, bucket) == [
             "accounts/amazon_business_eu/A1PA6795UKMFR9/2026-03-01.tsv",
             "accounts/amazon_business_na/A2EUQ1WTGCTBG2/2026-03-01.tsv",
@@ -419,14 +419,14 @@ class TestAccounts:
 
 
 class TestCancel:
-    def test_what_is_queued_is_cancelled_and_nothing_else(self, sandbox, run_dag):
+    def test_only_queued_reports_are_cancelled(self, sandbox, run_dag):
         now = datetime.now(timezone.utc)
-        plant = partial(sandbox.add_report, "GET_AB_INVOICE_PDF")
-        queued = [plant(status="IN_QUEUE") for _ in range(3)]
+        add = partial(sandbox.add_report, "GET_AB_INVOICE_PDF")
+        queued = [add(status="IN_QUEUE") for _ in range(3)]
         others = {
-            plant(status="IN_PROGRESS"): "IN_PROGRESS",
-            plant(status="DONE"): "DONE",
-            plant(status="IN_QUEUE", created=now - timedelta(days=2)): "IN_QUEUE",
+            add(status="IN_PROGRESS"): "IN_PROGRESS",
+            add(status="DONE"): "DONE",
+            add(status="IN_QUEUE", created=now - timedelta(days=2)): "IN_QUEUE",
             sandbox.add_report("SANDBOX_ORDER_LINES", status="IN_QUEUE"): "IN_QUEUE",
         }
 
@@ -453,7 +453,7 @@ class TestCancel:
 
 
 @pytest.mark.usefixtures("_bucket")
-def test_a_backfill_asks_for_each_day_once(sandbox, s3, run_dag):
+def test_a_backfill_creates_a_report_for_each_day(sandbox, s3, run_dag):
     run = run_dag("example_backfill", start="2026-03-28T00:00:00+01:00", end="2026-03-31T00:00:00+02:00")
 
     assert run.state == "success"
