@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import operator
 import re
 from pathlib import Path
 
@@ -137,9 +138,7 @@ PLACES = re.findall(
 @pytest.mark.parametrize(("path", "name"), PLACES)
 def test_each_place_that_contributing_names_exists(path, name):
     module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    found = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
+    found = operator.attrgetter(name)(importlib.import_module(module))
     assert inspect.getmodule(inspect.unwrap(found)).__name__ == module
 
 

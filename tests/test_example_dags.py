@@ -301,7 +301,7 @@ class TestWarehouseSql:
             stored = [{"uri": "s3://my-bucket/warehouse/day.tsv"}]
             ti = SimpleNamespace(xcom_pull=lambda task_ids: {"move": stored}[task_ids])
             load.render_template_fields({"ti": ti, "data_interval_start": TestReportToWarehouse.DAY})
-            return DbApiHook.split_sql_string(load.sql)
+            return DbApiHook.split_sql_string(str(load.sql))
 
         return statements
 

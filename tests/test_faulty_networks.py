@@ -9,6 +9,7 @@ import logging
 import os
 import random
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,7 +30,9 @@ from tests.deferring import Store, context
 
 LINES = "SANDBOX_ORDER_LINES"
 US = "ATVPDKIKX0DER"
-BREAKS = ("cut", "reset", "stall")
+BREAKS: tuple[Any, ...] = ("cut", "reset", "stall")
+WAYS: tuple[Any, ...] = ("up", "down")
+EARLY_BREAKS = [Toxic(way, kind, after=after) for way in WAYS for kind in BREAKS for after in (0, 150, 500)]
 SLOW = [
     Toxic("down", "latency", seconds=0.02),
     Toxic("up", "latency", seconds=0.02),
@@ -72,7 +75,7 @@ class TestApi:
 
     @pytest.mark.parametrize(
         "toxic",
-        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        EARLY_BREAKS,
         ids=named,
     )
     @pytest.mark.parametrize("operation", ["get_report", "get_reports", "get_report_document"])
@@ -93,7 +96,7 @@ class TestApi:
 
     @pytest.mark.parametrize(
         "toxic",
-        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        EARLY_BREAKS,
         ids=named,
     )
     def test_nothing_is_created_twice(self, sandbox, api, toxic):
@@ -112,7 +115,7 @@ class TestApi:
     @pytest.mark.parametrize("connections", [1, 3])
     @pytest.mark.parametrize(
         "toxic",
-        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        EARLY_BREAKS,
         ids=named,
     )
     def test_a_task_creates_one_report(self, sandbox, api, monkeypatch, toxic, connections):
