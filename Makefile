@@ -53,7 +53,7 @@ lint: .venv/lint-ready      ## check style, types, imports and spelling
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/codespell airflow_provider_amzbiz bench dev docs e2e example_dags tests *.md
+	.venv/bin/codespell airflow_provider_amzbiz bench dev docs e2e example_dags tests *.md Makefile pyproject.toml
 
 docs: .venv/ready           ## build the documentation into docs/_build, and check its internal links
 	.venv/bin/sphinx-build --quiet --fresh-env --fail-on-warning --builder html docs docs/_build

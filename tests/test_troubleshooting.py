@@ -1,4 +1,4 @@
-"""Every message that docs/troubleshooting.rst quotes is in the package's source, word for word."""
+"""Every message that the documentation quotes is in the package's source, word for word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "airflow_provider_amzbiz"
-PAGE = ROOT / "docs" / "troubleshooting.rst"
+DOCS = ROOT / "docs"
 
 # Quoted words of others: Login with Amazon, S3, botocore and Airflow.
 OTHERS = {
@@ -21,6 +21,7 @@ OTHERS = {
     "AccessDenied",
     "ConditionalRequestConflict",
     "NoSuchBucket",
+    "Unauthorized",
     "Parameter validation failed",
     "Unable to locate credentials",
     "Invalid reportDocumentId",
@@ -32,12 +33,22 @@ OTHERS = {
 VALUE = "\0"
 
 
+def first_cells(page, heading):
+    """Return the first cells of a page's tables that have a heading."""
+    tables = re.findall(rf"^   \* - {heading}\n(.*?)(?=^\S|\Z)", page, re.MULTILINE | re.DOTALL)
+    return [
+        cell
+        for table in tables
+        for cell in re.findall(r"^   \* - (.*?)(?=^     - )", table, re.MULTILINE | re.DOTALL)
+    ]
+
+
 def quoted():
-    """Return the quotes in the first cells of the page's tables."""
-    page = PAGE.read_text()
-    cells = re.findall(r"^   \* - (.*?)(?=^     - )", page, re.MULTILINE | re.DOTALL)
-    found = [re.sub(r"\s+", " ", quote) for cell in cells for quote in re.findall(r"``(.+?)``", cell, re.DOTALL)]
-    return [quote for quote in dict.fromkeys(found) if quote not in OTHERS]
+    """Return the messages that troubleshooting lists, and those of the test of a connection."""
+    cells = first_cells((DOCS / "troubleshooting.rst").read_text(), "(?:Message|Symptom)")
+    found = [quote for cell in cells for quote in re.findall(r"``(.+?)``", cell, re.DOTALL)]
+    found += [cell.replace("``", "") for cell in first_cells((DOCS / "connection.rst").read_text(), "Message")]
+    return list(dict.fromkeys(re.sub(r"\s+", " ", quote).strip() for quote in found))
 
 
 def message(node):
@@ -79,7 +90,7 @@ MESSAGES, NAMES = source()
 
 def may_be_a_value(word):
     """Return whether a word of a quote may be a value in the message, such as a parameter, a code or a status."""
-    return word.strip("',:;()") in NAMES or not re.fullmatch(r"[A-Z]?[a-z]+[.,:;]?", word)
+    return word.strip("',:;()") in NAMES | OTHERS or not re.fullmatch(r"[A-Z]?[a-z]+[.,:;]?", word)
 
 
 def pattern(fragment):
@@ -90,11 +101,24 @@ def pattern(fragment):
     return " ".join(words)
 
 
+def is_there(fragment):
+    """Return whether a message has these words, or a message has the first of them and its value the rest."""
+    if re.search(pattern(fragment), MESSAGES):
+        return True
+    words = fragment.split(" ")
+    return any(
+        re.search(rf"{pattern(' '.join(words[:number]))}\W?{VALUE}", MESSAGES)
+        and re.search(rf"^\W?{pattern(' '.join(words[number:]))}", MESSAGES, re.MULTILINE)
+        for number in range(1, len(words))
+    )
+
+
 def missing(quote):
     """Return the parts of a quote, between its gaps and sentences, that no message has."""
-    # Two messages may be joined where a sentence ends, or after a colon.
-    fragments = [each.strip(" ,;:.") for each in re.split(r"\.\.\.|(?<=[a-z])[.:] ", quote)]
-    return [each for each in fragments if re.search("[A-Za-z]", each) and not re.search(pattern(each), MESSAGES)]
+    # Two messages may be joined at the end of a sentence, after a colon, and by "; but".
+    fragments = [each.strip(" ,;:.()'") for each in re.split(r"\.\.\.|(?<=[a-z])[.:] |; (?:but )?", quote)]
+    ours = [each for each in fragments if each not in OTHERS and re.search("[A-Za-z]", each)]
+    return [each for each in ours if not is_there(each)]
 
 
 @pytest.mark.parametrize("quote", quoted())
@@ -110,7 +134,7 @@ def test_there_are_quotes():
     ("quote", "parts"),
     [
         ("region is ..., but must be one of", []),
-        ("region is ..., but has to be one of", ["but has to be one of"]),
+        ("region is ..., but shall be one of", ["but shall be one of"]),
         ("getReport got no reply whatever from ... (...)", ["getReport got no reply whatever from"]),
     ],
 )
