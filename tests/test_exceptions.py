@@ -87,7 +87,7 @@ def test_a_report_that_is_not_there_is_named(sandbox, s3, monkeypatch, deferrabl
         assert error.report_id == "404404"
 
 
-def test_a_refused_request_names_its_type(sandbox):
+def test_a_rejected_request_names_its_type(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="status", status=400))
 
     error = failed(lambda: CreateReportOperator(task_id="create", report_type=LINES))
@@ -130,7 +130,7 @@ def test_a_document_that_cannot_be_stored_names_its_report(sandbox, s3, deferrab
         (lambda hook: hook.get_report({}), (None, None)),
     ],
 )
-def test_an_error_of_the_hook_names_what_was_asked_for(sandbox, call, about, status):
+def test_an_error_of_the_hook_names_what_was_requested(sandbox, call, about, status):
     sandbox.inject(Fault(operation="*", kind="status", status=status, times=None))
 
     with pytest.raises(AmazonBusinessError) as caught:
@@ -175,7 +175,7 @@ def test_a_connection_that_cannot_be_used_is_shown_once(monkeypatch, stored):
     assert tracebacks(caught.value) == 1
 
 
-def test_a_task_that_ends_while_it_looks_up_its_report_is_shown_once(sandbox):
+def test_a_task_that_is_killed_while_it_searches_for_its_report_is_shown_once(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
     task = CreateReportOperator(task_id="t", report_type=LINES)
     end = threading.Timer(1.0, task.on_kill)

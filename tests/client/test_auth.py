@@ -66,7 +66,7 @@ def test_an_expired_token_is_replaced_once_and_the_call_replayed(sandbox):
     assert sandbox.count("getReport", status=403) == 1
 
 
-def test_a_fresh_token_that_is_refused_is_replaced_once_more(sandbox):
+def test_a_fresh_token_that_is_rejected_is_replaced_once_more(sandbox):
     report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
     sandbox.inject(Fault(operation="getReport", kind="expire_token", times=2))
 
@@ -75,14 +75,14 @@ def test_a_fresh_token_that_is_refused_is_replaced_once_more(sandbox):
     assert sandbox.count("token") == 3
 
 
-def test_a_create_whose_fresh_token_is_refused_creates_once(sandbox):
+def test_a_create_whose_fresh_token_is_rejected_creates_once(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="expire_token", times=2))
 
     ReportsClient(account(sandbox)).create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
     assert len(sandbox.reports) == 1
 
 
-def test_a_token_that_stays_refused_is_an_error_that_a_retry_may_mend(sandbox):
+def test_a_token_that_stays_rejected_is_an_error_that_a_retry_may_fix(sandbox):
     sandbox.inject(Fault(operation="getReport", kind="expire_token", times=None))
 
     with pytest.raises(errors.TokenRefusedError, match="expired") as caught:
@@ -91,7 +91,7 @@ def test_a_token_that_stays_refused_is_an_error_that_a_retry_may_mend(sandbox):
     assert sandbox.count("getReport") == 2
 
 
-def test_fifty_threads_whose_token_is_refused_get_one_new_one(sandbox):
+def test_fifty_threads_whose_token_is_rejected_get_one_new_one(sandbox):
     report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
     client = ReportsClient(account(sandbox))
     client.token()
@@ -103,7 +103,7 @@ def test_fifty_threads_whose_token_is_refused_get_one_new_one(sandbox):
     assert sandbox.count("token") == 2
 
 
-def test_a_late_refusal_does_not_discard_the_new_token(sandbox):
+def test_a_late_rejection_does_not_discard_the_new_token(sandbox):
     tokens = access_tokens(account(sandbox))
     session = requests.Session()
     first = tokens.current(session)
@@ -122,7 +122,7 @@ def test_a_late_refusal_does_not_discard_the_new_token(sandbox):
         ({"refresh_token": "Atzr|wrong"}, "invalid_grant"),
     ],
 )
-def test_refused_credentials_are_permanent_and_not_repeated(sandbox, changes, code):
+def test_rejected_credentials_are_permanent_and_not_repeated(sandbox, changes, code):
     with pytest.raises(errors.AuthenticationError, match=code) as caught:
         ReportsClient(account(sandbox, **changes)).get_report("1")
 
@@ -185,7 +185,7 @@ def test_a_fault_of_the_token_endpoint_passes_whatever_words_it_has(sandbox, sta
     ("code", "kind"),
     [("consent_required", errors.AuthenticationError), ("slow_down", errors.UnavailableError)],
 )
-def test_a_refusal_that_is_not_known_is_permanent_unless_its_word_says_otherwise(sandbox, code, kind):
+def test_an_unknown_rejection_is_permanent_unless_its_code_is_transient(sandbox, code, kind):
     body = json.dumps({"error": code, "error_description": "in words"})
     sandbox.inject(Fault(operation="token", kind="status", status=400, body=body, times=None))
 
@@ -204,13 +204,13 @@ def test_no_error_drags_the_secrets_along(sandbox):
     assert error.__context__ is None
 
 
-def test_an_endpoint_with_a_password_is_refused(sandbox):
+def test_an_endpoint_with_a_password_is_rejected(sandbox):
     with pytest.raises(InvalidParameterError, match="neither a user nor a password") as caught:
         account(sandbox, endpoint="https://user:hunter2@example.com")
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_token_that_is_refused_with_401_is_replaced_too():
+def test_a_token_that_is_rejected_with_401_is_replaced_too():
     with Sandbox(throttle=False, reject_with_401=True) as sandbox:
         report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
         client = ReportsClient(account(sandbox))
@@ -340,9 +340,9 @@ def test_any_response_of_lwa_is_a_known_error(response):
 
 
 def test_secrets_that_lwa_repeats_are_not_shown():
-    said = b'{"error": "invalid_client", "error_description": "the-secret-of-it and Atzr|the-refresh are wrong"}'
+    body = b'{"error": "invalid_client", "error_description": "the-secret-of-it and Atzr|the-refresh are wrong"}'
     with ScriptedApi() as api:
-        api.token = (400, said)
+        api.token = (400, body)
         with pytest.raises(errors.AuthenticationError, match=r"\*\*\* and \*\*\* are wrong"):
             scripted(api).get_report("1")
 
@@ -362,7 +362,7 @@ def test_a_proxy_of_the_environment_is_used(sandbox, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "")
 
-    with pytest.raises(errors.UnreachableError, match="the proxy does not let it through"):
+    with pytest.raises(errors.UnreachableError, match="the proxy rejected the request"):
         ReportsClient(account(sandbox), retry_for=0).token()
 
 

@@ -10,7 +10,7 @@ QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "kind", "expected"),
     [
         (400, b'{"errors":[{"code":"InvalidInput","message":"M","details":"reportTypes;"}]}',
          errors.RequestRejectedError, "400 InvalidInput: M (reportTypes;)"),
@@ -29,11 +29,11 @@ QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.
         (302, b"", errors.UnavailableError, "302"),
     ],
 )  # fmt: skip
-def test_an_answer_becomes_an_error(status, body, kind, said):
+def test_a_response_becomes_an_error(status, body, kind, expected):
     error = errors.error_from_response("getReport", status, body, request_id="r-1")
 
     assert type(error) is kind
-    assert said in str(error)
+    assert expected in str(error)
     assert "[request id r-1]" in str(error)
     assert (error.status, error.operation, error.request_id) == (status, "getReport", "r-1")
 
@@ -47,14 +47,14 @@ def test_a_long_body_is_cut():
 @pytest.mark.parametrize(
     "kind", [errors.ThrottledError, errors.TokenRefusedError, errors.UnavailableError, errors.UnreachableError]
 )
-def test_what_a_retry_may_mend(kind):
+def test_what_a_retry_may_fix(kind):
     assert not kind("m").permanent
     assert errors.RequestRejectedError("m").permanent
 
 
 @pytest.mark.parametrize("name", ["endpoint", "token_url"])
 @pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1", "api.example.com", "https://"])
-def test_a_url_that_would_show_secrets_is_refused(name, url):
+def test_a_url_that_would_show_secrets_is_rejected(name, url):
     with pytest.raises(errors.InvalidParameterError, match=name):
         ClientConfig("id", "secret", "token", **{name: url})
 

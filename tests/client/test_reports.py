@@ -180,7 +180,7 @@ def test_a_report_just_created_can_be_cancelled(sandbox, client):
     assert client.cancel_report(report_id) is True
 
 
-def test_a_cancel_that_is_refused_though_the_report_is_in_the_queue(sandbox, client):
+def test_a_cancel_that_is_rejected_though_the_report_is_in_the_queue(sandbox, client):
     sandbox.script(queue_seconds=100)
     report_id = client.create_report(LINES, [US])
     sandbox.inject(Fault(operation="cancelReport", kind="status", status=400, body="json"))
@@ -189,7 +189,7 @@ def test_a_cancel_that_is_refused_though_the_report_is_in_the_queue(sandbox, cli
         client.cancel_report(report_id)
 
 
-def test_a_listing_that_goes_in_circles_is_an_error(sandbox, client):
+def test_a_listing_that_repeats_its_token_is_an_error(sandbox, client):
     page = json.dumps({"reports": [], "nextToken": "the same"})
     sandbox.inject(Fault(operation="getReports", kind="status", status=200, body=page, times=None))
 
@@ -197,7 +197,7 @@ def test_a_listing_that_goes_in_circles_is_an_error(sandbox, client):
         list(client.get_reports(report_types=LINES))
 
 
-def test_a_cancel_whose_answer_was_lost_still_says_true(sandbox, client):
+def test_a_cancel_whose_response_was_lost_still_returns_true(sandbox, client):
     sandbox.script(outcome="DONE", queue_seconds=100)
     report_id = client.create_report(LINES, [US])
     sandbox.inject(Fault(operation="cancelReport", kind="lost"))
@@ -287,7 +287,7 @@ def test_a_proxy_that_is_away_is_named(sandbox, monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
-    with pytest.raises(errors.UnreachableError, match="the proxy does not let it through"):
+    with pytest.raises(errors.UnreachableError, match="the proxy rejected the request"):
         client_of(sandbox, retry_for=0).get_report("1")
 
 
@@ -322,7 +322,7 @@ def test_after_a_429_the_call_queues_for_the_next_permit(sandbox):
     assert second - first >= timedelta(seconds=2)
 
 
-def test_a_call_that_was_refused_goes_before_those_that_joined_later(sandbox):
+def test_a_throttled_call_goes_before_those_that_joined_later(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="status", status=429, times=2))
     account = account_of(sandbox, createReport=Limit(4.0, 1))
 
@@ -341,7 +341,7 @@ def test_a_call_that_was_refused_goes_before_those_that_joined_later(sandbox):
     assert token_buckets(account)["createReport"].waiting == 0
 
 
-def test_a_call_that_was_refused_and_may_not_wait_leaves_the_queue(sandbox):
+def test_a_throttled_call_that_may_not_wait_leaves_the_queue(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="status", status=429, times=None))
     account = account_of(sandbox, createReport=Limit(2.0, 1))
 
@@ -410,7 +410,7 @@ def test_retry_after_is_honoured(sandbox, client):
     assert second - first >= timedelta(seconds=0.95)
 
 
-def test_a_call_beyond_the_limit_waits_instead_of_being_refused():
+def test_a_call_beyond_the_limit_waits_instead_of_being_throttled():
     with Sandbox(time_scale=20, queue_seconds=0, processing_seconds=0) as sandbox:
         client = ReportsClient(account_of(sandbox))
         for _ in range(18):
@@ -420,7 +420,7 @@ def test_a_call_beyond_the_limit_waits_instead_of_being_refused():
         assert sandbox.count("createReport", status=429) == 0
 
 
-def test_a_call_that_may_not_wait_says_when_it_might_go(sandbox):
+def test_a_call_that_may_not_wait_names_the_time_to_wait(sandbox):
     slow = ReportsClient(account_of(sandbox, createReport=Limit(0.01, 1)), max_throttle_wait=0)
     slow.create_report(LINES, [US])
 
@@ -455,7 +455,7 @@ def test_a_redirect_is_not_followed(sandbox):
         client_of(sandbox, retry_for=0).get_report("1")
 
 
-def test_the_static_sandbox_of_amazon_answers():
+def test_the_static_sandbox_of_amazon_works():
     with Sandbox(static=True) as sandbox:
         client = client_of(sandbox)
         marketplaces = ["A1PA6795UKMFR9", US]
@@ -471,7 +471,7 @@ def test_the_static_sandbox_of_amazon_answers():
             client.get_report("badReportId1")
 
 
-def test_the_rate_that_good_answers_tell_is_kept_to():
+def test_the_rate_in_successful_responses_is_learned():
     with Sandbox(throttle=False, plan="2025") as sandbox:
         account = account_of(sandbox)
         ReportsClient(account).create_report(LINES, [US])
@@ -479,7 +479,7 @@ def test_the_rate_that_good_answers_tell_is_kept_to():
 
 
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
-def test_the_rate_that_other_answers_tell_is_not_believed(sandbox, status):
+def test_the_rate_in_other_responses_is_ignored(sandbox, status):
     account = account_of(sandbox)
     sandbox.inject(Fault("getReport", "status", status=status, headers={"x-amzn-RateLimit-Limit": "7.0"}))
     with pytest.raises(errors.ApiError):

@@ -81,7 +81,7 @@ def test_a_script_is_stronger_than_what_amazon_would_do(start, caller):
     assert statuses == ["DONE", "DONE", "CANCELLED"]
 
 
-def test_asked_again_too_soon(start, caller):
+def test_the_same_request_again_too_soon(start, caller):
     api = caller(start(repeat_seconds=600))
     first, again = (api.created(INVOICE, {"invoiceId": "1"}) for _ in range(2))
     assert (api.status(first), api.status(again)) == ("DONE", "CANCELLED")
@@ -106,7 +106,7 @@ def test_another_account_may_ask_for_the_same(start, caller):
         assert api.status(api.created()) == "DONE"
 
 
-def test_equal_requests_share_a_document_where_that_is_asked_for(start, caller, download):
+def test_equal_requests_share_a_document_if_set(start, caller, download):
     api = caller(start(shared_document_seconds=3600, token_seconds=1e9))
     first, same = (api.created(LINES, {"rows": "5"}, **WINDOW) for _ in range(2))
     other = api.created(LINES, {"rows": "6"}, **WINDOW)
@@ -198,12 +198,12 @@ def test_times_come_in_either_recorded_form(start, caller, time_format, form):
         {"listing_lag_seconds": -1},
     ],
 )
-def test_a_setting_out_of_its_range_is_refused_by_name(start, setting):
+def test_a_setting_out_of_its_range_is_rejected_by_name(start, setting):
     ((name, value),) = setting.items()
     with pytest.raises(ValueError, match=re.escape(f"{name} is {value!r}, but must be")):
         start(**setting)
 
 
-def test_an_account_of_an_unknown_region_is_refused(sandbox):
+def test_an_account_of_an_unknown_region_is_rejected(sandbox):
     with pytest.raises(ValueError, match="region is 'us', but must be one of"):
         sandbox.add_account(region="us")

@@ -40,12 +40,12 @@ def launch():
             text=True,
         )
         processes.append(process)
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if found := re.fullmatch(r"export AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='(.*)'\n", line):
-                return process, json.loads(found[1]), said
-        raise AssertionError(f"{said} {process.stderr.read()}")
+                return process, json.loads(found[1]), output
+        raise AssertionError(f"{output} {process.stderr.read()}")
 
     yield launcher
     for process in processes:
@@ -60,8 +60,8 @@ def control(shared_api):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal(launch, number):
-    process, connection, said = launch()
-    assert connection["host"] in said
+    process, connection, output = launch()
+    assert connection["host"] in output
     form = {
         "grant_type": "refresh_token",
         "refresh_token": connection["extra"]["refresh_token"],
@@ -144,20 +144,20 @@ def test_the_role_can_be_missing(launch):
     assert response.status_code == 403
 
 
-def test_help_tells_the_invoice_ids():
-    said = run("--help").stdout
+def test_help_lists_the_invoice_ids():
+    output = run("--help").stdout
     for word in ("NO-DATA", "FATAL-DOC", "SLOW", "MULTI", "SANDBOX_ORDER_LINES", "/sandbox/faults"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
-def test_only_this_machine_unless_asked(host):
+def test_only_this_machine_by_default(host):
     finished = run("--host", host)
     assert finished.returncode != 0
     assert "--allow-remote" in finished.stderr
 
 
-def test_remote_when_asked(launch):
+def test_remote_if_allowed(launch):
     _, connection, _ = launch("--host", "0.0.0.0", "--allow-remote")
     assert connection["host"].startswith("http://")
 
@@ -178,7 +178,7 @@ def test_a_port_that_cannot_be():
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_without_the_extra_it_says_which(missing):
+def test_without_the_extra_it_names_it(missing):
     code = f"""
 import runpy, sys
 sys.modules[{missing!r}] = None
@@ -265,7 +265,7 @@ def test_control_advances_the_clock_and_expires_tokens(start, caller):
         ("clock", b'{"advance": "soon"}'),
     ],
 )
-def test_control_says_what_it_does_not_understand(control, path, body):
+def test_control_names_what_it_does_not_understand(control, path, body):
     response = requests.post(f"{control}/{path}", data=body, timeout=10)
     assert 400 <= response.status_code < 500
 
@@ -286,7 +286,7 @@ def test_plain(amazon_business_sandbox):
 def test_marked(amazon_business_sandbox):
     assert amazon_business_sandbox.clock.scale == 60
 
-def test_gone():
+def test_stopped():
     assert "AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT" not in os.environ
 """
     )

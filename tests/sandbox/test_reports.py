@@ -1,4 +1,4 @@
-"""The five operations: what they answer, and how reports move."""
+"""The five operations: their responses, and how a report's status changes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_states_follow_the_clock(start, caller):
 def test_time_scale_makes_the_sandbox_run_faster(start):
     sandbox = start(time_scale=1_000_000)
     before = sandbox.clock.now()
-    # Any two looks at the clock are far apart at this scale.
+    # Any two readings of the clock are far apart at this scale.
     assert sandbox.clock.now() - before > timedelta(seconds=0.01)
     assert sandbox.clock.now().tzinfo is not None
 
@@ -152,7 +152,7 @@ def test_cancel_in_queue(start, caller):
 
 
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "DONE", "CANCELLED", "FATAL"])
-def test_cancel_later_is_refused(shared_api, status):
+def test_cancelling_later_is_rejected(shared_api, status):
     report_id = shared_api.sandbox.add_report(status=status)
     response = shared_api.cancel(report_id)
     assert response.status_code == 400
@@ -237,7 +237,7 @@ def test_pages_over_250_reports_are_whole_and_stable(api):
         seen += [each["reportId"] for each in response["reports"]]
         if "nextToken" not in response:
             break
-        # What comes after the first page was asked for is not pushed into the later pages.
+        # What is created after the request of the first page does not appear on later pages.
         api.sandbox.add_report()
         response = api.list("nextToken=" + quote(response["nextToken"], safe="")).json()
     assert sizes == [100, 100, 50]
@@ -310,6 +310,6 @@ def test_a_planted_report_keeps_its_times_in_order(api):
 
 
 @pytest.mark.parametrize("setting", [{"plan": "2027"}, {"time_scale": 0}, {"time_scale": -1}])
-def test_settings_that_make_no_sense_are_refused(start, setting):
+def test_settings_that_make_no_sense_are_rejected(start, setting):
     with pytest.raises(ValueError):
         start(**setting)
