@@ -33,6 +33,7 @@ coverage: .venv/ready       ## run the same tests, and require a branch coverage
 	.venv/bin/python -m dev.coverage_of_branches 95
 
 e2e: .venv/e2e-ready        ## run the slow tests: a distributed Airflow with kills, lost networks and a browser
+	AMZBIZ_FULL_MATRIX=1 .venv/bin/python -m pytest --numprocesses 2 tests/documents/test_matrix.py
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e
 
 e2e-again: .venv/e2e-ready  ## repeat the slow tests that failed, one after the other

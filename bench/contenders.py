@@ -7,7 +7,7 @@ import sys
 from airflow_provider_amzbiz.documents.multipart import SENDERS
 
 _START = """
-import gzip, json, logging, os, shutil
+import gzip, json, os, shutil
 url, bucket, count = os.environ["BENCH_URL"], os.environ["BENCH_BUCKET"], int(os.environ["BENCH_COUNT"])
 """
 
@@ -16,12 +16,14 @@ _OURS = (
     + """
 import boto3
 from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
+from airflow_provider_amzbiz.documents.upload_options import UploadOptions
+from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 class Document:
     compression_algorithm = "GZIP"
 Document.url = url
-settings = {"allow_http": True, "s3": boto3.client("s3"), "bucket": bucket, "log": logging.getLogger()}
+target = UploadTarget(boto3.client("s3"), bucket, UploadOptions(sha256=SHA256))
 for number in range(count):
-    copy_to_s3(Document, key=lambda _: f"ours/{number}", sha256=SHA256, **settings)
+    copy_to_s3(Document, target, lambda _: f"ours/{number}", allow_http=True)
 """
 )
 _SMART_OPEN = (

@@ -19,14 +19,14 @@ from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import auth, transport
 from airflow_provider_amzbiz.documents import download
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentStorageError
-from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
-from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
+from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 from dev.fault_proxy import FaultProxy, Toxic
 from tests.conftest import connect
 from tests.deferring import Store, context
+from tests.documents.transferring import transfer
 
 LINES = "SANDBOX_ORDER_LINES"
 US = "ATVPDKIKX0DER"
@@ -177,15 +177,7 @@ class Source:
 
 
 def move(client, source, **arguments):
-    return copy_to_s3(
-        source,
-        s3=client,
-        bucket="networks",
-        key=lambda _: "document",
-        allow_http=True,
-        log=logging.getLogger("tests.networks"),
-        **arguments,
-    )
+    return transfer(source, s3=client, bucket="networks", log=logging.getLogger("tests.networks"), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +353,7 @@ class TestStorage:
         source = Source(sandbox, gzip.compress(SMALL))
         s3.add(Toxic(direction, kind, after=0))
 
-        with pytest.raises(DocumentError, match="S3 did not take"):
+        with pytest.raises(DocumentError, match="The S3 request for"):
             move(client, source)
 
         s3.clear()
@@ -382,14 +374,14 @@ class TestStorage:
             return created
 
         monkeypatch.setattr(client, "create_multipart_upload", create_and_lose_the_network)
-        with caplog.at_level(logging.WARNING), pytest.raises(DocumentError, match="S3 did not take"):
-            move(client, source, uploads=RememberedUploads(task))
+        with caplog.at_level(logging.WARNING), pytest.raises(DocumentError, match="The S3 request for"):
+            move(client, source, uploads=UploadRecord(task))
         assert "could not be aborted" in caplog.text
         assert len(open_uploads(emptied)) == 1
         monkeypatch.undo()
         s3.up()
 
-        (result,) = move(emptied, source, uploads=RememberedUploads(task))
+        (result,) = move(emptied, source, uploads=UploadRecord(task))
 
         assert_whole_or_nothing(emptied, CONTENT, result)
 

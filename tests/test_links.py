@@ -213,7 +213,7 @@ def test_links_survive_the_way_into_the_database(monkeypatch):
     with DAG("links", schedule=None) as dag:
         operators()
 
-    # A process that only executes loads none; dag.test() of an earlier test made this one such.
+    # A process that only executes tasks loads none, and dag.test() of a previous test turned this one into such.
     monkeypatch.setattr(Serialized, "_load_operator_extra_links", True)
 
     rebuilt = Serialized.from_dict(Serialized.to_dict(dag))

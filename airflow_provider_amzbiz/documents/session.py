@@ -1,4 +1,4 @@
-"""The one HTTP session of this process for documents: one for each would cost more than most documents do."""
+"""The HTTP session of this process for documents: a new one would take longer than most documents."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _sessions: dict[int, requests.Session] = {}
 def document_session() -> requests.Session:
     """Return the session, which all threads share; it keeps neither cookies nor credentials nor connections.
 
-    What a host has sent too much on a kept connection would be taken for the response to the next request.
+    On a kept connection, surplus bytes of one response would be read as the next response.
     """
-    # A process that was forked must not share its parent's.
+    # A forked process must not share its parent's session.
     pid = os.getpid()
     with _lock:
         if pid not in _sessions:
@@ -38,18 +38,18 @@ def _new_session() -> requests.Session:
 
     class NoRedirects(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> str | None:
-            # Not allow_redirects=False, which reads the whole body of a redirect into memory.
+            # allow_redirects=False would read the whole body of a redirect into memory.
             return None
 
     class SharedTls(HTTPAdapter):
-        """Reads a CA bundle once, and not for each connection, which takes longer than a small document."""
+        """Reads a CA bundle once: doing so for each connection takes longer than a small document."""
 
         def build_connection_pool_key_attributes(
             self, request: requests.PreparedRequest, verify: Any, cert: Any = None
         ) -> tuple[Any, Any]:
             host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
             bundle = Path(DEFAULT_CA_BUNDLE_PATH if verify is True else verify or "")
-            # One that is missing is an error of cert_verify, which names it.
+            # For a missing one, cert_verify raises an error that names it.
             if verify and bundle.exists():
                 tls.pop("ca_certs", None)
                 tls.pop("ca_cert_dir", None)
@@ -63,7 +63,7 @@ def _new_session() -> requests.Session:
 
     session = NoRedirects()
     session.mount("https://", SharedTls())
-    # A .netrc entry for the host would add an Authorization header, which S3 refuses beside a signature.
+    # A .netrc entry for the host would add an Authorization header, which S3 rejects in addition to a signature.
     session.auth = _no_authorization
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
@@ -71,7 +71,7 @@ def _new_session() -> requests.Session:
 
 @functools.lru_cache(maxsize=8)
 def _tls_context(bundle: Path, modified: int) -> ssl.SSLContext:  # noqa: ARG001
-    """Return the TLS settings for a CA bundle, a file or a folder, as it is since it was modified."""
+    """Return the TLS settings for a CA bundle, a file or a folder, in its version of that time."""
     from urllib3.util.ssl_ import create_urllib3_context
 
     context = create_urllib3_context()

@@ -10,13 +10,13 @@ import zlib
 
 import pytest
 
+from airflow_provider_amzbiz.documents.archive import Archive
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
     DocumentError,
     DocumentTooLargeError,
     UnsupportedDocumentError,
 )
-from airflow_provider_amzbiz.documents.unwrap import Archive
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 4
 CSV = b"a,b\n1,2\n" * 40
@@ -293,7 +293,7 @@ class TestBounds:
         nothing_left()
 
     def test_size_is_checked_before_a_byte_is_decoded(self, host, copy, nothing_left):
-        """What a list says must be true, so that it is enough."""
+        """The sizes in the list must be true, so checking them is enough."""
         host.content = built(entry("a", CSV), entry("b", CSV))
         with pytest.raises(DocumentTooLargeError, match="max_bytes"):
             copy(max_bytes=2 * len(CSV) - 1)

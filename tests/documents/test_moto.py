@@ -79,7 +79,7 @@ def test_other_content_stays(host, copy, stored, s3, bucket, content):
 @pytest.mark.parametrize("replace", [True, False])
 @pytest.mark.parametrize("operation", ["PutObject", "CreateMultipartUpload", "CompleteMultipartUpload"])
 def test_what_was_carried_out_and_is_asked_for_again(host, copy, stored, s3, bucket, content, operation, replace):
-    """As botocore does where an answer was lost."""
+    """botocore repeats a request whose response was lost."""
     s3.meta.events.register(f"needs-retry.s3.{operation}", lambda attempts, **_: 0 if attempts == 1 else None)
     host.content = content
     copy(replace=replace)
