@@ -13,7 +13,9 @@ from airflow_provider_amzbiz.documents import download
 from airflow_provider_amzbiz.documents.errors import (
     DocumentDownloadError,
     DocumentError,
+    UnsupportedDocumentError,
 )
+from airflow_provider_amzbiz.documents.text import read_head
 from tests.documents.scripted_server import EXPIRED_URL, SECRET, Document, Response, serve_gzip
 
 TEXT = b"order\tamount\n" + b"112-1\t19.99\n" * 20
@@ -171,12 +173,44 @@ class TestLength:
         copy()
         assert stored() == {"document": TEXT}
 
-    @pytest.mark.parametrize("encoding", ["gzip", "identity", "br"])
-    def test_content_encoding_does_not_matter(self, host, copy, stored, encoding):
+    @pytest.mark.parametrize("encoding", ["gzip", "identity", "br", "aws-chunked"])
+    def test_the_content_encoding_of_a_gzip_does_not_matter(self, host, copy, stored, encoding):
         serve_gzip(host, TEXT)
         host.always = Response(headers={"Content-Encoding": encoding})
         copy()
         assert stored() == {"document": TEXT}
+
+
+class TestContentEncoding:
+    """A host that compresses the document although it was asked not to, such as a proxy."""
+
+    @pytest.mark.parametrize("unpack", ["auto", "gzip"])
+    @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, br", "BR"])
+    def test_that_cannot_be_undone_is_an_error(self, host, copy, nothing_left, encoding, unpack):
+        host.content = b"\x1b\x0e\x00\xf8compressed"
+        host.always = Response(headers={"Content-Encoding": encoding})
+        with pytest.raises(UnsupportedDocumentError, match=f"Content-Encoding {encoding!r}"):
+            copy(unpack=unpack)
+        nothing_left()
+
+    @pytest.mark.parametrize("encoding", ["", "identity", "gzip", "aws-chunked"])
+    def test_of_plain_bytes_that_are_not_compressed(self, host, copy, stored, encoding):
+        host.content = TEXT
+        host.always = Response(headers={"Content-Encoding": encoding})
+        copy()
+        assert stored() == {"document": TEXT}
+
+    def test_is_kept_on_request(self, host, copy, stored):
+        host.content = b"\x1b\x0e\x00\xf8compressed"
+        host.always = Response(headers={"Content-Encoding": "br"})
+        copy(unpack="none")
+        assert stored() == {"document": host.content}
+
+    def test_is_no_reason_of_a_fatal_report(self, host):
+        host.content = b"\x1b\x0e\x00\xf8compressed"
+        host.always = Response(headers={"Content-Encoding": "br"})
+        with pytest.raises(UnsupportedDocumentError, match="Content-Encoding 'br'"):
+            read_head(host.fetch, allow_http=True)
 
 
 class TestSecret:

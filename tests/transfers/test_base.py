@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import signal
 import socket
 import threading
 import time
@@ -64,13 +63,12 @@ def test_a_task_that_is_ended_gives_up_at_once_and_leaves_nothing(sandbox, s3, k
     report_id = create(sandbox, gzip.compress(random.Random(1).randbytes(30_000_000), 1))
     sandbox.inject(Fault(operation="document", kind="stall", bytes=20_000_000, seconds=50))
     task = ReportDocumentToS3Operator(task_id="move", s3_bucket=BUCKET, s3_key=key, report_id=report_id)
-    before = signal.signal(signal.SIGALRM, lambda *_: task.on_kill())
-    signal.setitimer(signal.ITIMER_REAL, 2)
-    try:
-        with pytest.raises(DocumentError, match="ended during the transfer of a document"):
-            task.execute({})
-    finally:
-        signal.signal(signal.SIGALRM, before)
+
+    with (
+        interrupted(task.on_kill, once=lambda: open_uploads(s3)),
+        pytest.raises(DocumentError, match="ended during the transfer of a document"),
+    ):
+        task.execute({})
 
     assert_nothing_there(s3, key)
 
