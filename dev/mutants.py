@@ -1,4 +1,4 @@
-"""Takes one protection out at a time, and tells whether a test notices: ``python -m dev.mutants [NAME ...]``."""
+"""Plants one fault at a time, and reports whether a test finds it: ``python -m dev.mutants [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "airflow_provider_amzbiz"
-# What has lost its end would wait for ever; no test of the list takes so long otherwise.
+# A mutant that lost its timeout would wait forever; no test of the list takes this long otherwise.
 _TIMEOUT_SECONDS = 40
-# pytest's own codes; every other one says that the list is wrong, or that pytest is.
+# pytest's exit codes; any other means that the list or pytest itself is wrong.
 _PASSED, _FAILED = 0, 1
 
 
@@ -22,12 +22,12 @@ _PASSED, _FAILED = 0, 1
 class Mutant:
     """A mistake that somebody might make, in one place.
 
-    :ivar name: to run it alone by.
-    :ivar fault: what is not survived any more.
-    :ivar file: in the package.
-    :ivar old: what is there, exactly once.
-    :ivar new: what is put in its place.
-    :ivar tests: pytest's arguments, separated by spaces; one of these tests has to fail.
+    :ivar name: for the command line.
+    :ivar fault: what the package no longer survives.
+    :ivar file: path in the package.
+    :ivar old: the source that occurs exactly once in the file.
+    :ivar new: its replacement.
+    :ivar tests: pytest's arguments, separated by spaces; one of these tests must fail.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Mutant:
     def applied(self, text: str) -> str:
         """Return the file's text with the mistake in it.
 
-        :raises ValueError: the place is not there, or there are several.
+        :raises ValueError: ``old`` does not occur exactly once.
         """
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.name}: its old text has to be once in {self.file}, but is {found} times")
+            raise ValueError(f"{self.name}: its old text must occur once in {self.file}, but occurs {found} times")
         return text.replace(self.old, self.new)
 
 
-# Their old text and their new one stand together.
+# The formatter would tear the old and the new text apart.
 # fmt: off
 MUTANTS = [
     Mutant("id-forgotten", "worker lost after createReport", "durable_create.py",
@@ -164,17 +164,17 @@ MUTANTS = [
            "tests/operators/test_base.py::test_a_throttled_task_waits_for_its_permit_in_the_triggerer"),
     Mutant("no-permits", "calls above the limit", "client/transport.py",
            "                wait.acquire()\n", "",
-           "tests/client/test_reports.py::test_a_call_beyond_the_limit_waits_instead_of_being_throttled"),
+           "tests/client/test_permit_queue.py::test_a_call_beyond_the_limit_waits_instead_of_being_throttled"),
     Mutant("rate-unlearnt", "another limit than the usage plan's", "client/transport.py",
            "self._buckets[operation].learn(float(rate))", "float(rate)",
-           "tests/client/test_reports.py::test_the_rate_in_successful_responses_is_learned"),
+           "tests/client/test_transport.py::test_the_rate_in_successful_responses_is_learned"),
     Mutant("5xx-permanent", "503 with a page of HTML", "client/errors.py",
            "if 400 <= status < 500:", "if 400 <= status:",
-           "tests/client/test_reports.py::test_a_transient_fault_is_waited_out[status-503-html]"),
+           "tests/client/test_transport.py::test_a_transient_fault_is_waited_out[status-503-html]"),
     Mutant("body-trusted", "unreadable answer", "client/transport.py",
            "        except (ValueError, RecursionError):\n            what =",
            "        except RecursionError:\n            what =",
-           "tests/client/test_reports.py::test_a_transient_fault_is_waited_out[empty]"),
+           "tests/client/test_transport.py::test_a_transient_fault_is_waited_out[empty]"),
     Mutant("grant-retried", "revoked grant spends retries", "exceptions.py",
            "class AuthenticationError(AmazonBusinessPermanentError)",
            "class AuthenticationError(AmazonBusinessError)",
@@ -240,13 +240,13 @@ MUTANTS = [
     Mutant("etag-ignored", "document that changes meanwhile", "documents/document_head.py",
            "            # A host that ignores If-Match would otherwise have two versions joined.\n"
            "            raise DocumentChangedError(_CHANGED)\n", "            pass\n",
-           "tests/documents/test_download.py::TestChangedDocument"),
+           "tests/documents/test_to_s3.py::TestChangedDocument"),
     Mutant("not-anew", "document that changes meanwhile", "documents/to_s3.py",
            "if start == _MAX_STARTS:", "if True:",
-           "tests/documents/test_download.py::TestChangedDocument"),
+           "tests/documents/test_to_s3.py::TestChangedDocument"),
     Mutant("url-kept", "document's URL expired", "documents/download.py",
            "            self.url.renew()\n", "",
-           "tests/documents/test_download.py::TestExpiredUrl"),
+           "tests/documents/test_document_url.py::TestExpiredUrl"),
     Mutant("200-joined", "document host that ignores Range", "documents/download.py",
            "if failure := _skip(request, self.position):", "if failure := None:",
            "tests/documents/test_download.py::TestResume::test_with_a_host_that_ignores_ranges"),
@@ -256,7 +256,7 @@ MUTANTS = [
            "tests/documents/test_download.py::TestRequest::test_redirect_is_refused"),
     Mutant("private-address", "document's URL leads inside", "documents/document_url.py",
            "and _is_internal(host):", "and False:",
-           "tests/documents/test_download.py::TestRequest"),
+           "tests/documents/test_document_url.py::TestSafety"),
     Mutant("netrc-sent", "credentials sent to the document host", "documents/session.py",
            "    session.auth = _no_authorization\n", "",
            "tests/documents/test_download.py::TestRequest::test_is_bare"),
@@ -265,22 +265,22 @@ MUTANTS = [
            "tests/documents/test_download.py::TestSecret"),
     Mutant("cut-chunk-size", "chunk whose size is cut", "documents/http_body.py",
            r"[^\r\n]*)?\r\n", r"[^\r\n]*)?(?:\r\n)?",
-           "tests/documents/test_http.py::TestChunks"),
+           "tests/documents/test_http_body.py::TestChunks"),
     Mutant("negative-chunk", "chunk of -5 bytes", "documents/http_body.py",
            'rb"([0-9A-Fa-f]{1,15})', 'rb"(-?[0-9A-Fa-f]{1,15})',
-           "tests/documents/test_http.py::TestChunks"),
+           "tests/documents/test_http_body.py::TestChunks"),
     Mutant("unknown-is-end", "rest of unknown total", "documents/download.py",
            "self._to_the_end, self._until = False, self", "self._to_the_end, self._until = True, self",
-           "tests/documents/test_http.py::TestRest"),
+           "tests/documents/test_document_head.py::TestRest"),
     Mutant("416-fails", "all bytes but the end of the chunks", "documents/download.py",
            "elif status == 416 and self.position:", "elif False:",
-           "tests/documents/test_http.py::TestRest"),
+           "tests/documents/test_document_head.py::TestRest"),
     Mutant("stop-unnoticed", "task that ends while a host is silent", "documents/http_request.py",
            "                self._check()\n", "                pass\n",
-           "tests/documents/test_http.py::TestStop::test_is_noticed"),
+           "tests/documents/test_http_request.py::TestStop::test_is_noticed"),
     Mutant("no-time-limit", "document that comes for ever", "documents/watch.py",
            "if time.monotonic() > self._end:", "if False:",
-           "tests/documents/test_http.py::TestStop::test_a_document_has_a_time_limit"),
+           "tests/documents/test_http_request.py::TestStop::test_a_document_has_a_time_limit"),
     Mutant("first-member", "gzip of several members", "documents/gunzip.py",
            "            if not following:\n                return False",
            "            if True:\n                return False",
@@ -293,12 +293,15 @@ MUTANTS = [
            'raise CorruptDocumentError("The document\'s gzip is damaged: other bytes follow its end")',
            "return False",
            "tests/documents/test_unwrap.py::TestGzip::test_followed_by_something_else"),
+    Mutant("coding-ignored", "document compressed by a proxy", "documents/unwrap.py",
+           "    stream.head.check_encoding()\n", "",
+           "tests/documents/test_download.py::TestContentEncoding"),
     Mutant("no-ratio", "bomb, by what it grows", "documents/streams.py",
            "if count > RATIO_FROM and", "if False and",
-           "tests/documents/test_unwrap.py::TestSize::test_bomb"),
+           "tests/documents/test_streams.py::TestSize::test_bomb"),
     Mutant("no-max-bytes", "bomb, by its size", "documents/streams.py",
            "if count > max_bytes:", "if False:",
-           "tests/documents/test_unwrap.py::TestSize::test_gzip_above_the_limit"),
+           "tests/documents/test_streams.py::TestSize::test_gzip_above_the_limit"),
     Mutant("dots-kept", "ZIP with a path for a name", "documents/archive.py",
            'if part not in ("", ".", "..")', "if part",
            "tests/documents/test_unwrap.py::TestZip::test_hostile_names_stay_below"),
@@ -322,13 +325,13 @@ MUTANTS = [
            "tests/documents/test_archive.py::TestBounds"),
     Mutant("type-believed", "gzip that is called a text", "documents/content.py",
            "    if magic:\n", "    if magic and not declared:\n",
-           "tests/documents/test_charset.py::test_what_is_no_text_stays_whatever_is_said_of_it"),
+           "tests/documents/test_content.py::test_what_is_no_text_stays_whatever_is_said_of_it"),
     Mutant("nul-recoded", "binary that is called a text", "documents/content.py",
            'return b"\\0" not in head and ', "return ",
-           "tests/documents/test_charset.py::test_what_is_no_text_stays_whatever_is_said_of_it"),
+           "tests/documents/test_content.py::test_what_is_no_text_stays_whatever_is_said_of_it"),
     Mutant("packed-name", "gzip in a ZIP, called x.csv.gz", "documents/content.py",
            "None if compressed else guessed", "guessed",
-           "tests/documents/test_charset.py::test_of_an_archive_only_text_is_touched"),
+           "tests/documents/test_content.py::test_of_an_archive_only_text_is_touched"),
     Mutant("office-opened", "Office file, which is a ZIP", "documents/to_s3.py",
            "    if archive.document_type is None:", "    if True:",
            "tests/documents/test_charset.py::test_an_office_file_is_a_document"),
@@ -337,10 +340,10 @@ MUTANTS = [
            "tests/documents/test_charset.py::test_is_stored_as_utf_8"),
     Mutant("old-big5", "text in Big5 with kana", "documents/charset.py",
            'if codec == "cp950"', 'if codec == "none"',
-           "tests/documents/test_charset.py::test_big5_has_the_characters_of_eten"),
+           "tests/documents/test_big5.py::test_big5_has_the_characters_of_eten"),
     Mutant("any-media-type", "Content-Type that is none", "documents/content.py",
            "_MEDIA_TYPE.fullmatch(declared) and", "declared and",
-           "tests/documents/test_s3.py::test_a_content_type_that_is_none_is_not_sent_to_s3"),
+           "tests/documents/test_content.py::test_a_content_type_that_is_none_is_not_sent_to_s3"),
     Mutant("shift-no-text", "text in ISO-2022-KR", "documents/content.py",
            'codec.startswith("iso2022")', "False",
            "tests/documents/test_charset.py::test_is_stored_as_utf_8"),
@@ -349,29 +352,29 @@ MUTANTS = [
            "tests/documents/test_charset.py::test_is_stored_as_utf_8"),
     Mutant("returns-uncounted", "lines that end in CR", "documents/lines.py",
            "feeds + returns - both", "feeds",
-           "tests/documents/test_rows.py"),
+           "tests/documents/test_lines.py"),
     Mutant("character-replaced", "byte that is no character", "documents/charset.py",
            '("strict")', '("replace")',
            "tests/documents/test_charset.py::test_what_does_not_decode_is_named_by_its_byte"),
     Mutant("upload-left", "upload that fails", "documents/multipart.py",
            "            despite_interrupts(self._abort)\n", "            pass\n",
-           "tests/documents/test_s3.py::TestFailure::test_of_a_part"),
+           "tests/documents/test_multipart.py::TestFailure::test_of_a_part"),
     Mutant("parts-not-awaited", "part that arrives after the abort", "documents/multipart.py",
            "        wait(self._parts)\n", "",
-           "tests/documents/test_s3.py::TestKill::test_parts_on_their_way_are_waited_for"),
+           "tests/documents/test_multipart.py::TestKill::test_parts_on_their_way_are_waited_for"),
     Mutant("cut-completion", "S3's answer that breaks between headers", "documents/multipart.py",
            "self._complete(parts) or self._complete(parts, again=True)", "self._complete(parts) or 'unknown'",
            "tests/documents/test_cut_responses.py"),
     Mutant("earlier-upload-left", "worker lost during an upload", "transfers/upload_record.py",
            "            self._open.append(upload)\n            self._save()",
            "            self._open.append(upload)",
-           "tests/transfers/test_report_document_to_s3.py::test_a_retry_aborts_what_an_earlier_attempt_left_open_and_no_more"),
+           "tests/transfers/test_upload_record.py::test_a_retry_aborts_what_an_earlier_attempt_left_open_and_no_more"),
     Mutant("living-aborted", "upload of another task", "documents/upload_creation.py",
            "after - before - responses.upload_ids", "after - responses.upload_ids",
-           "tests/documents/test_rollback.py::TestUploadsOfOthers"),
+           "tests/documents/test_upload_creation.py::TestUploadsOfOthers"),
     Mutant("s3-kill-swallowed", "kill while S3 is silent", "documents/interrupts.py",
            "class TransferInterrupted(BaseException)", "class TransferInterrupted(Exception)",
-           "tests/transfers/test_report_document_to_s3.py::test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again"),
+           "tests/transfers/test_base.py::test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again"),
     Mutant("kill-stops-clean-up", "kill while files are taken back", "documents/rollback.py",
            "despite_interrupts(self._run)", "self._run()",
            "tests/documents/test_rollback.py::TestKill::test_while_files_are_taken_back"),
@@ -380,16 +383,16 @@ MUTANTS = [
            "tests/documents/test_rollback.py::TestLostResponses"),
     Mutant("condition-trusted", "server that ignores conditions", "documents/upload.py",
            "if not replace and not is_new:", "if False:",
-           "tests/documents/test_servers.py::TestIgnoredConditions"),
+           "tests/documents/test_upload.py::TestIgnoredConditions"),
     Mutant("conflict-final", "conflict of two writes", "documents/s3_object.py",
            "if error.status != _CONFLICT or pause is None:", "if True:",
-           "tests/documents/test_servers.py::TestConflicts"),
+           "tests/documents/test_s3_object.py::TestConflicts"),
     Mutant("checksums-forced", "server that takes no checksums", "documents/s3_requests.py",
            '!= "when_required"', '!= "never"',
-           "tests/documents/test_servers.py::TestNoChecksums"),
+           "tests/documents/test_s3_verification.py::TestNoChecksums"),
     Mutant("etag-unchecked", "bytes damaged, without a checksum", "documents/s3_verification.py",
            "    if etag != md5.hexdigest():", "    if False:",
-           "tests/documents/test_servers.py::TestNoChecksums"),
+           "tests/documents/test_s3_verification.py::TestNoChecksums"),
     Mutant("other-credentials", "AWS connection that is not there", "transfers/s3_connection.py",
            "return ConnectionHook(aws_conn_id=", "return AwsGenericHook(aws_conn_id=",
            "tests/transfers/test_s3_connection.py"),
@@ -408,10 +411,10 @@ MUTANTS = [
            "tests/transfers/test_keys.py"),
     Mutant("no-crc32", "bytes damaged on their way to S3", "documents/multipart.py",
            's3_object.checksum(ChecksumCRC32=self._digest.crc32, ChecksumType="FULL_OBJECT")', "{}",
-           "tests/documents/test_s3.py::test_the_checksum_of_the_whole_goes_out_with_the_completion"),
+           "tests/documents/test_multipart.py::test_the_checksum_of_the_whole_goes_out_with_the_completion"),
     Mutant("replaced", "object of another's", "documents/s3_object.py",
            '{} if self.target.options.replace else {"IfNoneMatch": "*"}', "{}",
-           "tests/documents/test_s3.py::TestReplace"),
+           "tests/documents/test_upload.py::TestReplace"),
     Mutant("url-shown", "secret in a repr", "client/models.py",
            "url: str = field(repr=False)", "url: str",
            "tests/client/test_models.py::test_a_documents_url_is_not_shown"),
@@ -472,16 +475,16 @@ MUTANTS = [
            "tests/client/test_token_bucket.py::test_a_rate_that_cannot_be_meant_is_not_learned"),
     Mutant("clock-believed", "absurd Date", "client/transport.py",
            "if abs(offset) <= MAX_CLOCK_OFFSET:", "if True:",
-           "tests/client/test_reports.py::test_a_clock_that_is_absurd_is_not_believed"),
+           "tests/client/test_transport.py::test_a_clock_that_is_absurd_is_not_believed"),
     Mutant("limits-kept", "rate limits taken out of a connection", "client/token_bucket.py",
            "                self._fixed.pop(source, None)\n", "                pass\n",
-           "tests/hooks/test_connection_fields.py::test_limits_that_a_connection_no_longer_names_no_longer_hold"),
+           "tests/hooks/test_connection.py::test_limits_that_a_connection_no_longer_names_no_longer_hold"),
     Mutant("endpoint-as-written", "one account, two sets of limits", "client/config.py",
            "host = host.lower().removesuffix(\".\")", "pass",
-           "tests/client/test_reports.py::test_an_account_has_one_set_of_limits_however_it_is_written"),
+           "tests/client/test_config.py::test_an_account_has_one_set_of_limits_however_it_is_written"),
     Mutant("place-lost", "429 after the permit", "client/permit_queue.py",
            "bucket.join(first=True)", "bucket.join()",
-           "tests/client/test_reports.py::test_a_throttled_call_goes_before_those_that_joined_later"),
+           "tests/client/test_permit_queue.py::test_a_throttled_call_goes_before_those_that_joined_later"),
     Mutant("not-stopped", "killed while it waits", "client/transport.py",
            "        if self._stopped():", "        if False:",
            "tests/client/test_stopping.py::test_a_stopped_caller_sends_nothing"),
@@ -490,10 +493,10 @@ MUTANTS = [
            "tests/client/test_auth.py::test_no_netrc_adds_credentials"),
     Mutant("password-in-url", "secret in an error", "client/config.py",
            '    if "@" in _fully_unquoted(url):', "    if False:",
-           "tests/hooks/test_connection_fields.py::test_a_url_with_a_secret_in_it_is_never_shown"),
+           "tests/hooks/test_connection.py::test_a_url_with_a_secret_in_it_is_never_shown"),
     Mutant("region-shown", "secret in the wrong field", "hooks/connection.py",
            "region is {shape(region)}", "region is {region!r}",
-           "tests/hooks/test_connection_fields.py::test_a_secret_in_the_wrong_field_is_never_shown"),
+           "tests/hooks/test_connection.py::test_a_secret_in_the_wrong_field_is_never_shown"),
     Mutant("template-sent", "template that was not rendered", "client/parameters.py",
            'if "{{" in value or "{%" in value else None', "if False else None",
            "tests/client/test_parameters.py::test_every_parameter_rejects_a_template"),
@@ -508,29 +511,29 @@ MUTANTS = [
 
 
 class Copy:
-    """A copy of the repository's files, in which tests import the copied package.
+    """A copy of the repository's files, whose tests import the copied package.
 
     :raises RuntimeError: they would import another one.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # A compiled file counts as fresh by second and size, and a mutant may have those of its original.
+        # Python trusts a compiled file by time in seconds and size, and a mutant may share both with its original.
         self._environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         listed = _output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT)
         for name in listed.rstrip("\0").split("\0"):
-            # One that is deleted stays listed until that is committed.
+            # A deleted file stays listed until the deletion is committed.
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
-        # From elsewhere, as tests start some processes; the editable install must not be found first there either.
-        asked = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
-        imported = _output(asked, cwd=folder.parent, env=self._environment).strip()
+        # Some tests start processes in other folders; the editable install must not come first there either.
+        command = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        imported = _output(command, cwd=folder.parent, env=self._environment).strip()
         if not Path(imported).is_relative_to(folder):
-            raise RuntimeError(f"The tests would import {imported}, so that they would meet no mutant")
+            raise RuntimeError(f"The tests would import {imported}, and so no mutant")
 
     def first_failure(self, tests: list[str]) -> str | None:
-        """Run tests up to the first that fails, and return its id, None where all pass.
+        """Run tests up to the first failure; return that test's id, or None if all pass.
 
         :raises RuntimeError: they could not be run.
         """
@@ -546,13 +549,13 @@ class Copy:
         if done.returncode == _PASSED:
             return None
         failed = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-        # An error of a fixture, such as a server that did not start, is no finding.
+        # An error in a fixture, such as a server that did not start, finds nothing.
         if done.returncode != _FAILED or not failed:
             raise RuntimeError(f"pytest ended with {done.returncode} for {tests}:\n{done.stdout}{done.stderr}")
         return failed[0].split(" - ")[0]
 
     def first_failure_with(self, mutant: Mutant) -> str | None:
-        """Make the mistake, run the tests that should notice, and take it back."""
+        """Plant the mistake, run the tests that should find it, and undo it."""
         path = self._folder / PACKAGE / mutant.file
         original = path.read_text()
         path.write_text(mutant.applied(original))
@@ -563,7 +566,7 @@ class Copy:
 
 
 def main(names: list[str]) -> int:
-    """Try the mutants of these names, or all; return 1 if no test has noticed one of them."""
+    """Run the mutants of these names, or all; return 1 if the tests miss one."""
     known = {mutant.name: mutant for mutant in MUTANTS}
     if unknown := set(names) - set(known):
         sys.exit(f"There is no mutant {', '.join(sorted(unknown))}, but there are: {', '.join(known)}")
@@ -572,7 +575,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="amzbiz-mutants-") as folder:
         copy = Copy(Path(folder).resolve())
         if failed := copy.first_failure(sorted({test for mutant in mutants for test in mutant.tests.split()})):
-            sys.exit(f"{failed} fails without any mutant, so that it proves nothing")
+            sys.exit(f"{failed} fails without any mutant, so its mutants prove nothing")
         for mutant in mutants:
             failed = copy.first_failure_with(mutant)
             survived |= failed is None

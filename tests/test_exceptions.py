@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 
+from airflow_provider_amzbiz.client import errors as client_errors
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
@@ -15,7 +16,9 @@ from airflow_provider_amzbiz.exceptions import (
     ReportNotFoundError,
     ReportTimeoutError,
     TaskKilledError,
+    ThrottledError,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CancelReportOperator, CreateReportOperator
@@ -222,3 +225,21 @@ def tracebacks(error):
 
 def failed_timeout(sandbox):
     sensor(sandbox.add_report(LINES, status="IN_PROGRESS")).execute(context())
+
+
+def test_an_error_without_an_entry_becomes_that_of_its_nearest_base():
+    class QuotaError(client_errors.ThrottledError):
+        """More specific than what is translated."""
+
+    with pytest.raises(ThrottledError) as caught, translated_errors():
+        raise QuotaError("slow down", operation="createReport", status=429)
+
+    assert type(caught.value) is ThrottledError
+    assert (caught.value.operation, caught.value.status) == ("createReport", 429)
+
+
+def test_any_other_error_of_the_client_may_be_fixed_by_a_retry():
+    with pytest.raises(AmazonBusinessError) as caught, translated_errors():
+        raise client_errors.UnavailableError("down")
+
+    assert type(caught.value) is AmazonBusinessError

@@ -117,7 +117,7 @@ class Reports(RuleBasedStateMachine):
         self.tasks = [Task(number) for number in range(TASKS)]
         self.advanced = 0.0
         self.real_time = time.time
-        time.time = lambda: self.real_time() + self.advanced  # type: ignore[assignment]
+        time.time = lambda: self.real_time() + self.advanced
 
     def teardown(self) -> None:
         try:

@@ -28,6 +28,9 @@ _DOCUMENTS = "/reports/2021-09-30/documents"
 # Pauses in seconds between attempts to cancel a report that is not found: the API may not know a new one yet.
 CANCEL_GRACE = (2.0, 5.0)
 
+# Amazon's static sandbox creates the first and then returns the second; no other account has such ids.
+_STATIC_SANDBOX = ("ID323", "ReportId1")
+
 # Fingerprints of the requests that this process has sent, by account and report id.
 _created: dict[tuple[str, str, str], dict[str, str]] = {}
 
@@ -133,8 +136,18 @@ class ReportsClient:
         return self._created.get(report_id, request.fingerprint) != request.fingerprint
 
     def get_report(self, report_id: str) -> Report:
-        """Return one report (spec, getReport)."""
-        return Report.from_api(self._transport.call("getReport", "GET", _path(_REPORTS, "report_id", report_id)))
+        """Return one report (spec, getReport).
+
+        :raises UnavailableError: the response is about another report.
+        """
+        report_id = parameters.required_id("report_id", report_id)
+        report = Report.from_api(self._transport.call("getReport", "GET", _path(_REPORTS, "report_id", report_id)))
+        if report.report_id != report_id and (report_id, report.report_id) != _STATIC_SANDBOX:
+            # Its status, or worse its document, must not be taken for those of the report in question.
+            raise UnavailableError(
+                f"getReport returned report {report.report_id!r} instead of {report_id!r}", operation="getReport"
+            )
+        return report
 
     def get_reports(
         self,

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from airflow_provider_amzbiz.documents.errors import DocumentChangedError, DocumentDownloadError
+from airflow_provider_amzbiz.documents.errors import (
+    DocumentChangedError,
+    DocumentDownloadError,
+    UnsupportedDocumentError,
+)
 from airflow_provider_amzbiz.documents.http_body import content_length, is_delimited
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _NO_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 _CHANGED = "The document has changed since its download began"
+# Codings that we cannot undo. Others may be misuses of the header, such as ``utf-8``, so the bytes decide.
+_UNSUPPORTED_ENCODINGS = frozenset({"br", "compress", "deflate", "x-compress", "zstd"})
 
 
 class DocumentHead:
@@ -20,6 +26,7 @@ class DocumentHead:
     :ivar etag: strong, None if there is none.
     :ivar delimited: whether HTTP distinguishes the end of the body from a cut connection.
     :ivar content_type: as the host says.
+    :ivar content_encoding: as the host says, which should send none: we request ``identity``.
     """
 
     def __init__(self) -> None:
@@ -27,6 +34,7 @@ class DocumentHead:
         self.etag: str | None = None
         self.delimited = False
         self.content_type: str | None = None
+        self.content_encoding = ""
 
     def read(self, headers: Mapping[str, str]) -> None:
         """Take over the headers of the first response."""
@@ -34,6 +42,19 @@ class DocumentHead:
         self.etag = _strong_etag(headers)
         self.delimited = is_delimited(headers)
         self.content_type = headers.get("Content-Type")
+        self.content_encoding = headers.get("Content-Encoding", "")
+
+    def check_encoding(self) -> None:
+        """Check that bytes which are no gzip are not compressed by the host or a proxy either.
+
+        :raises UnsupportedDocumentError: they are, in a way that cannot be undone.
+        """
+        codings = {each.strip().lower() for each in self.content_encoding.split(",")}
+        if codings & _UNSUPPORTED_ENCODINGS:
+            raise UnsupportedDocumentError(
+                f"The document host sent the document with Content-Encoding {self.content_encoding!r}, although "
+                "identity was requested; make it, or the proxy in front of it, send the document as it is"
+            )
 
     def check_whole(self, headers: Mapping[str, str]) -> None:
         """Check that a second response with the whole document has the same one.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.documents.http_body import BrokenBodyError, body_of, content_length
 from airflow_provider_amzbiz.documents.streams import CHUNK
+from airflow_provider_amzbiz.documents.watch import CHECK_SECONDS
 
 if TYPE_CHECKING:
     import requests
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 THREAD_NAME = "amzbiz-download"
 # Bytes that are read ahead.
 _RING = 2 * CHUNK
-# Seconds between two checks whether to stop.
-_CHECK_SECONDS = 0.5
 
 
 class RunningRequest:
@@ -98,7 +97,7 @@ class RunningRequest:
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         with self._changed:
-            while not self._changed.wait_for(ready, _CHECK_SECONDS):
+            while not self._changed.wait_for(ready, CHECK_SECONDS):
                 self._check()
 
     def _run(self) -> None:

@@ -140,10 +140,6 @@ class _MultipartUpload:
             despite_interrupts(self._abort)
             self._creation.upload = None
 
-    @property
-    def _upload_id(self) -> str:
-        return self._creation.upload.upload_id if self._creation.upload else ""
-
     def _complete(self, parts: list[_Part], *, again: bool = False) -> str | None:
         s3_object = self._object
         checksum = s3_object.checksum(ChecksumCRC32=self._digest.crc32, ChecksumType="FULL_OBJECT")
@@ -151,7 +147,7 @@ class _MultipartUpload:
             return s3_object.write(
                 lambda: s3_object.s3.complete_multipart_upload(
                     **s3_object.location,
-                    UploadId=self._upload_id,
+                    UploadId=self._creation.upload_id,
                     MultipartUpload={"Parts": [part.described for part in parts]},
                     **checksum,
                     **s3_object.per_request_args,
@@ -201,7 +197,7 @@ class _MultipartUpload:
         response = s3_object.send(
             lambda: s3_object.s3.upload_part(
                 **s3_object.location,
-                UploadId=self._upload_id,
+                UploadId=self._creation.upload_id,
                 PartNumber=number,
                 Body=body,  # type: ignore[arg-type]  # botocore accepts more than the stubs say
                 **checksum,

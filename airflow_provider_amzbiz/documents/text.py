@@ -31,7 +31,7 @@ def read_head(
     stream = DocumentStream(url, log=log, watch=watch)
     with worker_errors(), stream:
         stream.start()
-        decoded = gunzip(stream, url.compression_algorithm, log)
+        decoded = gunzip(stream, stream, log)
         head = Prefixed(decoded, limit * _BYTES_PER_CHARACTER).head
     if head.startswith(ZIP_MAGICS):
         return "(a ZIP archive)"

@@ -107,7 +107,7 @@ class _DocumentCopy:
     def run(self) -> list[StoredObject]:
         content: Readable = _Progress(self._stream, self._target.log)
         if self._options.unpack != "none":
-            content = gunzip(content, self._stream.url.compression_algorithm, self._target.log)
+            content = gunzip(self._stream, content, self._target.log)
         decoded = Prefixed(content, SNIFFED)
         # After the first read: a response that was cut within its headers has been requested again by then.
         if not self._stream.head.delimited:

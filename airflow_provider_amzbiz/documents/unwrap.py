@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import IO
 
+from airflow_provider_amzbiz.documents.download import DocumentStream
 from airflow_provider_amzbiz.documents.errors import DocumentError, TruncatedDocumentError
 from airflow_provider_amzbiz.documents.gunzip import GZIP_MAGIC, Gunzipped
 from airflow_provider_amzbiz.documents.streams import CHUNK, Log, Prefixed, Readable
@@ -15,17 +16,20 @@ ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _MAX_IN_MEMORY = 8 * 1024**2
 
 
-def gunzip(stream: Readable, announced: str | None, log: Log) -> Readable:
-    """Undo gzip if there is one; log if that is not what was announced.
+def gunzip(stream: DocumentStream, content: Readable, log: Log) -> Readable:
+    """Undo gzip if there is one; log if that is not what the API announced.
 
-    :param announced: the API's ``compressionAlgorithm``.
+    :param content: the bytes of the stream.
     :raises TruncatedDocumentError: a gzip was announced, and the document ends before its first two bytes.
+    :raises UnsupportedDocumentError: the host compressed the document in a way that cannot be undone.
     """
-    prefixed = Prefixed(stream, len(GZIP_MAGIC))
+    announced = stream.url.compression_algorithm
+    prefixed = Prefixed(content, len(GZIP_MAGIC))
     if prefixed.head == GZIP_MAGIC:
         if announced is None:
             log.info("The document is compressed with gzip, although the API did not announce it")
         return Gunzipped(prefixed)
+    stream.head.check_encoding()
     if announced and GZIP_MAGIC.startswith(prefixed.head):
         count = len(prefixed.head)
         raise TruncatedDocumentError(f"The document was announced as {announced}, but has {count} bytes")

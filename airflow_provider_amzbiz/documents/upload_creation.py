@@ -29,6 +29,11 @@ class UploadCreation:
         # Why open uploads could not be listed.
         self._listing_error: DocumentStorageError | None = None
 
+    @property
+    def upload_id(self) -> str:
+        """Its id, empty if it is not open."""
+        return self.upload.upload_id if self.upload else ""
+
     def create(self) -> str:
         """Create the upload, record that it is open, and return its id.
 
@@ -76,8 +81,7 @@ class UploadCreation:
 
         :param before: ids of the uploads that were open before.
         """
-        ours = {self.upload.upload_id} if self.upload else set()
-        for upload_id in responses.upload_ids - ours:
+        for upload_id in responses.upload_ids - {self.upload_id}:
             self._abort(upload_id)
         if not responses.lost:
             return

@@ -9,8 +9,8 @@ from airflow_provider_amzbiz.documents.errors import DocumentDownloadError
 
 # Maximum seconds for one document, including its upload: 50 GiB at 2.4 MB/s.
 TIME_LIMIT = 6 * 3600.0
-# Seconds between two checks during a pause.
-_CHECK_SECONDS = 0.5
+# Seconds between two checks whether to stop, wherever a transfer waits.
+CHECK_SECONDS = 0.5
 
 
 class Watch:
@@ -43,5 +43,5 @@ class Watch:
         end = time.monotonic() + seconds
         self.check()
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, _CHECK_SECONDS))
+            time.sleep(min(left, CHECK_SECONDS))
             self.check()

@@ -17,6 +17,7 @@ from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
 from airflow_provider_amzbiz.documents.open_uploads import NoRecord
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES, UNPACK_MODES, UploadOptions
+from airflow_provider_amzbiz.documents.watch import CHECK_SECONDS
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     DocumentError,
@@ -49,8 +50,6 @@ _RESERVED_ARGS = frozenset(
 # Seconds before each retry of getReportDocument while it does not know the document: the API may list a report as
 # DONE before it knows the report's document.
 _DOCUMENT_GRACE = (5.0, 15.0)
-# Seconds between two checks whether the task was ended, while it waits.
-_CHECK_SECONDS = 0.5
 
 
 class DocumentToS3Operator(QueueingOperator):
@@ -244,7 +243,7 @@ class DocumentToS3Operator(QueueingOperator):
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.fail_if_killed()
-            time.sleep(min(left, _CHECK_SECONDS))
+            time.sleep(min(left, CHECK_SECONDS))
 
 
 def _is_unknown(error: BaseException) -> bool:

@@ -3,8 +3,6 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_amzbiz.client import errors
-from airflow_provider_amzbiz.client.config import ClientConfig
-from airflow_provider_amzbiz.client.transport import user_agent
 
 QUOTA = b'{"errors":[{"code":"QuotaExceeded","message":"You exceeded your quota.","details":""}]}'
 
@@ -50,30 +48,3 @@ def test_a_long_body_is_cut():
 def test_what_a_retry_may_fix(kind):
     assert not kind("m").permanent
     assert errors.RequestRejectedError("m").permanent
-
-
-@pytest.mark.parametrize("name", ["endpoint", "token_url"])
-@pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1", "api.example.com", "https://"])
-def test_a_url_that_would_show_secrets_is_rejected(name, url):
-    with pytest.raises(errors.InvalidParameterError, match=name):
-        ClientConfig("id", "secret", "token", **{name: url})
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://h"])
-def test_a_url_that_is_fine(url):
-    assert ClientConfig("id", "secret", "token", endpoint=url).endpoint == url
-
-
-def test_an_account_shows_no_secret():
-    shown = repr(ClientConfig("id", "the-secret", "the-token"))
-
-    assert "the-secret" not in shown
-    assert "the-token" not in shown
-
-
-def test_the_user_agent_has_amazons_form():
-    assert user_agent("My Tool").startswith("My Tool/")
-    assert "(Language=Python/" in user_agent(None)
-    for name in ("x" * 500, "naïve", "line\nbreak"):
-        with pytest.raises(errors.InvalidParameterError, match="application_name"):
-            user_agent(name)

@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.client.usage_plan import Limit
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
-from tests.client.test_reports import LINES, US, account_of, client_of
+from tests.client.clients import LINES, US, account_of, client_of
 
 # Far more than a second for which a stopped call may go on, and far less than what it would wait otherwise.
 SOON = 20.0

@@ -88,3 +88,19 @@ def dripped(data: bytes, seconds: float) -> Iterable[bytes]:
     for at in range(len(data)):
         yield data[at : at + 1]
         time.sleep(seconds)
+
+
+TEXT = b"".join(b"%d\tpaper\n" % number for number in range(40))
+LENGTH = len(TEXT)
+CHUNKED = {"Transfer_Encoding": "chunked"}
+WHOLE_IN_CHUNKS = response(200, chunks(TEXT, 50) + b"0\r\n\r\n", **CHUNKED)
+
+
+def part(headers, end=LENGTH, total: object = LENGTH, **more):
+    """Return the right response to a request for a range."""
+    start = int(headers["range"].removeprefix("bytes=").removesuffix("-"))
+    if start >= LENGTH:
+        return response(416, Content_Range=f"bytes */{LENGTH}", Content_Length=0)
+    body = TEXT[start:end]
+    return response(206, body, Content_Range=f"bytes {start}-{start + len(body) - 1}/{total}",
+                    Content_Length=len(body), **more)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -150,3 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         pass
+
+
+def serve_gzip(host, content):
+    """Have a host serve content as a gzip that the API announces."""
+    host.content, host.compression_algorithm = gzip.compress(content, mtime=0), "GZIP"

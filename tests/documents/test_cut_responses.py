@@ -87,7 +87,9 @@ class CuttingStore:
         if method != "HEAD" and response.getheader("Content-Length") is None:
             forwarded.append(f"Content-Length: {len(content)}")
         target.close()
-        return "\r\n".join([f"HTTP/1.1 {response.status} {response.reason}", *forwarded, "", ""]).encode() + content
+        return (
+            "\r\n".join([f"HTTP/1.1 {response.status} {response.reason}", *forwarded, "", ""]).encode() + content
+        )
 
 
 @pytest.fixture

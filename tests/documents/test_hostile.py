@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import io
 import random
-import zipfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.documents.errors import DocumentError
+from tests.documents.samples import zipped
 from tests.documents.transferring import transfer
 from tests.fuzzing import bounded
 
@@ -20,20 +19,12 @@ PDF = b"%PDF-1.7\n" + random.Random(1).randbytes(3000)
 OTHER = b"a,b\n1,2\n"
 
 
-def zipped(**entries):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return file.getvalue()
-
-
 GOOD = {
     "gzip": gzip.compress(TEXT, mtime=0),
     "members": gzip.compress(TEXT[:1000], mtime=0) + gzip.compress(TEXT[1000:], mtime=0),
-    "zip": zipped(invoice=PDF),
-    "two files": zipped(invoice=PDF, table=OTHER),
-    "gzip of zip": gzip.compress(zipped(invoice=PDF, table=OTHER), mtime=0),
+    "zip": zipped(("invoice", PDF)),
+    "two files": zipped(("invoice", PDF), ("table", OTHER)),
+    "gzip of zip": gzip.compress(zipped(("invoice", PDF), ("table", OTHER)), mtime=0),
 }
 # The possible results: the contents, and whole files that no longer look compressed.
 CONTENTS = {TEXT, PDF, OTHER}

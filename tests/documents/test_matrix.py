@@ -6,38 +6,30 @@
 from __future__ import annotations
 
 import gzip
-import io
 import itertools
 import os
 import random
-import zipfile
 from itertools import product
+from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
 from airflow_provider_amzbiz.documents import s3_object
 from airflow_provider_amzbiz.documents.errors import DocumentError
+from tests.documents.s3_faults import error_response
+from tests.documents.samples import zipped
 from tests.documents.scripted_server import EXPIRED_URL, Response
 from tests.documents.test_gunzip import member
-from tests.documents.test_rollback import error_response
 
 TEXT = random.Random(1).randbytes(1500).hex().encode()
 PDF = b"%PDF-1.7\n" + TEXT
 
 
-def zip_of(**files):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return file.getvalue()
-
-
 PACKED = gzip.compress(TEXT)
 WESTERN = b"Bestellung;Betr\xe4ge\n" * 200
-ZIP = zip_of(a=TEXT, b=PDF)
-SHEET = zip_of(**{"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": TEXT})
+ZIP = zipped(("a", TEXT), ("b", PDF))
+SHEET = zipped(*{"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": TEXT}.items())
 WHOLE = {"document": TEXT}
 # The document, the API's announcement of it, and the objects that must be in S3; None for an error.
 KINDS = {
@@ -48,8 +40,8 @@ KINDS = {
     "gzip of three members": (b"".join(map(gzip.compress, (TEXT[:9], TEXT[9:2000], TEXT[2000:]))), "GZIP", WHOLE),
     "gzip and zeros": (PACKED + bytes(100), "GZIP", WHOLE),
     "gzip of nothing": (gzip.compress(b""), "GZIP", {"document": b""}),
-    "gzip of a zip of a PDF": (gzip.compress(zip_of(invoice=PDF)), "GZIP", {"files/invoice": PDF}),
-    "zip of two": (zip_of(a=TEXT, b=PDF), None, {"files/a": TEXT, "files/b": PDF}),
+    "gzip of a zip of a PDF": (gzip.compress(zipped(("invoice", PDF))), "GZIP", {"files/invoice": PDF}),
+    "zip of two": (zipped(("a", TEXT), ("b", PDF)), None, {"files/a": TEXT, "files/b": PDF}),
     "gzip with all fields": (member(TEXT, 31), "GZIP", WHOLE),
     "gzip with reserved flags": (member(TEXT, 0x20), "GZIP", None),
     "gzip with a wrong header": (member(TEXT, 10).replace(b"report", b"Report"), "GZIP", None),
@@ -61,16 +53,16 @@ KINDS = {
     ),
     "gzip in gzip": (gzip.compress(PACKED), "GZIP", {"document": PACKED}),
     "spreadsheet": (gzip.compress(SHEET), "GZIP", {"document": SHEET}),
-    "zip of gzip": (zip_of(**{"a.csv.gz": PACKED}), None, {"files/a.csv.gz": PACKED}),
+    "zip of gzip": (zipped(*{"a.csv.gz": PACKED}.items()), None, {"files/a.csv.gz": PACKED}),
     "zip that has lost a file": (ZIP[:-14] + b"\x01\0\x01\0" + ZIP[-10:], None, None),
     "zip and something": (ZIP + b"something", None, None),
     "cut gzip": (PACKED[:-3], "GZIP", None),
     "gzip with a wrong checksum": (PACKED[:-8] + b"1234" + PACKED[-4:], "GZIP", None),
     "gzip and something": (PACKED + b"something", "GZIP", None),
     "gzip and half a gzip": (PACKED + PACKED[: len(PACKED) // 2], "GZIP", None),
-    "cut zip": (zip_of(a=TEXT, b=PDF)[:-30], None, None),
+    "cut zip": (zipped(("a", TEXT), ("b", PDF))[:-30], None, None),
 }
-FAULTS = {
+FAULTS: dict[str, Any] = {
     "none": [],
     "a cut": [{"cut": 900}],
     "cuts at the first byte and the next": [{"cut": 0}, {"cut": 1}],
@@ -80,7 +72,7 @@ FAULTS = {
     "a cut and an error": [{"cut": 900}, Response(status=503, body=b"slow down")],
     "a cut and another version": [{"cut": 900, "headers": {"ETag": '"before"'}}],
 }
-HOSTS = {
+HOSTS: dict[str, Any] = {
     "ranges": {},
     "no ranges": {"ignore_range": True},
     "chunks": {"chunked": True},

@@ -48,15 +48,6 @@ def test_a_large_document_goes_through_little_memory(host, s3_server, bucket):
     assert result["above_idle"] < 80 * MIB
 
 
-def test_errors_import_nothing_heavy():
-    script = (
-        "import sys, airflow_provider_amzbiz.documents.errors;"
-        "print(sorted({'boto3','botocore','smart_open','requests','urllib3','isal','airflow'} & set(sys.modules)))"
-    )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
-
-
 def test_the_engine_imports_no_airflow():
     script = (
         "import sys, airflow_provider_amzbiz.documents.to_s3, airflow_provider_amzbiz.documents.text;"

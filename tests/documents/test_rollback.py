@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import random
 import signal
-import zipfile
 
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ClientError
 
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
 from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
+from tests.documents.s3_faults import archive, fail, reject, two_files, writes
+
+TEXT = b"order\tamount\n" * 100
+
 
 LARGE = random.Random(6).randbytes(9 * 1024**2)
-
-
-def archive(content=b"second"):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as packed:
-        for name, each in (("1.bin", b"first"), ("2.bin", content), ("3.bin", b"third")):
-            packed.writestr(name, each)
-    return file.getvalue()
-
-
-class Raw(io.BytesIO):
-    """A body as botocore reads it."""
-
-    def stream(self):
-        yield self.read()
-
-
-def error_response(request, status, code):
-    body = f"<Error><Code>{code}</Code><Message>Said by the test.</Message></Error>".encode()
-    return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, Raw(body))
-
-
-@pytest.fixture
-def lose(s3, monkeypatch):
-    """Have S3 carry requests out whose responses then never arrive; botocore repeats each at once."""
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    send = s3._endpoint.http_session.send
-
-    def start(matches, times=1000):
-        left = [times]
-
-        def sent(request):
-            response = send(request)
-            if left[0] and matches(request):
-                left[0] -= 1
-                raise ConnectionClosedError(endpoint_url=request.url)
-            return response
-
-        monkeypatch.setattr(s3._endpoint.http_session, "send", sent)
-
-    return start
-
-
-def writes(key):
-    """Tell the request that makes an object appear."""
-
-    def matches(request):
-        path, _, query = request.url.partition("?")
-        completes = request.method == "POST" and "uploadId=" in query
-        return path.endswith(key) and (completes or (request.method == "PUT" and not query))
-
-    return matches
 
 
 class TestLostResponses:
@@ -92,7 +41,7 @@ class TestLostResponses:
         """The repeated request is refused, because the first one has written the object: this transfer's own."""
         host.content = archive(content)
         lose(writes("/files/2.bin"), times=1)
-        refuse(s3, "PutObject", lambda params: params["url_path"].endswith("3.bin"))
+        reject(s3, "PutObject", lambda params: params["url_path"].endswith("3.bin"))
         with pytest.raises(DocumentStorageError, match="SlowDown"):
             copy(replace=False)
         nothing_left()
@@ -112,17 +61,6 @@ class TestLostResponses:
         with pytest.raises(DocumentStorageError):
             copy()
         assert stored() == {"files/2.bin": b"another's"}
-
-
-def refuse(s3, operation, matches):
-    """Have S3 refuse an operation."""
-
-    def handler(params, **_):
-        if matches(params):
-            raise ClientError({"Error": {"Code": "SlowDown", "Message": "No."}}, operation)
-
-    s3.meta.events.register(f"before-call.s3.{operation}", handler)
-    return lambda: s3.meta.events.unregister(f"before-call.s3.{operation}", handler)
 
 
 class TestKill:
@@ -147,7 +85,7 @@ class TestKill:
     @pytest.mark.parametrize("times", [1, 3])
     def test_while_files_are_taken_back(self, host, copy, s3, kill_during, nothing_left, times):
         host.content = archive()
-        refuse(s3, "PutObject", lambda params: params["url_path"].endswith("3.bin"))
+        reject(s3, "PutObject", lambda params: params["url_path"].endswith("3.bin"))
         kill_during("DeleteObject", times)
         with pytest.raises(TransferInterrupted):
             copy()
@@ -171,7 +109,7 @@ class TestKill:
 
     def test_while_an_upload_is_aborted(self, host, copy, s3, kill_during, nothing_left):
         host.content = LARGE
-        undo = refuse(s3, "CompleteMultipartUpload", lambda _: True)
+        undo = reject(s3, "CompleteMultipartUpload", lambda _: True)
         kill_during("AbortMultipartUpload", 2)
         with pytest.raises(TransferInterrupted):
             copy()
@@ -218,79 +156,17 @@ class TestKill:
         assert sent == ["PUT"]
 
 
-class TestUploadsOfOthers:
-    def test_live_on_where_the_creation_of_ours_was_refused_once(self, host, copy, s3, bucket, lose):
-        living = s3.create_multipart_upload(Bucket=bucket, Key="document")["UploadId"]
-        host.content = LARGE
-        refused = []
-
-        def once(request, **_):
-            if not refused and request.url.endswith("?uploads"):
-                refused.append(request.url)
-                raise ConnectionClosedError(endpoint_url=request.url)
-
-        s3.meta.events.register("before-send.s3.CreateMultipartUpload", once)
-        copy()
-        assert refused
-        assert [each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [living]
-
-    def test_live_on_where_the_response_to_ours_was_lost(self, host, copy, s3, bucket, lose):
-        living = s3.create_multipart_upload(Bucket=bucket, Key="document")["UploadId"]
-        host.content = LARGE
-        lose(lambda request: request.url.endswith("?uploads"), times=2)
-        copy()
-        assert [each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [living]
-
-    def test_that_begin_at_the_same_time_live_on(self, host, copy, s3, s3_server, bucket, caplog):
-        """One more is open than ours can be, so none of them is provably ours."""
-        other, begun = s3_server.client(), []
-        send = s3._endpoint.http_session.send
-
-        def lose_first(request):
-            response = send(request)
-            if request.url.endswith("?uploads") and request.method == "POST" and not begun:
-                begun.append(other.create_multipart_upload(Bucket=bucket, Key="document")["UploadId"])
-                raise ConnectionClosedError(endpoint_url=request.url)
-            return response
-
-        s3._endpoint.http_session.send = lose_first
-        host.content = LARGE
-        copy()
-        assert begun[0] in {each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]}
-        assert "may stay open" in caplog.text
-
-    def test_live_on_where_ours_was_refused_and_theirs_begun_meanwhile(self, host, copy, s3, s3_server, bucket):
-        """A rejected request creates nothing, so there is nothing to search for."""
-        other, begun = s3_server.client(), []
-
-        def refuse_first(request, **_):
-            if begun:
-                return None
-            begun.append(other.create_multipart_upload(Bucket=bucket, Key="document")["UploadId"])
-            return error_response(request, 503, "SlowDown")
-
-        s3.meta.events.register("before-send.s3.CreateMultipartUpload", refuse_first)
-        host.content = LARGE
-        copy()
-        assert [each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == begun
-
-    def test_may_not_be_listed(self, host, copy, s3, bucket, lose, stored, caplog):
-        host.content = LARGE
-        lose(lambda request: request.url.endswith("?uploads") and request.method == "POST", times=1)
-        denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "No."}}, "ListMultipartUploads")
-
-        def deny(**_):
-            raise denied
-
-        s3.meta.events.register("before-call.s3.ListMultipartUploads", deny)
-        copy()
-        assert stored() == {"document": LARGE}
-        assert "s3:ListBucketMultipartUploads" in caplog.text
-
-
 def test_a_file_that_is_there_with_other_content_takes_only_ours_back(host, copy, s3, bucket, stored):
     s3.put_object(Bucket=bucket, Key="files/2.bin", Body=b"other")
     host.content = archive()
     with pytest.raises(DocumentExistsError):
         copy(replace=False)
     assert stored() == {"files/2.bin": b"other"}
+
+
+def test_what_s3_does_not_tell_of_a_file_ends_the_archive_before_it_is_written(host, copy, s3, nothing_left):
+    fail(s3, "HeadObject", ClientError({"Error": {"Code": "503", "Message": "Slow Down"}}, "HeadObject"), at=2)
+    host.content = two_files(TEXT)
+    with pytest.raises(DocumentStorageError, match="503"):
+        copy()
+    nothing_left()

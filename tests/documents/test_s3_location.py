@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
 from airflow_provider_amzbiz.documents.s3_location import access_point, is_bucket, split_s3_uri
-from tests.documents.test_rollback import Raw
-from tests.documents.test_servers import LARGE, SMALL
+from tests.documents.s3_faults import RawBody
 
+SMALL = b"order\tamount\n" * 100
+LARGE = random.Random(7).randbytes(9 * 1024**2)
 POINT = "arn:aws:s3:us-west-2:123456789012:accesspoint/invoices"
 ARNS = [
     POINT,
@@ -92,7 +95,7 @@ def test_boto3_takes_an_access_point_for_a_bucket(host, copy, bucket, content):
             body = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
         elif request.method == "POST":
             body = b'<CompleteMultipartUploadResult><ETag>"e-2"</ETag></CompleteMultipartUploadResult>'
-        return AWSResponse(request.url, 200, {"ETag": '"e"'}, Raw(body))
+        return AWSResponse(request.url, 200, {"ETag": '"e"'}, RawBody(body))
 
     client.meta.events.register("before-send.s3", respond)
     host.content = content

@@ -14,6 +14,13 @@ import pytest
 from airflow_provider_amzbiz.documents.errors import DocumentError
 from airflow_provider_amzbiz.documents.session import document_session
 from dev.certificate import write_certificate
+from tests.documents.raw_host import (
+    CHUNKED,
+    LENGTH,
+    TEXT,
+    RawHost,
+    response,
+)
 from tests.documents.scripted_server import Document
 
 
@@ -147,3 +154,21 @@ class TestTls:
         with pytest.raises(DocumentError):
             copy(fetch_document=lambda: fetch("localhost"))
         nothing_left()
+
+
+def test_no_cookie_is_kept(transferred):
+    with RawHost(
+        response(503, Set_Cookie="a=b", Content_Length=0), response(200, TEXT, Content_Length=LENGTH)
+    ) as raw:
+        assert transferred(raw) == TEXT
+        assert "cookie" not in raw.requests[-1]
+
+
+def test_the_body_of_a_redirect_is_not_read(transferred):
+    def endless(_):
+        yield response(302, Location="http://127.0.0.1:1/", **CHUNKED)
+        while True:
+            yield b"10000\r\n" + bytes(0x10000) + b"\r\n"
+
+    with RawHost(endless) as raw:
+        assert "redirects are not followed" in str(transferred(raw))

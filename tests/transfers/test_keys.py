@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import RawDocument
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
-from tests.transfers.test_report_document_to_s3 import zipped
+from tests.transfers.transferring import zipped
 
 BUCKET = "tests"
 ARN = "arn:aws:s3:us-west-2:123456789012:accesspoint/invoices"
