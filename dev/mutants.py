@@ -1,4 +1,4 @@
-"""Takes one protection out at a time, and tells whether a test notices: ``python -m dev.mutants [NAME ...]``."""
+"""Plants one fault at a time, and reports whether a test finds it: ``python -m dev.mutants [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "airflow_provider_amzbiz"
-# What has lost its end would wait for ever; no test of the list takes so long otherwise.
+# A mutant that lost its timeout would wait forever; no test of the list takes this long otherwise.
 _TIMEOUT_SECONDS = 40
-# pytest's own codes; every other one says that the list is wrong, or that pytest is.
+# pytest's exit codes; any other means that the list or pytest itself is wrong.
 _PASSED, _FAILED = 0, 1
 
 
@@ -22,12 +22,12 @@ _PASSED, _FAILED = 0, 1
 class Mutant:
     """A mistake that somebody might make, in one place.
 
-    :ivar name: to run it alone by.
-    :ivar fault: what is not survived any more.
-    :ivar file: in the package.
-    :ivar old: what is there, exactly once.
-    :ivar new: what is put in its place.
-    :ivar tests: pytest's arguments, separated by spaces; one of these tests has to fail.
+    :ivar name: for the command line.
+    :ivar fault: what the package no longer survives.
+    :ivar file: path in the package.
+    :ivar old: the source that occurs exactly once in the file.
+    :ivar new: its replacement.
+    :ivar tests: pytest's arguments, separated by spaces; one of these tests must fail.
     """
 
     name: str
@@ -40,57 +40,57 @@ class Mutant:
     def applied(self, text: str) -> str:
         """Return the file's text with the mistake in it.
 
-        :raises ValueError: the place is not there, or there are several.
+        :raises ValueError: ``old`` does not occur exactly once.
         """
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.name}: its old text has to be once in {self.file}, but is {found} times")
+            raise ValueError(f"{self.name}: its old text must occur once in {self.file}, but occurs {found} times")
         return text.replace(self.old, self.new)
 
 
-# Their old text and their new one stand together.
+# The formatter would tear the old and the new text apart.
 # fmt: off
 MUTANTS = [
     Mutant("id-forgotten", "worker lost after createReport", "durable_create.py",
            "        record.save(request, report_id=report_id)\n    except", "        pass\n    except",
-           "tests/operators/test_create_once.py::test_a_report_with_options_is_gone_on_with_by_its_id"),
+           "tests/test_durable_create.py::test_a_retry_continues_with_a_report_with_options_by_its_id"),
     Mutant("request-unnoted", "worker lost during createReport", "durable_create.py",
            "        record.save(request, sent=sent, lookups=0, adopted=False)\n", "",
-           "tests/operators/test_create_once.py::test_a_worker_that_died_before_it_could_note_the_id"),
+           "tests/test_durable_create.py::test_a_worker_that_died_before_it_could_record_the_id"),
     Mutant("not-looked-for", "answer of createReport lost", "durable_create.py",
            "        report_id = find_lost(hook, request, sent, lost, record)", "        report_id = None",
-           "tests/operators/test_create_once.py::test_a_report_whose_id_was_lost_is_found"),
+           "tests/test_durable_create.py::test_a_report_whose_id_was_lost_is_found"),
     Mutant("options-looked-for", "another's invoice taken from a listing", "durable_create.py",
            "    if not request.is_recognizable:\n        log.warning(", "    if False:\n        log.warning(",
-           "tests/operators/test_create_once.py::test_with_options_nothing_is_taken_from_a_listing"),
+           "tests/test_durable_create.py::test_with_options_nothing_is_adopted_from_a_listing"),
     Mutant("invoice-taken", "another's invoice taken, without options", "client/request.py",
            " and self.report_type not in ALWAYS_WITH_OPTIONS", "",
-           "tests/operators/test_adoption.py::test_a_type_that_always_has_options_is_never_taken"),
-    Mutant("too-old-taken", "report from before the request was sent", "durable_create.py",
+           "tests/test_report_search.py::test_a_type_that_always_has_options_is_never_adopted"),
+    Mutant("too-old-taken", "report from before the request was sent", "report_search.py",
            "if any(since <= report.created_time <= until for since, until in times)",
            "if any(report.created_time <= until for since, until in times)",
-           "tests/operators/test_adoption.py"),
-    Mutant("too-young-taken", "report from long after the response was lost", "durable_create.py",
+           "tests/test_report_search.py"),
+    Mutant("too-young-taken", "report from long after the response was lost", "report_search.py",
            "if any(since <= report.created_time <= until for since, until in times)",
            "if any(since <= report.created_time for since, until in times)",
-           "tests/operators/test_adoption.py::test_a_retry_takes_no_report_of_another_time"),
-    Mutant("clocks-agree", "clocks that are an hour apart", "durable_create.py",
+           "tests/test_report_search.py::test_a_retry_adopts_no_report_of_another_time"),
+    Mutant("clocks-agree", "clocks that are an hour apart", "report_search.py",
            "return listed(hook.clock_offset) if _is_far(hook.clock_offset - assumed) else found",
            "return found",
-           "tests/operators/test_create_once.py::test_the_first_look_up_goes_by_the_clock_of_the_api"),
-    Mutant("adopted-cancelled", "report from a listing cancelled with the task", "operators/reports.py",
+           "tests/test_report_search.py::test_the_first_look_up_goes_by_the_clock_of_the_api"),
+    Mutant("adopted-cancelled", "report from a listing cancelled with the task", "operators/create_report.py",
            "cancels = own and not record.is_adopted(request)", "cancels = own",
-           "tests/operators/test_adoption.py"),
+           "tests/test_durable_create.py"),
     Mutant("sent-when-queued", "report from while the task was queued", "durable_create.py",
            "        sent[before:] = [[time.time(), None]]", "        sent[before:] = [[time.time() - 3600, None]]",
-           "tests/operators/test_adoption.py::test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken"),
+           "tests/test_report_search.py::test_a_report_created_while_the_task_waited_for_its_permit_is_not_adopted"),
     Mutant("refusal-remembered", "refused request that is looked up later", "durable_create.py",
            "        else:\n            record.clear()\n    except", "    except",
-           "tests/operators/test_adoption.py::test_a_refused_request_leaves_nothing_to_look_for"),
-    Mutant("kill-is-success", "SIGTERM taken for the report's own end", "operators/reports.py",
-           "        if self._killed and (event", "        if False and (event",
+           "tests/test_create_record.py::test_a_rejected_request_leaves_nothing_to_search_for"),
+    Mutant("kill-is-success", "SIGTERM taken for the report's own end", "operators/create_report.py",
+           "        if self._killed and not done:", "        if False and not done:",
            "tests/operators/test_ended_tasks.py"),
-    Mutant("kill-cancels-nothing", "SIGTERM that leaves its report", "operators/reports.py",
-           "            self._wait.interrupt()\n        elif", "            pass\n        elif",
+    Mutant("kill-cancels-nothing", "SIGTERM that leaves its report", "operators/base.py",
+           "        if self._inline_wait is not None:", "        if False:",
            "tests/operators/test_ended_tasks.py"),
     Mutant("kill-skips", "SIGTERM to a sensor that may fail softly", "sensors/reports.py",
            "            if self._killed:\n                # Whatever",
@@ -103,35 +103,35 @@ MUTANTS = [
     Mutant("denied-ends-all", "access denied to one report", "triggers/poll_failures.py",
            "    if isinstance(error, AccessDeniedError):\n        return PollFailure.DENIED",
            "    if isinstance(error, AccessDeniedError):\n        return PollFailure.CREDENTIALS",
-           "tests/triggers/test_poller.py::test_access_that_is_denied_to_one_report_ends_its_wait_only"),
-    Mutant("refused-once", "secret rotated while a wait lasts", "triggers/subscriptions.py",
-           "if self.refused is not None and self.refused is not hook:", "if True:",
-           "tests/triggers/test_poller.py::test_a_connection_that_was_mended_meanwhile_is_read_anew"),
-    Mutant("one-speaks-for-all", "two connections of one account", "triggers/subscriptions.py",
+           "tests/triggers/test_single_polls.py::test_access_that_is_denied_to_one_report_ends_its_wait_only"),
+    Mutant("refused-once", "secret rotated while a wait lasts", "triggers/polled_connections.py",
+           "if self.rejected is not None and self.rejected is not hook:", "if True:",
+           "tests/triggers/test_polled_connections.py::test_a_connection_that_was_corrected_meanwhile_is_read_again"),
+    Mutant("one-speaks-for-all", "two connections of one account", "triggers/polled_connections.py",
            "    def notify(self, error: AmazonBusinessError, *, last: bool = False) -> None:",
            "    def notify(self, error: AmazonBusinessError, *, last: bool = True) -> None:",
-           "tests/triggers/test_poller.py::test_failing_looks_fail_no_wait"),
+           "tests/triggers/test_poller.py::test_failing_polls_fail_no_wait"),
     Mutant("type-blamed", "page whose token has expired", "triggers/listing.py",
            "if first and error.status", "if error.status",
-           "tests/triggers/test_poller.py::test_a_page_that_is_refused_blames_no_type"),
+           "tests/triggers/test_listing.py::test_a_page_that_is_rejected_excludes_no_type"),
     Mutant("unlisted-for-ever", "listing that fails for a while", "triggers/listing.py",
            "time.monotonic() + _UNLISTED_SECONDS", "float('inf')",
-           "tests/triggers/test_poller.py::test_a_type_that_could_not_be_listed_is_listed_again_later"),
+           "tests/triggers/test_listing.py::test_a_type_that_could_not_be_listed_is_listed_again_later"),
     Mutant("no-fallback", "listing that is throttled for long", "triggers/poller.py",
            "            share = capacity", "            share = 0",
-           "tests/triggers/test_poller.py::test_while_the_listing_fails_reports_are_polled_one_by_one"),
-    Mutant("create-not-listed", "thousands of waits of creates", "operators/reports.py",
+           "tests/triggers/test_background_listing.py::test_while_the_listing_fails_reports_are_polled_one_by_one"),
+    Mutant("create-not-listed", "thousands of waits of creates", "operators/create_report.py",
            "            created_between=[min(sent, default=now), max(sent, default=now)] if own else None,\n", "",
-           "tests/operators/test_create_once.py::test_the_wait_of_a_create_can_be_listed"),
-    Mutant("polled-forgotten", "old reports behind newer ones", "triggers/poller.py",
-           "        self._polled[report_id] = time.monotonic()\n        self._polled.move_to_end(report_id)\n", "",
-           "tests/triggers/test_poller.py::test_what_was_polled_last_is_remembered_when_its_waits_come_again"),
+           "tests/operators/test_create_report.py::test_the_wait_of_a_create_can_be_listed"),
+    Mutant("polled-forgotten", "old reports behind newer ones", "triggers/single_polls.py",
+           "self._last_polled.get(each.report_id, 0.0)", "0.0",
+           "tests/triggers/test_single_polls.py::test_what_was_polled_last_is_remembered_when_its_waits_come_again"),
     Mutant("reason-waited-for", "reason of a FATAL report without a permit", "report_status.py",
            "amazon_business_conn_id, REASON_SECONDS)", "amazon_business_conn_id, 3600)",
-           "tests/operators/test_adoption.py::test_what_is_only_part_of_an_error_does_not_hold_the_worker"),
-    Mutant("cleared-too-late", "task that timed out and is cleared", "operators/reports.py",
+           "tests/test_report_status.py::test_a_part_of_an_error_message_does_not_hold_the_worker_slot"),
+    Mutant("cleared-too-late", "task that timed out and is cleared", "operators/create_report.py",
            "record.save(request, waiting_since=None)", "record.save(request)",
-           "tests/operators/test_adoption.py::test_a_task_that_timed_out_waits_a_whole_timeout_when_it_is_cleared"),
+           "tests/operators/test_create_report.py::test_a_task_that_timed_out_waits_a_whole_timeout_when_it_is_cleared"),
     Mutant("reads-gathered", "a thousand triggers of one connection", "triggers/connections.py",
            "if self._hook is not None and age < _FRESH_SECONDS:", "if False:",
            "tests/triggers/test_connections.py::test_many_triggers_read_one_connection_once"),
@@ -144,7 +144,7 @@ MUTANTS = [
            "tests/triggers/test_reports_done.py::test_a_connection_that_is_invalid_for_a_while_ends_no_watch"),
     Mutant("template-passed", "mapped argument that brings a template", "operators/base.py",
            "            parameters.refuse_template(name, value)\n", "",
-           "tests/operators/test_rendered_fields.py"),
+           "tests/operators/test_base.py"),
     Mutant("transfer-held", "getReport used up, deferred transfer", "transfers/report_document_to_s3.py",
            "report = self.lookup_hook.get_report(", "report = self.hook.get_report(",
            "tests/operators/test_held_workers.py"),
@@ -159,9 +159,9 @@ MUTANTS = [
     Mutant("error-unnamed", "error that does not name its report", "exceptions.py",
            "        error.report_id = error.report_id or _name(report_id)\n", "",
            "tests/test_exceptions.py"),
-    Mutant("429-fails", "429 spends a retry", "operators/reports.py",
+    Mutant("429-fails", "429 spends a retry", "operators/create_report.py",
            "if not self.deferrable or error.operation is None:", "if True:",
-           "tests/operators/test_create_once.py::test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer"),
+           "tests/operators/test_base.py::test_a_throttled_task_waits_for_its_permit_in_the_triggerer"),
     Mutant("no-permits", "calls above the limit", "client/transport.py",
            "                wait.acquire()\n", "",
            "tests/client/test_permit_queue.py::test_a_call_beyond_the_limit_waits_instead_of_being_throttled"),
@@ -185,34 +185,34 @@ MUTANTS = [
     Mutant("401-final", "access token expired, by 401", "client/errors.py",
            "    if status == 401:\n        return True\n", "",
            "tests/client/test_auth.py"),
-    Mutant("poll-fails-wait", "poll that fails for a while", "triggers/subscriptions.py",
+    Mutant("poll-fails-wait", "poll that fails for a while", "triggers/poll_round.py",
            "                connection.failed(errors[-1])",
            "                connection.notify(errors[-1], last=True)",
-           "tests/triggers/test_poller.py::test_failing_looks_fail_no_wait"),
+           "tests/triggers/test_poller.py::test_failing_polls_fail_no_wait"),
     Mutant("late-deadline", "wait that goes on after its deadline", "triggers/reports.py",
-           "min(left, _SAY_SECONDS)", "_SAY_SECONDS",
+           "min(left, LOG_INTERVAL)", "LOG_INTERVAL",
            "tests/sensors/test_reports.py::test_a_timeout_can_soft_fail[deferrable]"),
     Mutant("cleanup-cancels", "triggerer restarted", "triggers/reports.py",
            "    async def wait(self)", "    cleanup = on_kill\n\n    async def wait(self)",
            "tests/triggers/test_reports.py"),
-    Mutant("kill-leaves", "task ended by a person", "operators/reports.py",
+    Mutant("kill-leaves", "task ended by a person", "operators/create_report.py",
            "            cancel_on_kill=cancels,\n", "",
-           "tests/operators/test_create_once.py::test_killing_the_deferred_task_cancels_its_report"),
+           "tests/operators/test_create_report.py::test_killing_the_deferred_task_cancels_its_report"),
     Mutant("wait-unserialized", "triggerer restarted", "triggers/reports.py",
            '                "cancel_on_kill": self.cancel_on_kill,\n', "",
-           "tests/operators/test_create_once.py::test_killing_the_deferred_task_cancels_its_report"),
+           "tests/operators/test_create_report.py::test_killing_the_deferred_task_cancels_its_report"),
     Mutant("watch-unserialized", "triggerer restarted", "triggers/reports_done.py",
            '                "since": self.since,\n', "",
            "tests/triggers/test_reports.py tests/triggers/test_reports_done.py"),
-    Mutant("announced-twice", "report announced twice", "triggers/reports_done.py",
+    Mutant("announced-twice", "report announced twice", "triggers/watermark.py",
            "(report.created_time < self.mark or report.report_id in self.announced)",
            "report.created_time < self.mark",
            "tests/triggers/test_reports_done.py::test_each_report_is_announced_once_when_it_is_done"),
-    Mutant("pending-forgotten", "reports that finish out of order", "triggers/reports_done.py",
+    Mutant("pending-forgotten", "reports that finish out of order", "triggers/watermark.py",
            "            self.pending[report.report_id] = report.created_time", "            pass",
            "tests/triggers/test_reports_done.py"),
-    Mutant("no-overlap", "listing that shows a report late", "triggers/reports_done.py",
-           "min(now - _OVERLAP, newest)", "min(now, newest)",
+    Mutant("no-overlap", "listing that shows a report late", "triggers/watermark.py",
+           "min(now - _LISTING_LAG, newest)", "min(now, newest)",
            "tests/triggers/test_reports_done.py"),
     Mutant("batch-unnoted", "worker lost while a batch creates", "transfers/reports_to_s3.py",
            "the next one knows what may have been sent.\n            manifest.save()",
@@ -221,14 +221,14 @@ MUTANTS = [
     Mutant("manifest-overwritten", "two processes of one batch", "transfers/manifest.py",
            '{"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}', "{}",
            "tests/transfers/test_reports_to_s3.py::test_of_two_processes_the_late_one_stops"),
-    Mutant("clock-trusted", "API's clock is another, creating", "durable_create.py",
+    Mutant("clock-trusted", "API's clock is another, creating", "report_search.py",
            "    offset = timedelta(seconds=hook.clock_offset)\n", "    offset = timedelta(0)\n",
-           "tests/operators/test_create_once.py::test_a_clock_of_the_api_that_is_wrong_makes_no_difference"),
-    Mutant("reuse-clock-trusted", "API's clock is another, reusing", "durable_create.py",
+           "tests/test_report_search.py::test_a_clock_of_the_api_that_is_wrong_makes_no_difference"),
+    Mutant("reuse-clock-trusted", "API's clock is another, reusing", "report_search.py",
            " + timedelta(seconds=hook.clock_offset)", "",
-           "tests/operators/test_adoption.py::TestReuse::test_goes_by_the_clock_of_the_api"),
+           "tests/test_report_search.py::TestReuse::test_goes_by_the_clock_of_the_api"),
     Mutant("watch-clock-trusted", "API's clock is another, watching", "triggers/reports_done.py",
-           "asked + timedelta(seconds=hook.clock_offset)", "asked",
+           "requested + timedelta(seconds=hook.clock_offset)", "requested",
            "tests/triggers/test_reports_done.py"),
     Mutant("short-read", "document that ends too early", "documents/download.py",
            "        if self.head.length is not None:\n            self._broken(",
@@ -434,16 +434,15 @@ MUTANTS = [
            'kind = AuthenticationError if operation == "token" else TokenRefusedError',
            "kind = AuthenticationError",
            "tests/client/test_auth.py"),
-    Mutant("endpoint-kept", "endpoint that was mended", "triggers/poller.py",
+    Mutant("endpoint-kept", "endpoint that was mended", "triggers/single_polls.py",
            "    if may_be_outdated(error):", "    if False:",
-           "tests/triggers/test_poller.py::test_an_endpoint_that_was_mended_meanwhile_is_called"),
-    Mutant("missed-is-final", "report of an outdated connection", "triggers/poller.py",
-           "(failure is PollFailure.DENIED or isinstance(error, ReportNotFoundError)) and not wait.missed",
-           "False",
-           "tests/triggers/test_poller.py::test_an_endpoint_that_was_mended_meanwhile_is_called"),
-    Mutant("round-broken-off", "unknown report among others", "triggers/poller.py",
+           "tests/triggers/test_polled_connections.py::test_an_endpoint_that_was_corrected_meanwhile_is_called"),
+    Mutant("missed-is-final", "report of an outdated connection", "triggers/single_polls.py",
+           "elif not subscription.missed and (", "elif False and (",
+           "tests/triggers/test_polled_connections.py::test_an_endpoint_that_was_corrected_meanwhile_is_called"),
+    Mutant("round-broken-off", "unknown report among others", "triggers/single_polls.py",
            "        outcome.outdated(connection, hook)\n", "        connection.read_again()\n",
-           "tests/triggers/test_poller.py::test_a_report_that_is_not_known_delays_no_other_poll"),
+           "tests/triggers/test_single_polls.py::test_a_report_that_is_not_known_delays_no_other_poll"),
     Mutant("tokens-gathered", "record that grows", "hooks/base.py",
            "mask_access_tokens=False", "mask_access_tokens=True",
            "tests/triggers/test_reports.py::TestMaskedTokens"),
@@ -515,29 +514,29 @@ MUTANTS = [
 
 
 class Copy:
-    """A copy of the repository's files, in which tests import the copied package.
+    """A copy of the repository's files, whose tests import the copied package.
 
     :raises RuntimeError: they would import another one.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # A compiled file counts as fresh by second and size, and a mutant may have those of its original.
+        # Python trusts a compiled file by time in seconds and size, and a mutant may share both with its original.
         self._environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         listed = _output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT)
         for name in listed.rstrip("\0").split("\0"):
-            # One that is deleted stays listed until that is committed.
+            # A deleted file stays listed until the deletion is committed.
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
-        # From elsewhere, as tests start some processes; the editable install must not be found first there either.
-        asked = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
-        imported = _output(asked, cwd=folder.parent, env=self._environment).strip()
+        # Some tests start processes in other folders; the editable install must not come first there either.
+        command = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        imported = _output(command, cwd=folder.parent, env=self._environment).strip()
         if not Path(imported).is_relative_to(folder):
-            raise RuntimeError(f"The tests would import {imported}, so that they would meet no mutant")
+            raise RuntimeError(f"The tests would import {imported}, and so no mutant")
 
     def first_failure(self, tests: list[str]) -> str | None:
-        """Run tests up to the first that fails, and return its id, None where all pass.
+        """Run tests up to the first failure; return that test's id, or None if all pass.
 
         :raises RuntimeError: they could not be run.
         """
@@ -553,13 +552,13 @@ class Copy:
         if done.returncode == _PASSED:
             return None
         failed = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-        # An error of a fixture, such as a server that did not start, is no finding.
+        # An error in a fixture, such as a server that did not start, finds nothing.
         if done.returncode != _FAILED or not failed:
             raise RuntimeError(f"pytest ended with {done.returncode} for {tests}:\n{done.stdout}{done.stderr}")
         return failed[0].split(" - ")[0]
 
     def first_failure_with(self, mutant: Mutant) -> str | None:
-        """Make the mistake, run the tests that should notice, and take it back."""
+        """Plant the mistake, run the tests that should find it, and undo it."""
         path = self._folder / PACKAGE / mutant.file
         original = path.read_text()
         path.write_text(mutant.applied(original))
@@ -570,7 +569,7 @@ class Copy:
 
 
 def main(names: list[str]) -> int:
-    """Try the mutants of these names, or all; return 1 if no test has noticed one of them."""
+    """Run the mutants of these names, or all; return 1 if the tests miss one."""
     known = {mutant.name: mutant for mutant in MUTANTS}
     if unknown := set(names) - set(known):
         sys.exit(f"There is no mutant {', '.join(sorted(unknown))}, but there are: {', '.join(known)}")
@@ -579,7 +578,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="amzbiz-mutants-") as folder:
         copy = Copy(Path(folder).resolve())
         if failed := copy.first_failure(sorted({test for mutant in mutants for test in mutant.tests.split()})):
-            sys.exit(f"{failed} fails without any mutant, so that it proves nothing")
+            sys.exit(f"{failed} fails without any mutant, so its mutants prove nothing")
         for mutant in mutants:
             failed = copy.first_failure_with(mutant)
             survived |= failed is None

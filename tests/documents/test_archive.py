@@ -103,9 +103,9 @@ def built(*entries, before=b"", between=b"", after=b"", comment=b"", zip64=None,
             each["extra"],
         )
         body += packed + (each["descriptor"](known) if each["descriptor"] else b"") + between
-        listed += listed_record(
-            each["name"], each["flags"], each["method"], *known.values(), start, each["extra"], each["attributes"]
-        )
+        sizes = known.values()
+        record = (each["name"], each["flags"], each["method"], *sizes, start, each["extra"], each["attributes"])
+        listed += listed_record(*record)
     values = {"entries": len(entries), "size": len(listed), "start": len(body), **end}
     large = (
         large_end(len(entries), len(listed), len(body), len(body) + len(listed), zip64)
@@ -128,7 +128,8 @@ def large(known):
 
 
 def files(archive):
-    return {name: content.readall() for name, content in Archive(io.BytesIO(archive), 2**40, len(archive)).files()}
+    contents = Archive(io.BytesIO(archive), 2**40, len(archive)).files()
+    return {name: content.readall() for name, content in contents}  # type: ignore[attr-defined]
 
 
 class TestWhole:

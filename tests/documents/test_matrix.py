@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 from itertools import product
+from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
@@ -61,7 +62,7 @@ KINDS = {
     "gzip and half a gzip": (PACKED + PACKED[: len(PACKED) // 2], "GZIP", None),
     "cut zip": (zipped(("a", TEXT), ("b", PDF))[:-30], None, None),
 }
-FAULTS = {
+FAULTS: dict[str, Any] = {
     "none": [],
     "a cut": [{"cut": 900}],
     "cuts at the first byte and the next": [{"cut": 0}, {"cut": 1}],
@@ -71,7 +72,7 @@ FAULTS = {
     "a cut and an error": [{"cut": 900}, Response(status=503, body=b"slow down")],
     "a cut and another version": [{"cut": 900, "headers": {"ETag": '"before"'}}],
 }
-HOSTS = {
+HOSTS: dict[str, Any] = {
     "ranges": {},
     "no ranges": {"ignore_range": True},
     "chunks": {"chunked": True},
