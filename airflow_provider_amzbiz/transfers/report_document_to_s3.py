@@ -15,7 +15,6 @@ from airflow_provider_amzbiz.exceptions import (
     ReportNotReadyError,
     ThrottledError,
     about_report,
-    error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
@@ -35,6 +34,7 @@ from airflow_provider_amzbiz.transfers.keys import (
     render_key,
     strip_jinja,
 )
+from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -167,23 +167,22 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             self._defer_for_permits("getReportDocument")
         return self._transfer_or_defer(context, None)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Transfer the document, now that the triggerer has acquired the permit."""
         check_rendered(self)
-        if event.get("status") == "error":
-            with about_report(self.report_id):
-                raise error_from_dict(event["error"])
+        with about_report(self.report_id):
+            granted = read_event(event, PermitGranted)
         self._remember_attempt(context)
-        self._apply_permits(event)
-        return self._transfer_or_defer(context, event)
+        self._apply_permits(granted)
+        return self._transfer_or_defer(context, granted)
 
-    def _transfer_or_defer(self, context: Context, event: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    def _transfer_or_defer(self, context: Context, event: PermitGranted | None) -> list[dict[str, Any]]:
         try:
             with about_report(self.report_id):
                 return self._transfer_document(context)
         except ThrottledError as error:
             if self.deferrable and not self._has_url and error.operation:
-                self._defer_for_permits(error.operation, refused=error, event=event)
+                self._defer_for_permits(error.operation, throttled=error, event=event)
             raise
 
     def _transfer_document(self, context: Context) -> list[dict[str, Any]]:
