@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 import threading
 import uuid
 from collections import Counter
@@ -511,6 +512,36 @@ class TestIndex:
         assert ledger.load(entries) == entries
         assert calls == {"ListObjectsV2": 2, "GetObject": 1}
 
+    def test_etags_without_quotes_in_a_listing_are_the_same(self, ledger, entries, s3, calls):
+        def unquote(parsed, **_):
+            for entry in parsed.get("Contents", ()):
+                entry["ETag"] = entry["ETag"].strip('"')
+
+        s3.meta.events.register("after-call.s3.ListObjectsV2", unquote)
+        assert ledger.load(entries) == entries
+        calls.clear()
+
+        assert ledger.load(entries) == entries
+        assert calls == {"ListObjectsV2": 2, "GetObject": 1}
+
+    def test_an_entry_that_changes_between_listing_and_reading_is_no_copy(self, ledger, entries, s3, bucket):
+        """A rebuild may write the former one again, of the very ETag that was listed."""
+        key = entry_key(7)
+        former = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        newer = entry_of("account-1", identity(7), delivery(7, by="newer"))
+        changed = []
+
+        def change(request, **_):
+            if request.url.endswith(key) and not changed:
+                changed.append(key)
+                s3.put_object(Bucket=bucket, Key=key, Body=newer)
+
+        s3.meta.events.register("before-send.s3.GetObject", change)
+        assert ledger.load(entries)[identity(7)].by == "newer"
+        s3.put_object(Bucket=bucket, Key=key, Body=former)
+
+        assert ledger.load(entries) == entries
+
     def test_what_was_forgotten_is_not_found_in_it(self, ledger, entries, calls):
         ledger.index(entries)
         ledger.forget(identity(7))
@@ -665,6 +696,29 @@ class TestTenThousand:
         assert calls["ListObjectsV2"] == 1
         assert calls["GetObject"] <= 100
 
+    def test_a_bucket_that_is_listed_in_another_order(self, ledger, s3, deliveries):
+        """As S3 lists a directory bucket."""
+        names = [*deliveries]
+        random.Random(1).shuffle(names)
+        pages = [names[start : start + 1000] for start in range(0, TEN_THOUSAND, 1000)]
+        served = []
+
+        def reorder(parsed, **_):
+            page = pages[len(served)]
+            served.append(page)
+            for entry, name in zip(parsed["Contents"], page, strict=True):
+                entry["Key"] = f"ledger/account-1/deliveries/{name}.json"
+
+        wanted = [*pages[9][:70], *(identity(f"new {number}") for number in range(30))]
+        s3.meta.events.register("after-call.s3.ListObjectsV2", reorder)
+        try:
+            found = ledger.load(wanted)
+        finally:
+            s3.meta.events.unregister("after-call.s3.ListObjectsV2", reorder)
+
+        assert found == {name: deliveries[name] for name in wanted[:70]}
+        assert 0 < len(served) < 10
+
     def test_a_very_short_list_reads_none(self, ledger, deliveries, calls):
         wanted = list(deliveries)[:60]
 
@@ -745,9 +799,9 @@ class TestRebuild:
         assert self.run(s3, bucket, manifest) == ({"account-1": 1}, [])
         assert ledger.load(map(identity, (1, 2, 3))) == {identity(3): delivery(3)}
 
-    def test_a_folder_has_the_manifests_of_all_accounts_and_the_oldest_counts(self, s3, bucket, put, ledger):
-        put("_manifests/z/first.json", item(1, stored_at=AT.timestamp()))
-        put("_manifests/a/second.json", item(1, stored_at=AT.timestamp() + 86400), item(2))
+    def test_a_folder_has_the_manifests_of_all_accounts(self, s3, bucket, put, ledger):
+        put("_manifests/z/first.json", item(1))
+        put("_manifests/a/second.json", item(2))
         put("_manifests/other.json", item(1), account="account-2")
         put("_manifests/running.json", state="running", items=None)
         s3.put_object(Bucket=bucket, Key="_manifests/a/second.parts/1.gz", Body=b"\x1f\x8b")
@@ -756,9 +810,24 @@ class TestRebuild:
             {"account-1": 2, "account-2": 1},
             [f"s3://{bucket}/_manifests/running.json"],
         )
-        assert Ledger(s3, f"s3://{bucket}/ledger/", account="account-2").find(identity(1)) == delivery(1)
-        found = ledger.find(identity(1)).delivered_at
-        assert found in (AT, AT + timedelta(days=1))
+        assert Ledger(s3, f"s3://{bucket}/ledger/", account="account-2").entries() == {identity(1): delivery(1)}
+
+    def test_the_last_batch_that_stored_it_counts(self, s3, bucket, put, ledger):
+        """It did so because the former objects were missing."""
+        later, latest = (AT.timestamp() + days * 86400 for days in (1, 2))
+        put("_manifests/1.json", item(1, report_id="first"), item(2))
+        put("_manifests/2.json", item(1, report_id="again", stored_at=later))
+        put(
+            "_manifests/3.json",
+            *(item(each, report_id=None, already_delivered=True, stored_at=latest) for each in (1, 2, 3)),
+        )
+
+        assert self.run(s3, bucket, f"s3://{bucket}/_manifests/")[0] == {"account-1": 3}
+
+        assert ledger.find(identity(1)).report_id == "again"
+        assert ledger.find(identity(2)) == delivery(2)
+        # Of whose own batch there is no manifest.
+        assert ledger.find(identity(3)).objects == delivery(3).objects
 
     def test_what_is_there_stays(self, s3, bucket, put, ledger):
         ledger.record(identity(1), delivery(1, by="before"))
