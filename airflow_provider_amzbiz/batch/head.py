@@ -93,15 +93,15 @@ class Head:
             raise RecordDamagedError(f"{uri} is no manifest that this version can read: {remedy}")
         if content["version"] != VERSION:
             raise RecordNewerError(
-                f"{uri} is no manifest that this version can read: its version is {content['version']!r}, and this "
-                f"release of the provider reads {VERSION}. Use the release that wrote it, or set another "
+                f"{uri} is no manifest that this version can read: its version is {content['version']!r}, and "
+                f"this release of the provider reads {VERSION}. Use the release that wrote it, or set another "
                 "manifest_key to begin again"
             )
         if content.get("owner") != dict(owner):
             raise RecordForeignError(
-                f"{uri} is the manifest of {_named(content.get('owner'))}, but this is {_named(owner)}. Tasks, runs "
-                "and mapped tasks cannot share a manifest: leave manifest_key out, or put {{ run_id }} and, for "
-                "mapped tasks, {{ ti.map_index }} into it"
+                f"{uri} is the manifest of {_named(content.get('owner'))}, but this is {_named(owner)}. Tasks, "
+                "runs and mapped tasks cannot share a manifest: leave manifest_key out, or put {{ run_id }} and, "
+                "for mapped tasks, {{ ti.map_index }} into it"
             )
         try:
             known = {each.name: content[each.name] for each in fields(cls)}

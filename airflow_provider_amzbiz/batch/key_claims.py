@@ -41,8 +41,8 @@ class KeyClaims:
             if holder["index"] != item.index and self._is_active(holder["index"]):
                 raise KeyTakenError(
                     f"Its document would have the key {key!r}, which is that of the document of "
-                    f"{holder['request']}, so nothing was overwritten; put {{report_id}}, {{index}} or an option of "
-                    "the request into s3_key"
+                    f"{holder['request']}, so nothing was overwritten; put {{report_id}}, {{index}} or an option "
+                    "of the request into s3_key"
                 )
             # Whoever came after an item that is in the list no more may be in it.
             generation += 1

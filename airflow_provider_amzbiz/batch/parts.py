@@ -92,8 +92,8 @@ class Parts:
             return json.loads(gzip.decompress(found.body))
         except (ValueError, OSError, EOFError, zlib.error):
             raise RecordDamagedError(
-                f"{self._objects.uri(self._key(name))} is damaged: restore it from a backup or an earlier version, "
-                f"or delete the manifest and the folder {self.uri} to begin again"
+                f"{self._objects.uri(self._key(name))} is damaged: restore it from a backup or an earlier "
+                f"version, or delete the manifest and the folder {self.uri} to begin again"
             ) from None
 
     def get(self, name: str) -> Any:

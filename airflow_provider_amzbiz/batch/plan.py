@@ -1,4 +1,4 @@
-"""From a list of requests to items: what is checked before the first call, and what an earlier list had already."""
+"""From a list of requests to items: what is checked before the first call, and what an earlier list had."""
 
 from __future__ import annotations
 
@@ -99,15 +99,14 @@ def plan_items(
             continue
         if symbolic(first) != symbolic(item):
             raise InvalidParameterError(
-                f"{where} asks for the same report as requests[{first.index}], but under the key {key!r} instead of "
-                f"{first.key!r}; leave one of them out, and copy its object afterwards if you need it twice"
+                f"{where} asks for the same report as requests[{first.index}], but under the key {key!r} instead "
+                f"of {first.key!r}; leave one of them out, and copy its object afterwards if you need it twice"
             )
         first.positions = [*(first.positions or [first.index]), position]
     planned = list(items.values())
     if repeated := [item for item in planned if item.positions]:
         log.info(
-            "%s requests stand in the list more than once, and are created once: the first is %s, at the positions "
-            "%s",
+            "%s requests stand in the list more than once, and are created once: the first is %s, at positions %s",
             len(repeated),
             repeated[0].label,
             repeated[0].positions,

@@ -1,13 +1,13 @@
 """The record of a batch in S3: exact after any crash, written by one process at a time, linear in its size.
 
-The head lies at the manifest's key from the first process on, and becomes the manifest at the end. Beside it, in the
-folder ``<manifest key>.parts/``, lie immutable parts: the plan in chunks, snapshots of the live items, segments of
-finished ones, and a log.
+The head lies at the manifest's key from the first process on, and becomes the manifest at the end. Beside it, in
+the folder ``<manifest key>.parts/``, lie immutable parts: the plan in chunks, snapshots of the live items,
+segments of finished ones, and a log.
 
-The log decides who may write. Its entries are numbered by stint (a process's turn) and by entry, and each is written
-only where there is none. So a process that was given up for lost, and was not, fails at its next entry: another one
-has continued the log. An entry is written before requests are sent, after reports were created, and at the end; that
-last one has all that the stint has changed, and the head lists it as a delta.
+The log decides who may write. Its entries are numbered by stint (the work of one process between two waits) and by
+entry, and each is written only where there is none. So a process that was given up for lost, and was not, fails at
+its next entry: another one has continued the log. An entry is written before requests are sent, after reports were
+created, and at the end; that last one has all that the stint has changed, and the head lists it as a delta.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Record:
         if found is None:
             if Log(self.parts, 1).has_begun():
                 raise RecordMissingError(
-                    f"{self.uri} is missing, although {self.parts.uri} shows that the batch has begun: restore it, "
-                    "or delete that folder to begin again, which creates all reports again"
+                    f"{self.uri} is missing, although {self.parts.uri} shows that the batch has begun: restore "
+                    "it, or delete that folder to begin again, which creates all reports again"
                 )
             return None
         self._etag = found.etag

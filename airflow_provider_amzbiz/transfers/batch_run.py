@@ -1,4 +1,4 @@
-"""A batch as one process of its task has it: what Airflow knows, put together with the engine that knows no Airflow."""
+"""A batch as one process of its task has it: the engine, which knows no Airflow, put together with the task."""
 
 from __future__ import annotations
 
@@ -134,13 +134,14 @@ class BatchRun:
             found = record.read()
             if found is None:
                 raise ManifestError(
-                    f"{record.uri} is missing, and what lay beside it too: restore them, or set another manifest_key "
-                    "and clear the task, which creates all reports again"
+                    f"{record.uri} is missing, and what lay beside it too: restore them, or set another "
+                    "manifest_key and clear the task, which creates all reports again"
                 )
             head, _ = found
             if (head.attempt, head.stint) != (where["attempt"], where["stint"]):
                 raise ManifestTakenError(
-                    f"{record.uri} was written by another process: this one stops, so that nothing is created twice"
+                    f"{record.uri} was written by another process: this one stops, so that nothing is created "
+                    "twice"
                 )
             settings = head.settings
             operator.content_type = settings["content_type"]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
-    """Creates many reports and stores their documents in S3, in one task that holds a worker slot for seconds only.
+    """Creates many reports and stores their documents in S3, in one task that holds a worker slot for seconds.
 
     This is the tool for a list of invoices: the limits allow six reports a minute, so a thousand take at least 164
     minutes, however they are asked for. The task creates a handful, defers until the next handful may be created,
@@ -48,14 +48,14 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
 
     The first process of an attempt freezes the list, the keys and the account; what templates render when the task
     resumes changes nothing. The record of the batch lies in S3, at the manifest's key and in the folder
-    ``<manifest key>.parts/`` beside it, and becomes the manifest, one JSON document, at the end. A retry, a cleared
-    task and a lost worker continue from it: what is stored is left alone, what was created is waited for, what
-    failed is tried again, and what the list has no longer is dropped. Requests are compared by their content, their
-    key and the account, never by their position. Only one process can continue; one that is late stops.
+    ``<manifest key>.parts/`` beside it, and becomes the manifest, one JSON document, at the end. A retry, a
+    cleared task and a lost worker continue from it: what is stored is left alone, what was created is waited for,
+    what failed is tried again, and what the list has no longer is dropped. Requests are compared by their content,
+    their key and the account, never by their position. Only one process can continue; one that is late stops.
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed`` (stored by this batch),
-    ``already_delivered``, ``failed``, ``skipped`` (numbers of requests), ``bytes`` (of what it stored, decoded), and
-    with ``audit_key`` ``audit`` (the table's URI). The events of assets in ``outlets`` carry the same.
+    ``already_delivered``, ``failed``, ``skipped`` (numbers of requests), ``bytes`` (of what it stored, decoded),
+    and with ``audit_key`` ``audit`` (the table's URI). The events of assets in ``outlets`` carry the same.
 
     If a user stops the task, or Airflow ends it, its newest reports are cancelled while they are IN_QUEUE, as many
     as the limit of cancelReport allows at once; while the task is deferred, that needs Airflow 3.3 or newer.
@@ -65,22 +65,23 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         instead of ``s3_key``. Equal ones are created once. An empty list is a success. (templated)
     :param s3_bucket: the bucket, of the manifest too. (templated)
     :param s3_key: the key. ``{index}`` (of the request, fixed when it first stood in the list), ``{report_type}``,
-        each option of the request, such as ``{invoiceId}``, ``{report_id}``, ``{report_document_id}`` and ``{name}``
-        (the entry's name in a ZIP) are filled in. No two documents of a batch are written under one key: the second
-        one is an error of its request. (templated)
+        each option of the request, such as ``{invoiceId}``, ``{report_id}``, ``{report_document_id}`` and
+        ``{name}`` (the entry's name in a ZIP) are filled in. No two documents of a batch are written under one
+        key: the second one is an error of its request. (templated)
     :param manifest_key: key of the manifest. By default ``_manifests/<dag>/<run>/<task>.json`` in the folder that
         ``s3_key`` begins with. Tasks, runs and mapped tasks cannot share one. (templated)
     :param max_failed: requests that may fail without failing the task: a number, or a share as a float below 1.
     :param on_cancelled: what CANCELLED means for a request: ``"fail"``, or ``"skip"`` and ``"succeed"``, which
         both count it as skipped.
     :param skip_if_empty: whether an empty list skips the task.
-    :param ledger: S3 URI prefix of a ledger, such as ``s3://bucket/ledger/``: a request that any batch with the same
-        ledger has delivered for the account is not created again. (templated)
-    :param verify_delivered: whether what the ledger has as delivered must still be in S3, one HEAD for each object.
-    :param audit_key: key of a table of the result, a row for each object: JSON Lines where it ends with ``.jsonl``,
-        Parquet with ``.parquet`` (extra ``parquet``). (templated)
-    :param timeout: seconds for one attempt of the task, or a timedelta. What cannot be done in that time is refused
-        at once.
+    :param ledger: S3 URI prefix of a ledger, such as ``s3://bucket/ledger/``: a request that any batch with the
+        same ledger has delivered for the account is not created again. (templated)
+    :param verify_delivered: whether what the ledger has as delivered must still be in S3, one HEAD for each
+        object.
+    :param audit_key: key of a table of the result, a row for each object: JSON Lines where it ends with
+        ``.jsonl``, Parquet with ``.parquet`` (extra ``parquet``). (templated)
+    :param timeout: seconds for one attempt of the task, or a timedelta. What cannot be done in that time is
+        refused at once.
     :param poke_interval: seconds between two polls of the reports, or a timedelta.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
@@ -91,12 +92,13 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
     :param sha256: whether to compute the SHA-256 of each object.
     :param content_type: of the objects. (templated)
     :param encoding: the charset of text, which is stored as UTF-8 then.
-    :param extra_args: more parameters of S3's; those of access and encryption apply to the record, too. (templated)
+    :param extra_args: more parameters of S3's; those of access and encryption apply to the record, too.
+        (templated)
     :param max_bytes: decoded bytes of a document above which it is refused.
     :param deferrable: wait in the triggerer. Without it the same happens on the worker.
     :param max_throttle_wait: seconds that one call may wait on the worker for its permit.
-    :raises InvalidInputError: a parameter or a request is not allowed, two requests would write the same key, or they
-        are too many for ``timeout``; nothing was created.
+    :raises InvalidInputError: a parameter or a request is not allowed, two requests would write the same key, or
+        they are too many for ``timeout``; nothing was created.
     :raises ManifestError: the record is missing, damaged, another task's or of another version.
     :raises AmazonBusinessPermanentError: more than ``max_failed`` failed, and no retry can help any of them.
     :raises AmazonBusinessError: more than ``max_failed`` failed; a retry tries them again.
@@ -213,8 +215,8 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
             batch.log_progress()
             if time.time() >= batch.deadline:
                 raise ReportTimeoutError(
-                    f"{batch.state.unfinished} of {batch.state.requested} requests are not done within the timeout "
-                    f"of {self.timeout:g} s; a cleared task continues from {batch.uri}"
+                    f"{batch.state.unfinished} of {batch.state.requested} requests are not done within the "
+                    f"timeout of {self.timeout:g} s; a cleared task continues from {batch.uri}"
                 )
             trigger = batch.trigger()
             if self.deferrable:
@@ -293,8 +295,8 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         if len(failed) > allowed:
             kind = AmazonBusinessPermanentError if all(each.permanent for each in failed) else AmazonBusinessError
             raise kind(
-                f"{len(failed)} of {len(items)} requests failed, and max_failed is {self.max_failed!r}; see {uri}. "
-                f"The first, {failed[0].label}: {failed[0].error}"
+                f"{len(failed)} of {len(items)} requests failed, and max_failed is {self.max_failed!r}; see "
+                f"{uri}. The first, {failed[0].label}: {failed[0].error}"
             )
 
 

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
+from airflow_provider_amzbiz.transfers.manifest import Manifest
 from botocore.exceptions import ConnectionClosedError
 
 from airflow_provider_amzbiz.documents.errors import DocumentDownloadError, DocumentStorageError
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
-from airflow_provider_amzbiz.transfers.manifest import Manifest
 from tests.documents.scripted_server import SECRET, Document
 
 LARGE = random.Random(5).randbytes(10 * 1024**2)

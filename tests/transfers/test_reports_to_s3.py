@@ -11,22 +11,28 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from botocore.exceptions import ConnectionClosedError
 
 from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch.object_store import ObjectStore
+from airflow_provider_amzbiz.batch.record import Record
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     InvalidInputError,
+    ManifestError,
     ManifestTakenError,
     ReportTimeoutError,
 )
-from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
 from airflow_provider_amzbiz.transfers import batch_run
+from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
 
 LINES = "SANDBOX_ORDER_LINES"
 INVOICE = "GET_AB_INVOICE_PDF"
+DAMAGED = RawDocument(b"\x1f\x8b\x08\x00 this is no gzip at all", content_type="application/octet-stream")
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +54,10 @@ def invoices(*numbers):
     return [{"report_type": INVOICE, "report_options": {"invoiceId": str(number)}} for number in numbers]
 
 
+def lines(*days):
+    return [{"report_type": LINES, "report_options": {"rows": day}} for day in days]
+
+
 def batch(prefix, requests, **arguments):
     return ReportsToS3Operator(
         task_id="batch",
@@ -67,6 +77,16 @@ def manifest(s3, prefix):
     return json.loads(body)["items"]
 
 
+def record(s3, prefix):
+    owner = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
+    return Record(ObjectStore(s3, "tests"), f"{prefix}_manifests/dag/run/task.json", owner)
+
+
+def on_record(s3, prefix):
+    """The items that the next attempt would find."""
+    return attempt._read(record(s3, prefix)).begun
+
+
 def keys(s3, prefix):
     listed = s3.list_objects_v2(Bucket="tests", Prefix=prefix).get("Contents", [])
     return sorted(each["Key"].removeprefix(prefix) for each in listed if "_manifests" not in each["Key"])
@@ -81,6 +101,7 @@ def test_every_document_lands_under_its_key(sandbox, s3, prefix, deferrable):
         "manifest": f"s3://tests/{prefix}_manifests/dag/run/task.json",
         "requested": 3,
         "landed": 3,
+        "already_delivered": 0,
         "failed": 0,
         "skipped": 0,
         "bytes": sum(item["bytes"] for item in manifest(s3, prefix)),
@@ -202,16 +223,39 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
 @pytest.mark.parametrize(
     ("requests", "arguments", "named"),
     [
-        ([], {}, "at least one dict"),
-        ("text", {}, "at least one dict"),
+        (None, {}, "requests is None, but must be a list of dicts"),
+        ("text", {}, "requests is 'text', but must be a list of dicts"),
         (["text"], {}, r"requests\[0\] is 'text'"),
         ([{"report_typ": LINES}], {}, r"requests\[0\] has 'report_typ'"),
         ([{"report_type": ""}], {}, r"requests\[0\]: report_type"),
-        (invoices(1, 2, 1), {}, r"requests\[2\] asks for the same report as requests\[0\]"),
-        (invoices(1, 2), {"s3_key": "fixed.pdf"}, r"requests\[1\] would write the key 'fixed.pdf'"),
+        (
+            [*invoices(1, 2), {**invoices(1)[0], "key": "other.pdf"}],
+            {},
+            r"requests\[2\] asks for the same report as requests\[0\], but under the key 'other.pdf'",
+        ),
+        (
+            invoices(1, 2),
+            {"s3_key": "fixed.pdf"},
+            r"requests\[1\] \(invoiceId=2\) would write the key 'fixed.pdf', as would requests\[0\] ",
+        ),
+        (invoices(1), {"s3_key": "a/all.json", "manifest_key": "a/all.json"}, "keeps its manifest"),
+        (invoices(1), {"s3_key": "m.json.parts/{invoiceId}", "manifest_key": "m.json"}, "keeps its manifest"),
+        (
+            invoices(1),
+            {"s3_key": "a/audit.jsonl", "audit_key": "a/audit.jsonl"},
+            "keeps its manifest or its table",
+        ),
+        (invoices(1), {"manifest_key": "m.json", "audit_key": "m.json.parts/a.jsonl"}, "audit_key is"),
+        (invoices(1), {"audit_key": "audit.csv"}, "audit_key is 'audit.csv', but must end with"),
+        (invoices(1), {"ledger": "bucket/prefix"}, "ledger is 'bucket/prefix', but must be an S3 URI"),
+        (invoices(1), {"s3_key": 20261127}, r"s3_key is 20261127 \(int\), but must be a non-empty string"),
+        (invoices(1), {"manifest_key": 20261127}, r"manifest_key is 20261127 \(int\)"),
+        ([{**invoices(1)[0], "key": 20261127}], {}, r"requests\[0\].key is 20261127 \(int\)"),
+        ([{**invoices(1)[0], "key": ""}], {}, r"requests\[0\].key is ''"),
+        ([{**invoices(1)[0], "key": "a//b"}], {}, r"requests\[0\].key is 'a//b', which has the part ''"),
         (invoices(1), {"s3_key": "{order}.pdf"}, "placeholder {order}"),
-        (invoices(1), {"s3_bucket": None}, "s3_bucket and s3_key have to be given"),
-        (invoices(1), {"s3_key": ""}, "s3_bucket and s3_key have to be given"),
+        (invoices(1), {"s3_bucket": None}, "s3_bucket is '', but must be|s3_bucket is ''"),
+        (invoices(1), {"s3_key": ""}, "s3_key is ''"),
         ([{"report_type": LINES, "data_start_time": "2099-01-01T00:00:00Z"}], {}, "in the future"),
     ],
 )
@@ -298,7 +342,7 @@ class Killed(BaseException):
 
 
 def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, s3, prefix, monkeypatch):
-    landed = reports_to_s3.durable_create.create
+    landed = durable_create.create
     count = 0
     lock = threading.Lock()
 
@@ -310,12 +354,11 @@ def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, 
                 raise Killed
         return landed(*arguments)
 
-    monkeypatch.setattr(reports_to_s3.durable_create, "create", create_and_die)
+    monkeypatch.setattr(durable_create, "create", create_and_die)
     with pytest.raises(Killed):
         run(lambda: batch(prefix, invoices(*range(8))), context())
-    monkeypatch.setattr(reports_to_s3.durable_create, "create", landed)
-    noted = {item["report_id"] for item in manifest(s3, prefix)} - {None}
-    assert noted == set(sandbox.reports)
+    monkeypatch.setattr(durable_create, "create", landed)
+    assert {item.report_id for item in on_record(s3, prefix)} - {None} == set(sandbox.reports)
 
     run(lambda: batch(prefix, invoices(*range(8))), context(try_number=2))
 
@@ -360,12 +403,42 @@ def test_faults_that_pass_are_tried_again(sandbox, s3, prefix, fault):
     assert len(sandbox.reports) == 3
 
 
-def test_a_document_that_never_arrives_fails_its_request_only(sandbox, s3, prefix):
-    sandbox.script(document=b"\x1f\x8b\x08\x00 this is no gzip at all")
+def test_a_damaged_document_is_created_again_once_and_the_item_says_so(sandbox, s3, prefix):
+    sandbox.script(document=DAMAGED)
 
-    with pytest.raises(AmazonBusinessError, match="1 of 3 requests failed"):
-        run(lambda: batch(prefix, invoices(1, 2, 3)), context())
-    assert len(keys(s3, prefix)) == 2
+    result = run(lambda: batch(prefix, invoices(1, 2, 3)), context())
+
+    assert result["landed"] == 3
+    assert len(keys(s3, prefix)) == 3
+    assert len(sandbox.reports) == 4
+    (again,) = [item for item in manifest(s3, prefix) if item.get("recreated")]
+    assert "damaged" in again["recreated"]
+    assert again["uri"]
+
+
+def test_a_document_that_stays_damaged_fails_its_request_only(sandbox, s3, prefix):
+    sandbox.script(document=DAMAGED, times=2)
+
+    with pytest.raises(AmazonBusinessError, match="1 of 1 requests failed") as caught:
+        run(lambda: batch(prefix, invoices(1)), context())
+    assert not isinstance(caught.value, AirflowFailException)
+    assert keys(s3, prefix) == []
+    assert len(sandbox.reports) == 2
+
+
+def test_a_document_that_amazon_no_longer_has_is_created_again(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=3600)
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(1), timeout=1), context())
+    sandbox.clock.advance(3600)
+    sandbox.inject(Fault(operation="getReportDocument", kind="status", status=404, body="json", times=3))
+
+    result = run(lambda: batch(prefix, invoices(1)), context(try_number=2))
+
+    assert result["landed"] == 1
+    assert len(sandbox.reports) == 2
+    (item,) = manifest(s3, prefix)
+    assert "no longer has its document" in item["recreated"]
 
 
 def test_a_request_that_the_api_refuses_fails_alone(sandbox, s3, prefix):
@@ -384,19 +457,58 @@ def test_a_missing_role_ends_the_batch(sandbox, s3, prefix):
 
 
 def test_of_two_processes_the_late_one_stops(sandbox, s3, prefix):
+    """Airflow may start a task for one event twice, where it took the first process for dead."""
     with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1, 2)).execute(context())
     (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
-    late = batch(prefix, invoices(1, 2))
-    stale = late._batch(context())
-    stale.manifest.read()
-    run(lambda: batch(prefix, invoices(1, 2)), context(), begin=lambda: late.execute_complete(context(), event))
+    first, late = batch(prefix, invoices(1, 2)), batch(prefix, invoices(1, 2))
+    with pytest.raises(TaskDeferred):
+        first.execute_complete(context(), event)
     created = len(sandbox.reports)
 
-    stale.manifest.match(stale.items)
     with pytest.raises(ManifestTakenError, match="written by another process"):
-        late._work(stale, event)
-    assert len(sandbox.reports) == created
+        late.execute_complete(context(), event)
+    assert len(sandbox.reports) == created == 2
+
+
+def test_a_process_that_was_given_up_stops_before_it_creates(sandbox, s3, prefix, monkeypatch):
+    """Both have read the record before either of them writes to it."""
+    with pytest.raises(TaskDeferred) as deferred:
+        batch(prefix, invoices(1, 2)).execute(context())
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    resume, slow = BatchRun.resume.__func__, []
+
+    def overtaken(cls, operator, ctx, where):
+        found = resume(cls, operator, ctx, where)
+        if not slow:
+            slow.append(operator)
+            with pytest.raises(TaskDeferred):
+                batch(prefix, invoices(1, 2)).execute_complete(context(), event)
+        return found
+
+    monkeypatch.setattr(BatchRun, "resume", classmethod(overtaken))
+    with pytest.raises(ManifestTakenError, match="written by another process"):
+        batch(prefix, invoices(1, 2)).execute_complete(context(), event)
+    assert len(sandbox.reports) == 2
+
+
+def test_a_process_that_was_replaced_by_a_new_attempt_stops_at_its_next_report(sandbox, s3, prefix, monkeypatch):
+    create, lock, replaced = durable_create.create, threading.Lock(), []
+
+    def create_slowly(*arguments):
+        with lock:
+            report_id = create(*arguments)
+            if not replaced:
+                replaced.append(True)
+                with pytest.raises(TaskDeferred):
+                    batch(prefix, invoices(*range(8))).execute(context(try_number=2))
+            return report_id
+
+    monkeypatch.setattr(durable_create, "create", create_slowly)
+    with pytest.raises(ManifestTakenError):
+        run(lambda: batch(prefix, invoices(*range(8))), context())
+    # One that was under way in each of the other threads.
+    assert len(sandbox.reports) <= 4
 
 
 def test_a_kill_cancels_what_is_in_the_queue_and_the_next_try_creates_it_again(sandbox, s3, prefix):
@@ -435,48 +547,96 @@ def test_a_manifest_at_a_key_of_its_own(sandbox, s3, prefix):
     assert json.loads(s3.get_object(Bucket="tests", Key=f"{prefix}mine.json")["Body"].read())["items"]
 
 
-def test_without_its_manifest_a_batch_does_not_begin_anew(sandbox, s3, prefix):
+def test_without_its_manifest_a_batch_does_not_begin_again(sandbox, s3, prefix):
     """What was created would be created twice."""
+    key = f"{prefix}_manifests/dag/run/task.json"
     with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1)).execute(context())
     (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
-    s3.delete_object(Bucket="tests", Key=f"{prefix}_manifests/dag/run/task.json")
-
-    with pytest.raises(AmazonBusinessError, match="is gone"):
+    with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1)).execute_complete(context(), event)
-    assert sandbox.reports == {}
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    s3.delete_object(Bucket="tests", Key=key)
+
+    for step in (
+        lambda: batch(prefix, invoices(1)).execute_complete(context(), event),
+        lambda: batch(prefix, invoices(1)).execute(context(try_number=2)),
+    ):
+        with pytest.raises(ManifestError, match=r"is missing, although .*parts/ shows that the batch has begun"):
+            step()
+    assert len(sandbox.reports) == 1
 
 
-@pytest.mark.parametrize("body", [b"a text", b"[]", b'{"version": 99, "items": []}'])
+def test_a_part_that_is_missing_or_damaged_ends_the_batch_with_a_remedy(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=3600)
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(1), timeout=1), context())
+    listed = s3.list_objects_v2(Bucket="tests", Prefix=f"{prefix}_manifests/")["Contents"]
+    (part,) = [each["Key"] for each in listed if "log-000001-002" in each["Key"]]
+
+    s3.put_object(Bucket="tests", Key=part, Body=b"no gzip")
+    with pytest.raises(ManifestError, match=f"{part} is damaged: restore it"):
+        batch(prefix, invoices(1)).execute(context(try_number=2))
+    s3.delete_object(Bucket="tests", Key=part)
+    with pytest.raises(ManifestError, match=f"{part} is missing, which the batch needs to continue: restore it"):
+        batch(prefix, invoices(1)).execute(context(try_number=2))
+    assert len(sandbox.reports) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"a text", b"[]", b'{"version": 99, "items": []}', b'{"version": 1, "items": []}']
+)
 def test_what_is_no_manifest_is_not_written_over(sandbox, s3, prefix, body):
     key = f"{prefix}_manifests/dag/run/task.json"
     s3.put_object(Bucket="tests", Key=key, Body=body)
 
-    with pytest.raises(AmazonBusinessPermanentError, match="no manifest that this version can read"):
+    with pytest.raises(ManifestError, match="no manifest that this version can read"):
         batch(prefix, invoices(1)).execute(context())
     assert s3.get_object(Bucket="tests", Key=key)["Body"].read() == body
     assert sandbox.reports == {}
 
 
-def test_a_writing_of_the_manifest_whose_answer_is_lost_is_no_other_process(sandbox, s3, prefix):
+@pytest.mark.parametrize(
+    ("field", "value"), [("dag_id", "other"), ("task_id", "other"), ("run_id", "other"), ("map_index", 3)]
+)
+def test_tasks_cannot_share_a_manifest(sandbox, s3, prefix, field, value):
+    arguments = {"manifest_key": f"{prefix}mine.json"}
+    run(lambda: batch(prefix, invoices(1), **arguments), context())
+    other = context()
+    setattr(other["ti"], field, value)
+
+    with pytest.raises(ManifestError, match="cannot share a manifest"):
+        run(lambda: batch(prefix, invoices(2), **arguments), other)
+    assert len(sandbox.reports) == 1
+
+
+@pytest.mark.parametrize("which", range(1, 8))
+def test_a_write_whose_response_is_lost_is_no_other_process(sandbox, s3, prefix, which, monkeypatch):
     """boto3 writes again, and S3 refuses that: the condition does not hold any more."""
-    task = batch(prefix, invoices(1))
-    manifest = task._batch(context()).manifest
-    http, lost = manifest.s3._endpoint.http_session, []
-    send = http.send
+    client, writes = ReportsToS3Operator.s3_client, []
 
-    def lose(request):
-        answer = send(request)
-        if request.method == "PUT" and not lost:
-            lost.append(answer.status_code)
-            raise ConnectionClosedError(endpoint_url=request.url)
-        return answer
+    def losing(self):
+        made = client(self)
+        http = made._endpoint.http_session
+        send = http.send
 
-    http.send = lose
-    manifest.save()
-    manifest.save()
+        def lose(request):
+            response = send(request)
+            if request.method == "PUT" and "_manifests" in request.url:
+                writes.append(response.status_code)
+                if len(writes) == which:
+                    raise ConnectionClosedError(endpoint_url=request.url)
+            return response
 
-    assert lost == [200]
+        http.send = lose
+        return made
+
+    monkeypatch.setattr(ReportsToS3Operator, "s3_client", losing)
+    run(lambda: batch(prefix, invoices(1)), context())
+
+    assert writes[which - 1] == 200
+    assert writes[which] == 412
+    assert len(sandbox.reports) == 1
 
 
 def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox, s3, prefix):
@@ -527,15 +687,20 @@ def test_a_report_of_an_earlier_try_that_is_lost_is_made_anew(sandbox, s3, prefi
     assert len(sandbox.reports) == 2
 
 
-def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix):
-    both = [batch(prefix, invoices(1, 2))._batch(context()).manifest for _ in range(2)]
-    for number, manifest in enumerate(both, 1):
-        assert not manifest.read()
-        manifest.deadline = number
+def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix, monkeypatch):
+    read, second = attempt._read, []
 
-    both[0].save()
+    def read_together(found):
+        known = read(found)
+        if not second:
+            second.append(True)
+            with pytest.raises(TaskDeferred):
+                batch(prefix, invoices(1, 2)).execute(context())
+        return known
+
+    monkeypatch.setattr(attempt, "_read", read_together)
     with pytest.raises(ManifestTakenError, match="written by another process"):
-        both[1].save()
+        batch(prefix, invoices(1, 2)).execute(context())
 
 
 def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3, prefix, monkeypatch):
