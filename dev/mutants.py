@@ -477,7 +477,7 @@ MUTANTS = [
     Mutant("ledger-copy-believed", "former delivery in the index", "batch/ledger_index.py",
            "if known.get(identity) == etag:", "if identity in known:",
            "tests/batch/test_ledger.py::TestIndex::test_what_was_delivered_again_is_read_from_its_entry"),
-    Mutant("ledger-late-copy", "entry changed between listing and reading", "batch/ledger.py",
+    Mutant("ledger-late-copy", "entry changed after it was listed", "batch/ledger.py",
            "if identity in known and (", "if identity in known or (",
            "tests/batch/test_ledger.py::TestIndex"
            "::test_an_entry_that_changes_between_listing_and_reading_is_no_copy"),
@@ -493,7 +493,7 @@ MUTANTS = [
     Mutant("rebuilt-from-first", "delivery that was made again", "batch/ledger_rebuild.py",
            "= max(each,", "= min(each,",
            "tests/batch/test_ledger.py::TestRebuild::test_the_last_batch_that_stored_it_counts"),
-    Mutant("row-dropped", "request without an object missing in the table", "batch/table.py",
+    Mutant("row-dropped", "request without an object", "batch/table.py",
            'item.get("objects") or ({},)', 'item.get("objects") or ()',
            "tests/batch/test_table.py::TestRows::test_a_request_without_an_object_has_a_row_too"),
     Mutant("rate-believed", "absurd rate in a header", "client/token_bucket.py",
