@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_amzbiz.batch.errors import RecordTakenError
+from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
 from airflow_provider_amzbiz.batch.head import COMPLETE, Head, Target
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.parts import Log
@@ -90,6 +90,27 @@ def begin(record: Record, attempt: Attempt) -> Stint:
             # The process that this attempt replaces lived, and has ended its stint meanwhile.
             log.info("The previous process has just ended its turn; beginning again from %s", record.uri)
     raise AssertionError("the loop ends in a return or an exception")
+
+
+def resume(record: Record, attempt: str, stint: int) -> Stint:
+    """Continue an attempt after a wait.
+
+    :param attempt: what the head named it when the wait began, and ``stint`` which stint had ended then.
+    :raises RecordTakenError: another process has continued since.
+    :raises RecordError: the record cannot be used.
+    """
+    found = record.read()
+    if found is None:
+        raise RecordMissingError(
+            f"{record.uri} is missing, and {record.parts.uri} too: restore them, or clear the task to begin again; "
+            "that creates all reports again"
+        )
+    head, _ = found
+    if (head.attempt, head.stint) != (attempt, stint):
+        raise RecordTakenError(
+            f"{record.uri} was written by another process: this one stops, so that nothing is created twice"
+        )
+    return Stint(record, head, record.load(head))
 
 
 def _read(record: Record) -> _Known:

@@ -14,8 +14,6 @@ from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
-    ManifestError,
-    ManifestTakenError,
     ReportNotFoundError,
     error_from_dict,
     translated_errors,
@@ -123,32 +121,22 @@ class BatchRun:
         :raises ManifestTakenError: another process has continued since.
         :raises ManifestError: the record cannot be used.
         """
+        from airflow_provider_amzbiz.batch.attempt import resume
         from airflow_provider_amzbiz.batch.object_store import ObjectStore
         from airflow_provider_amzbiz.batch.plan import Place
-        from airflow_provider_amzbiz.batch.record import Record, Stint
+        from airflow_provider_amzbiz.batch.record import Record
 
         operator._remember_attempt(context)
         with translated_errors():
             s3, owner = operator.s3_client(), _owner(context)
             record = Record(ObjectStore(s3, where["bucket"], operator.extra_args), where["key"], owner)
-            found = record.read()
-            if found is None:
-                raise ManifestError(
-                    f"{record.uri} is missing, and what lay beside it too: restore them, or set another "
-                    "manifest_key and clear the task, which creates all reports again"
-                )
-            head, _ = found
-            if (head.attempt, head.stint) != (where["attempt"], where["stint"]):
-                raise ManifestTakenError(
-                    f"{record.uri} was written by another process: this one stops, so that nothing is created "
-                    "twice"
-                )
+            stint = resume(record, where["attempt"], where["stint"])
+            stint.state.rotation = where["rotation"]
+            head = stint.head
             settings = head.settings
             operator.content_type = settings["content_type"]
             place = Place(head.target.bucket, settings["s3_key"], record.key, settings["audit_key"])
             deliveries = _deliveries(operator, s3, settings["ledger"], head.target.account, owner)
-            stint = Stint(record, head, record.load(head))
-            stint.state.rotation = where["rotation"]
         return cls(operator, s3, place, record, stint, deliveries)
 
     @property
