@@ -110,9 +110,12 @@ def audit_rows(item: Row, task: Row) -> Iterator[dict[str, Any]]:
         "processing_status": item.get("status"),
         "requested_at": item.get("sent_at"),
         "created_at": item.get("created_at"),
-        # That of another batch is in the ledger.
-        "landed_at": None if item.get("already_delivered") else item.get("stored_at"),
+        "landed_at": item.get("stored_at"),
     }
+    if item.get("already_delivered"):
+        delivered = item.get("delivered") or {}
+        common |= {name: delivered.get(name) or None for name in ("report_id", "report_document_id")}
+        common["landed_at"] = delivered.get("delivered_at")
     objects: Iterable[Row] = item.get("objects") or ({},)
     for each in objects:
         yield {

@@ -815,17 +815,30 @@ class TestRebuild:
         later, latest = (AT.timestamp() + days * 86400 for days in (1, 2))
         put("_manifests/1.json", item(1, report_id="first"), item(2))
         put("_manifests/2.json", item(1, report_id="again", stored_at=later))
-        put(
-            "_manifests/3.json",
-            *(item(each, report_id=None, already_delivered=True, stored_at=latest) for each in (1, 2, 3)),
-        )
+        known = [
+            item(
+                each,
+                already_delivered=True,
+                stored_at=latest,
+                report_id=None,
+                report_document_id=None,
+                delivered={
+                    "report_id": f"report-{each}",
+                    "report_document_id": f"document-{each}",
+                    "delivered_at": AT.isoformat(),
+                    "by": "other/run/task",
+                },
+            )
+            for each in (1, 2, 3)
+        ]
+        put("_manifests/3.json", *known)
 
         assert self.run(s3, bucket, f"s3://{bucket}/_manifests/")[0] == {"account-1": 3}
 
         assert ledger.find(identity(1)).report_id == "again"
         assert ledger.find(identity(2)) == delivery(2)
         # Of whose own batch there is no manifest.
-        assert ledger.find(identity(3)).objects == delivery(3).objects
+        assert ledger.find(identity(3)) == delivery(3, by="other/run/task")
 
     def test_what_is_there_stays(self, s3, bucket, put, ledger):
         ledger.record(identity(1), delivery(1, by="before"))
