@@ -102,8 +102,8 @@ def resume(record: Record, attempt: str, stint: int) -> Stint:
     found = record.read()
     if found is None:
         raise RecordMissingError(
-            f"{record.uri} is missing, and {record.parts.uri} too: restore them, or clear the task to begin again; "
-            "that creates all reports again"
+            f"{record.uri} is missing, and {record.parts.uri} too: restore them, or clear the task to begin "
+            "again, which creates all reports again"
         )
     head, _ = found
     if (head.attempt, head.stint) != (attempt, stint):

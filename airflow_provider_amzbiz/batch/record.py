@@ -208,7 +208,8 @@ class Stint:
         head.sizes[1] += size
         if head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
             self._compact()
-        head.stint, head.cursor, head.rotation = self._log.stint, state.cursor, state.rotation
+        head.stint, head.rotation = self._log.stint, state.rotation
+        head.cursor = state.cursor
         head.counts = state.counts.to_dict()
         self._record.write_head(head)
         self._touched = {}

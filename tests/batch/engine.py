@@ -102,6 +102,8 @@ class World:
 
     :ivar windows: calls that were under way when a process was lost or replaced, at most.
     :ivar duplicates: reports that were created although there was one that nobody knew of.
+    :ivar late_calls: calls that are still sent by a process that was replaced.
+    :ivar violations: of what is promised. Not raised: the end of the round would hide them.
     :ivar on_create: called before a report is created, and ``created`` after it; they may raise.
     """
 
@@ -111,9 +113,10 @@ class World:
     wanted: list = field(default_factory=list)
     key: str = "d/{n}.pdf"
     throttled: int = 0
-    calls: int = 0
     windows: int = 0
     duplicates: int = 0
+    late_calls: int = 0
+    violations: list[str] = field(default_factory=list)
     on_create: object = lambda item: None
     created: object = lambda item: None
     on_store: object = lambda item: None
@@ -127,7 +130,6 @@ class World:
     # What a round does outside.
 
     def create(self, item, sent_before):
-        self.calls += 1
         self.on_create(item)
         if self.throttled:
             self.throttled -= 1
@@ -135,15 +137,25 @@ class World:
         target = render_key(item.key, {**names(item), "index": "i", "name": "x"})
         for each in self.made:
             if (each.request, each.target) == (item.identity, target) and each.is_useful:
-                # The id of a report that nobody has put on record is lost: the window that the docs name.
-                assert not self.bucket.mentions(each.report_id), f"{item.label} is created twice"
-                self.duplicates += 1
-        # One call that was under way for each process that was lost, or replaced.
-        assert self.duplicates <= self.windows, "more ids are lost than calls were under way"
+                self._created_twice(item, each, sent_before)
         made = Made(f"r-{len(self.made):04d}", item.identity, target)
         self.made.append(made)
         self.created(item)
         return made.report_id, False
+
+    def _created_twice(self, item, there, sent_before):
+        if self.late_calls:
+            # It was under way when its process was replaced.
+            self.late_calls -= 1
+        elif self.bucket.mentions(there.report_id):
+            self.violations.append(f"{item.label} is created twice, although its report is on record")
+        elif sent_before is None:
+            self.violations.append(f"{item.label} is created twice, and nothing says that it may have been sent")
+        else:
+            # The id was lost with a process: the window that the docs name.
+            self.duplicates += 1
+            if self.duplicates > self.windows:
+                self.violations.append("more ids are lost than calls were under way")
 
     def document_of(self, item, report):
         made = self.by_id(report.report_id)
@@ -166,7 +178,8 @@ class World:
             active = {
                 ReportRequest.of("T", ["A"], report_options={"n": str(each)}).fingerprint for each in self.wanted
             }
-            assert there.request not in active, f"{key} of another request is overwritten"
+            if there.request in active:
+                self.violations.append(f"{key} of another request is overwritten")
         self.documents[key] = made
         return [
             {"uri": f"s3://bucket/{key}", "bytes": 7, "sha256": made.report_id, "crc32": "", "content_type": ""}

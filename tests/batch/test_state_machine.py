@@ -48,6 +48,7 @@ class Batches(RuleBasedStateMachine):
             pass
         finally:
             bucket.before = bucket.after = lambda key: None
+            world.late_calls = 0
             world.on_create = world.created = world.on_store = lambda item: None
 
     @rule()
@@ -147,9 +148,10 @@ class Batches(RuleBasedStateMachine):
         def replace(item):
             left[0] -= 1
             if left[0] == 0:
-                world.windows += 1
-            if left[0] == 0 and not new.execute():
-                new.resume()
+                if not new.execute():
+                    new.resume()
+                world.windows += where != "on_create"
+                world.late_calls += where == "on_create"
 
         setattr(world, where, replace)
         self._run(old.resume)
@@ -179,6 +181,10 @@ class Batches(RuleBasedStateMachine):
         self.world.throttled = count
 
     @invariant()
+    def no_promise_is_broken(self):
+        assert not hasattr(self, "world") or self.world.violations == []
+
+    @invariant()
     def what_is_stored_is_there(self):
         if not hasattr(self, "process"):
             return
@@ -202,6 +208,7 @@ class Batches(RuleBasedStateMachine):
         before = self.world.bucket.bytes
         self.process.run_to_the_end()
         head, items = self.process.manifest()
+        self.no_promise_is_broken()
         self.what_is_stored_is_there()
         assert head.state == COMPLETE
         assert {item["report_options"]["n"] for item in items} == set(map(str, self.world.wanted))

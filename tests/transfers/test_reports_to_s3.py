@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
+import hashlib
+import io
+import itertools
 import json
 import threading
+import time
+import zipfile
+from dataclasses import replace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.standard.operators.empty import EmptyOperator
+from botocore.endpoint import Endpoint
 from botocore.exceptions import ConnectionClosedError
+from jinja2.exceptions import UndefinedError
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.batch.record import Record
 from airflow_provider_amzbiz.exceptions import (
@@ -22,11 +34,13 @@ from airflow_provider_amzbiz.exceptions import (
     ManifestError,
     ManifestTakenError,
     ReportTimeoutError,
+    TaskKilledError,
 )
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
-from airflow_provider_amzbiz.transfers import batch_run
+from airflow_provider_amzbiz.transfers import batch_actions, batch_run
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack, unpack
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
 
@@ -52,6 +66,14 @@ def prefix(s3, request):
 
 def invoices(*numbers):
     return [{"report_type": INVOICE, "report_options": {"invoiceId": str(number)}} for number in numbers]
+
+
+def named(name, content):
+    """A document as the API gives an invoice: a ZIP of one file, compressed again."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr(name, content)
+    return RawDocument(gzip.compress(file.getvalue()), content_type="application/octet-stream")
 
 
 def lines(*days):
@@ -718,3 +740,330 @@ def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3,
     (error,) = [each["error"] for each in manifest(s3, prefix) if each["error"]]
     assert "OverflowError" in error
     assert "secret" not in error
+
+
+def test_of_documents_with_one_name_only_the_first_is_stored(sandbox, s3, prefix):
+    for number in (b"1", b"2", b"3"):
+        sandbox.script(document=named("invoice.pdf", b"%PDF-1.4 " + number))
+
+    with pytest.raises(AmazonBusinessPermanentError, match="2 of 3 requests failed"):
+        run(lambda: batch(prefix, invoices(1, 2, 3), s3_key=prefix + "{name}"), context())
+
+    assert keys(s3, prefix) == ["invoice.pdf"]
+    (kept,) = [item for item in manifest(s3, prefix) if item["objects"]]
+    body = s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == kept["sha256"]
+    for item in manifest(s3, prefix):
+        if item is not kept and item["error"]:
+            assert f"{prefix}invoice.pdf" in item["error"]
+            assert f"requests[{kept['index']}]" in item["error"]
+
+    # The one that has the key keeps it in the next attempt, too.
+    with pytest.raises(AmazonBusinessPermanentError, match="2 of 3 requests failed"):
+        run(lambda: batch(prefix, invoices(1, 2, 3), s3_key=prefix + "{name}"), context(try_number=2))
+    assert s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read() == body
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.json.parts/x"])
+def test_no_document_is_written_where_the_manifest_is(sandbox, s3, prefix, name):
+    sandbox.script(document=named(name, b"%PDF-1.4"))
+    arguments = {"s3_key": prefix + "{name}", "manifest_key": f"{prefix}all.json"}
+
+    with pytest.raises(AmazonBusinessPermanentError, match="keeps its manifest"):
+        run(lambda: batch(prefix, invoices(1), **arguments), context())
+    assert json.loads(s3.get_object(Bucket="tests", Key=f"{prefix}all.json")["Body"].read())["items"][0]["error"]
+
+
+def test_an_index_belongs_to_one_request_whatever_the_list(sandbox, s3, prefix):
+    def lists(*numbers, try_number=1):
+        given = {"s3_key": prefix + "{index}.pdf"}
+        return run(lambda: batch(prefix, invoices(*numbers), **given), context(try_number=try_number))
+
+    lists("A", "B")
+    lists("C", "A", "B", try_number=2)
+    lists("B", "D", try_number=3)
+    lists("A", "B", "C", "D", try_number=4)
+
+    items = {item["report_options"]["invoiceId"]: item for item in manifest(s3, prefix)}
+    assert {number: item["index"] for number, item in items.items()} == {"A": 0, "B": 1, "C": 2, "D": 3}
+    assert len(sandbox.reports) == 4
+    for item in items.values():
+        stored = s3.get_object(Bucket="tests", Key=f"{prefix}{item['index']}.pdf")["Body"].read()
+        assert hashlib.sha256(stored).hexdigest() == item["sha256"]
+
+
+def test_what_is_stored_under_another_key_is_not_stored(sandbox, s3, prefix):
+    arguments = {"manifest_key": f"{prefix}_manifests/m.json"}
+    run(lambda: batch(f"{prefix}wrong/", invoices(1, 2), **arguments), context())
+
+    result = run(lambda: batch(f"{prefix}right/", invoices(1, 2), **arguments), context(try_number=2))
+
+    assert result["landed"] == 2
+    assert keys(s3, prefix) == ["right/1.pdf", "right/2.pdf", "wrong/1.pdf", "wrong/2.pdf"]
+
+
+def test_what_is_stored_for_another_account_is_not_stored(sandbox, s3, prefix, monkeypatch):
+    run(lambda: batch(prefix, invoices(1)), context())
+
+    with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as other:
+        connect(monkeypatch, other)
+        result = run(lambda: batch(prefix, invoices(1)), context(try_number=2))
+
+        assert result["landed"] == 1
+        assert len(other.reports) == 1
+    assert len(sandbox.reports) == 1
+
+
+def test_a_rotated_refresh_token_loses_nothing(sandbox, s3, prefix, monkeypatch):
+    first = run(lambda: batch(prefix, invoices(1)), context())
+    target = batch_actions.target_of
+    monkeypatch.setattr(
+        batch_actions, "target_of", lambda *given: replace(target(*given), account="of-another-token")
+    )
+
+    assert run(lambda: batch(prefix, invoices(1)), context(try_number=2)) == first
+    assert len(sandbox.reports) == 1
+
+
+def test_a_list_that_renders_differently_on_each_resume_is_the_first_one(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=1, times=3)
+    number = itertools.count()
+
+    def moving():
+        each = next(number)
+        return batch(
+            f"{prefix}{each}/",
+            invoices(f"A{each}", f"B{each}", f"C{each}"),
+            aws_conn_id="aws_default" if each == 0 else "no_such_connection",
+            amazon_business_conn_id="amazon_business_default" if each == 0 else "no_such_connection",
+        )
+
+    result = run(moving, context())
+
+    assert result["landed"] == 3
+    assert len(sandbox.reports) == 3
+    assert keys(s3, prefix) == ["0/A0.pdf", "0/B0.pdf", "0/C0.pdf"]
+
+
+def test_equal_requests_are_one(sandbox, s3, prefix, caplog, capsys):
+    caplog.set_level("INFO")
+    given = [*invoices(1, 2), {**invoices(1)[0], "marketplace_ids": None}, *invoices(1)]
+
+    result = run(lambda: batch(prefix, given), context())
+
+    assert (result["requested"], result["landed"]) == (2, 2)
+    assert len(sandbox.reports) == 2
+    assert manifest(s3, prefix)[0]["positions"] == [0, 2, 3]
+    assert "more than once" in caplog.text + capsys.readouterr().out
+
+
+def test_an_empty_list_is_a_success_or_a_skip(sandbox, s3, prefix):
+    result = run(lambda: batch(prefix, []), context())
+    assert (result["requested"], result["landed"], result["failed"], result["bytes"]) == (0, 0, 0, 0)
+    assert manifest(s3, prefix) == []
+
+    with pytest.raises(AirflowSkipException, match="skip_if_empty"):
+        run(lambda: batch(prefix, (), skip_if_empty=True), context())
+    assert sandbox.calls == []
+
+
+@pytest.mark.parametrize(("share", "failing", "fails"), [(0.29, 29, False), (0.29, 30, True), (0.07, 7, False)])
+def test_a_share_that_may_fail_is_exact(sandbox, s3, prefix, share, failing, fails):
+    operator = batch(prefix, [], max_failed=share)
+    items = [
+        Item(index, {"reportType": LINES}, "key", error="x" if index < failing else None, skipped=index >= failing)
+        for index in range(100)
+    ]
+
+    if fails:
+        with pytest.raises(AmazonBusinessError, match="30 of 100"):
+            operator._check_failed(items, "s3://tests/m")
+    else:
+        operator._check_failed(items, "s3://tests/m")
+
+
+def test_the_record_carries_what_all_requests_need(sandbox, s3, prefix, monkeypatch):
+    sent, make = [], Endpoint.make_request
+
+    def noted(self, model, request):
+        if model.service_model.service_name == "s3":
+            sent.append((model.name, {name.lower(): value for name, value in request["headers"].items()}))
+        return make(self, model, request)
+
+    monkeypatch.setattr(Endpoint, "make_request", noted)
+    given = {"ExpectedBucketOwner": "0" * 12, "RequestPayer": "requester", "StorageClass": "STANDARD"}
+    with contextlib.suppress(AmazonBusinessError):
+        run(lambda: batch(prefix, invoices(1), extra_args=given), context())
+
+    assert {name for name, _ in sent} >= {"GetObject", "PutObject"}
+    assert [name for name, headers in sent if headers.get("x-amz-expected-bucket-owner") != "0" * 12] == []
+    assert [name for name, headers in sent if headers.get("x-amz-request-payer") != "requester"] == []
+
+
+def test_what_a_ledger_has_is_not_created_again(sandbox, s3, prefix):
+    given = {"ledger": f"s3://tests/{prefix}ledger/"}
+    run(lambda: batch(f"{prefix}first/", invoices(1, 2), **given), context())
+    other = context()
+    other["ti"].run_id = "other"
+
+    result = run(lambda: batch(f"{prefix}second/", invoices(2, 3), **given), other)
+
+    assert (result["landed"], result["already_delivered"]) == (1, 1)
+    assert len(sandbox.reports) == 3
+    body = s3.get_object(Bucket="tests", Key=f"{prefix}second/_manifests/dag/other/task.json")["Body"].read()
+    delivered, stored = json.loads(body)["items"]
+    assert delivered["already_delivered"]
+    assert delivered["uri"] == f"s3://tests/{prefix}first/2.pdf"
+    assert delivered["sha256"]
+    assert stored["uri"] == f"s3://tests/{prefix}second/3.pdf"
+
+    s3.delete_object(Bucket="tests", Key=f"{prefix}first/2.pdf")
+    other["ti"].run_id = "third"
+    result = run(lambda: batch(f"{prefix}third/", invoices(2), **given), other)
+    assert (result["landed"], result["already_delivered"]) == (1, 0)
+    other["ti"].run_id = "fourth"
+    result = run(lambda: batch(f"{prefix}fourth/", invoices(2), **given), other)
+    assert (result["landed"], result["already_delivered"]) == (0, 1)
+
+
+def test_the_result_is_a_table_too(sandbox, s3, prefix):
+    key = f"{prefix}audit/run.jsonl"
+    requests = invoices("1", "FATAL-2", "NO-DATA-3")
+
+    result = run(lambda: batch(prefix, requests, audit_key=key, max_failed=1, on_cancelled="skip"), context())
+
+    assert result["audit"] == f"s3://tests/{key}"
+    rows = [json.loads(line) for line in s3.get_object(Bucket="tests", Key=key)["Body"].read().splitlines()]
+    assert [row["status"] for row in rows] == ["landed", "failed", "skipped"]
+    assert rows[0]["request"] == "invoiceId=1"
+    assert rows[0]["uri"] == f"s3://tests/{prefix}1.pdf"
+    assert (rows[0]["dag_id"], rows[0]["run_id"], rows[0]["task_id"]) == ("dag", "run", "task")
+
+
+def test_a_kill_on_the_worker_cancels_and_the_next_attempt_creates_again(sandbox, s3, prefix):
+    sandbox.script(queue_seconds=3600, times=2)
+    task = batch(prefix, invoices(1, 2), deferrable=False)
+
+    def kill():
+        while sandbox.count("createReport") < 2 or task._wait is None:
+            time.sleep(0.02)
+        task.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(TaskKilledError, match="a retry continues from"):
+        task.execute(context())
+    killer.join()
+    assert [report.cancelled for report in sandbox.reports.values()] == [True, True]
+
+    result = run(lambda: batch(prefix, invoices(1, 2)), context(try_number=2))
+    assert result["landed"] == 2
+    assert len(sandbox.reports) == 4
+
+
+def test_a_kill_in_the_middle_of_a_round_keeps_what_was_created_on_record(sandbox, s3, prefix, monkeypatch):
+    sandbox.script(queue_seconds=3600, times=8)
+    create, task = durable_create.create, batch(prefix, invoices(*range(8)), deferrable=False)
+
+    def create_then_kill(*arguments):
+        report_id = create(*arguments)
+        task.on_kill()
+        return report_id
+
+    monkeypatch.setattr(durable_create, "create", create_then_kill)
+    with pytest.raises(TaskKilledError):
+        task.execute(context())
+    assert 1 <= len(sandbox.reports) <= 4
+    assert {item.report_id for item in on_record(s3, prefix)} - {None} == set(sandbox.reports)
+    assert all(report.cancelled for report in sandbox.reports.values())
+
+
+@pytest.mark.parametrize("length", [11, 64, 200])
+def test_any_number_of_running_reports_fits_a_row_of_the_database(length):
+    from airflow.models.trigger import Trigger
+
+    running = [
+        RunningReport(f"{number:0{length}d}", INVOICE, 1e9 + number * 10, number % 2 == 0)
+        for number in range(10_000)
+    ]
+    packed, fitting = pack(running)
+    trigger = BatchTrigger(
+        amazon_business_conn_id="c" * 200,
+        record={
+            "bucket": "b" * 63,
+            "key": "k" * 1024,
+            "attempt": "a" * 12,
+            "stint": 9999,
+            "aws_conn_id": "a" * 200,
+        },
+        creates=10_000,
+        running=packed,
+        documents=10_000,
+        poke_interval=15.0,
+        deadline=1e10,
+    )
+
+    assert len(Trigger.encrypt_kwargs(trigger.serialize()[1])) < 60_000
+    assert fitting > 30_000 // (length + 30)
+    assert unpack(packed) == running[:fitting]
+
+
+def test_reports_that_do_not_fit_one_trigger_get_their_turn(sandbox, s3, prefix, monkeypatch):
+    monkeypatch.setattr(batch_run, "ROTATE_SECONDS", 0.3)
+    monkeypatch.setattr(batch_run, "pack", lambda reports: pack(reports, 300))
+    waited = []
+    sandbox.script(queue_seconds=3600, times=30)
+
+    def noted(trigger):
+        waited.append({report.report_id for report in unpack(trigger.running)})
+        return trigger
+
+    make = BatchRun.trigger
+    monkeypatch.setattr(BatchRun, "trigger", lambda self: noted(make(self)))
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(*range(30)), timeout=8), context())
+
+    assert max(map(len, waited)) < 30
+    assert set().union(*waited) == set(sandbox.reports)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_strings_without_a_template_are_what_airflow_makes_of_them(native):
+    with DAG(
+        "rendering", schedule=None, render_template_as_native_obj=native, user_defined_macros={"x": "X"}
+    ) as dag:
+        texts = [
+            "1",
+            "007",
+            "1e5",
+            "a",
+            "{{ x }}",
+            "{% if 1 %}b{% endif %}",
+            "{# c #}d",
+            "e\n",
+            "[1]",
+            "{n}",
+            "None",
+        ]
+        requests = [{"report_type": text, "report_options": {"invoiceId": text}} for text in texts]
+        ours = batch("p/", requests)
+        plain = EmptyOperator(task_id="plain")
+    environment = dag.get_template_env()
+    ours.render_template_fields({}, environment)
+
+    assert [each["report_type"] for each in ours.requests] == [
+        plain.render_template(text, {}, environment) for text in texts
+    ]
+
+
+def test_a_resumed_task_renders_no_requests(monkeypatch):
+    with DAG("rendering", schedule=None):
+        task = batch("p/", [{"report_type": "{{ undefined_function() }}"}], s3_key="{{ 'k' }}")
+    resumed = context()
+    resumed["ti"].next_method = "execute_complete"
+
+    task.render_template_fields(resumed)
+
+    assert task.s3_key == "k"
+    with pytest.raises(UndefinedError):
+        task.render_template_fields(context())
