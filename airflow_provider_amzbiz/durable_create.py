@@ -15,14 +15,12 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
-from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
     ReportNotFoundError,
     ResponseLostError,
     TaskKilledError,
-    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
@@ -300,8 +298,7 @@ def reuse(
     while True:
         token = progress.get("next_token")
         try:
-            with translated_errors():
-                page = hook.client.get_reports_page(**({"next_token": token} if token else filters))
+            page = hook.get_reports_page(**({"next_token": token} if token else filters))
         except InvalidInputError as error:
             if not token or progress.get("restarted"):
                 raise
@@ -310,7 +307,7 @@ def reuse(
             progress.update(next_token=None, restarted=True)
             continue
         reports, progress["next_token"] = page
-        earliest = now - min(within, MAX_REUSE - _DOCUMENT_MARGIN) + timedelta(seconds=hook.client.clock_offset)
+        earliest = now - min(within, MAX_REUSE - _DOCUMENT_MARGIN) + timedelta(seconds=hook.clock_offset)
         for report in reports:
             if report.created_time >= earliest - _CLOCK_ERROR and _is_useful(hook, request, report):
                 log.info(
@@ -332,20 +329,17 @@ def cancel_quietly(amazon_business_conn_id: str, report_id: str, *, mask_access_
 
     :return: whether it is cancelled now.
     """
-    hook = AmazonBusinessHook(
-        amazon_business_conn_id,
-        retry_for=CANCEL_SECONDS,
-        max_throttle_wait=CANCEL_SECONDS,
-        mask_access_tokens=mask_access_tokens,
+    hook = AmazonBusinessHook.with_time_limit(
+        amazon_business_conn_id, CANCEL_SECONDS, mask_access_tokens=mask_access_tokens
     )
     return _cancel(hook, report_id)
 
 
 def cancel_newest(amazon_business_conn_id: str, report_ids: Iterable[str]) -> None:
     """Cancel as many reports as the limit of cancelReport allows at once, in the order given; never fail."""
-    hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
+    hook = AmazonBusinessHook.for_trigger(amazon_business_conn_id)
     try:
-        left = token_buckets(hook.client.config)["cancelReport"].burst
+        left = hook.token_bucket("cancelReport").burst
     except AmazonBusinessError as error:
         log.warning("The reports are not cancelled: %s", error)
         return
@@ -391,7 +385,7 @@ def _created_while_sent(hook: AmazonBusinessHook, request: ReportRequest, sent: 
         return []
     listed = _listed_around(hook, request, spans)
     # Known better than before: the response came with the API's time.
-    offset = timedelta(seconds=hook.client.clock_offset)
+    offset = timedelta(seconds=hook.clock_offset)
     times = [
         (_time(since) + offset - _CLOCK_ERROR, _time(until) + offset + _CLOCK_ERROR) for since, until in spans
     ]
@@ -419,16 +413,16 @@ def _listed_around(
             )
         )
 
-    assumed = hook.client.clock_offset
+    assumed = hook.clock_offset
     found: list[Report] = []
     try:
         found = listed(assumed)
     except InvalidInputError:
         # Perhaps a time in the API's future.
-        if not _is_far(hook.client.clock_offset - assumed):
+        if not _is_far(hook.clock_offset - assumed):
             raise
     # A first response tells the API's time; before it, the clocks were taken to agree.
-    return listed(hook.client.clock_offset) if _is_far(hook.client.clock_offset - assumed) else found
+    return listed(hook.clock_offset) if _is_far(hook.clock_offset - assumed) else found
 
 
 def _is_far(seconds: float) -> bool:
@@ -448,7 +442,7 @@ def _is_useful(hook: AmazonBusinessHook, request: ReportRequest, report: Report)
     return (
         request.fits(report)
         and report.processing_status not in _USELESS
-        and not hook.client.is_of_another_request(report.report_id, request)
+        and not hook.is_of_another_request(report.report_id, request)
     )
 
 

@@ -92,7 +92,7 @@ def _read_reason(document_id: str, amazon_business_conn_id: str) -> str:
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
     # The outcome is known: what is only part of its message must not hold a worker slot for long.
-    hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=REASON_SECONDS, max_throttle_wait=REASON_SECONDS)
+    hook = AmazonBusinessHook.with_time_limit(amazon_business_conn_id, REASON_SECONDS)
     with translated_errors():
         return read_head(
             lambda: hook.get_report_document(document_id),

@@ -96,14 +96,14 @@ def _requests_keep_to_the_contract(monkeypatch):
     from airflow_provider_amzbiz.sandbox.server import Sandbox
     from tests.contract.requests_of_ours import breaches
 
-    calls, note = [], Sandbox.note
+    calls, record = [], Sandbox.record
 
-    def noted(sandbox, *arguments):
-        call = note(sandbox, *arguments)
+    def recorded(sandbox, *arguments):
+        call = record(sandbox, *arguments)
         calls.append(call)
         return call
 
-    monkeypatch.setattr(Sandbox, "note", noted)
+    monkeypatch.setattr(Sandbox, "record", recorded)
     yield
     assert [breach for call in calls for breach in breaches(call)] == []
 

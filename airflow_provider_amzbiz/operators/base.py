@@ -166,4 +166,4 @@ class QueueingOperator(AmazonBusinessOperator):
         """Take the permits that the triggerer queued for."""
         scarce = event["operation"] in ("createReport", "getReportDocument")
         hook = self._nonblocking_hook if scarce else self.lookup_hook
-        hook.client.grant(event["operation"], event["permits"])
+        hook.grant(event["operation"], event["permits"])

@@ -387,7 +387,7 @@ class GetReportsOperator(AmazonBusinessOperator):
         super().__init__(**kwargs)
         if max_reports is not None:
             with translated_errors():
-                max_reports = parameters.whole_number("max_reports", max_reports)
+                max_reports = parameters.positive_integer("max_reports", max_reports)
         self.report_types = report_types
         self.processing_statuses = processing_statuses
         self.marketplace_ids = marketplace_ids

@@ -195,7 +195,7 @@ class Company:
     :param start: when the first order is placed, aware; None for half the days before the sandbox is made, at
         midnight UTC.
     :param marketplaces: of the orders; None for those of the sandbox's region.
-    :param signed_refunds: whether the amounts of refunds are negative in responses, as the spec says, or
+    :param signed_refunds: whether the amounts of refunds are negative in responses, as in the spec, or
         unsigned, as has been seen.
     """
 

@@ -268,7 +268,7 @@ class _Writer:
             first = replace(versions[0], has_shipments=False, authorised=about.market.quantum * 100)
             versions = [first, Version(again, again)]
         issued = self._drafts[number].issued_at if number else None
-        # Where a line has several invoices, the number on the row is all that tells which of them the row is of.
+        # Where a line has several invoices, the number on the row is all that assigns the row to one of them.
         must_show = about.scenario in (SPLIT, MANY)
         wants_number = pick.random() < 0.5 or must_show
         if issued is None or not wants_number:
@@ -292,7 +292,7 @@ class _Writer:
         """Return a line of an order as it is charged in one transaction."""
         pick, quantum = self._random, about.market.quantum
         asin, title, unspsc, price = product
-        # Two at least where each is invoiced by itself.
+        # At least two where a line is invoiced in two parts.
         quantity = pick.randint(2, 6) if about.scenario in (SPLIT, MANY) else pick.randint(1, 4)
         principal = price * quantum * quantity
         shipping = pick.choice([0, 0, 299, 599]) * quantum

@@ -15,8 +15,8 @@ from airflow_provider_amzbiz.sandbox.company import (
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
 from airflow_provider_amzbiz.sandbox.documents import RawDocument, packed, pdf
 
-# By documentType. In North America, nothing but this tells a credit memo from an invoice; elsewhere the literal
-# for credit memos is not known, and without documentType a request is for both.
+# By documentType. In North America, only this distinguishes a credit memo from an invoice; elsewhere the literal
+# for credit memos is not known, and a request without documentType is for both.
 _KINDS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({INVOICE, CREDIT_MEMO}),
     "Invoice": frozenset({INVOICE}),

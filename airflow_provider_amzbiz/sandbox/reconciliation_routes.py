@@ -9,19 +9,19 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 if TYPE_CHECKING:
+    from airflow_provider_amzbiz.sandbox.backend import Backend
     from airflow_provider_amzbiz.sandbox.responses import ApiResponse
-    from airflow_provider_amzbiz.sandbox.server import Sandbox
     from airflow_provider_amzbiz.sandbox.state import SandboxAccount
 
-    Operate = Callable[[Sandbox, Request, str, Callable[[SandboxAccount], ApiResponse]], Awaitable[Response]]
+    Operate = Callable[[Backend, Request, str, Callable[[SandboxAccount], ApiResponse]], Awaitable[Response]]
 
 BASE = "/reconciliation/2021-01-08"
 
 
-def reconciliation_router(sandbox: Sandbox, operate: Operate) -> APIRouter:
+def reconciliation_router(sandbox: Backend, operate: Operate) -> APIRouter:
     """Return the routes.
 
-    :param operate: lets a caller in, takes a permit, and carries an operation out.
+    :param operate: authenticates the caller, takes a permit, and carries out an operation.
     """
     router = APIRouter()
     operations = sandbox.reconciliation

@@ -87,7 +87,7 @@ class DocumentToS3Operator(QueueingOperator):
         if unpack not in UNPACK:
             raise InvalidInputError(f"unpack is {unpack!r}, but has to be one of {list(UNPACK)}")
         with translated_errors():
-            max_bytes = parameters.whole_number("max_bytes", max_bytes)
+            max_bytes = parameters.positive_integer("max_bytes", max_bytes)
         if encoding is not None:
             _check_encoding(encoding)
         for name in extra_args if isinstance(extra_args, Mapping) else ():
@@ -197,7 +197,7 @@ class DocumentToS3Operator(QueueingOperator):
         """Tell lineage, and the events of the task's outlets, what was moved."""
         from airflow_provider_amzbiz.lineage import Transfer
 
-        host = urlsplit(self.hook.client.config.endpoint).netloc
+        host = urlsplit(self.hook.config.endpoint).netloc
         self.__transfer = Transfer(host, documents, summary, self.__rows)
         self.__transfer.to_hook_lineage(self.hook)
         self.__transfer.to_outlets(self.outlets, context)

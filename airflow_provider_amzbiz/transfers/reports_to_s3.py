@@ -319,8 +319,8 @@ class ReportsToS3Operator(DocumentToS3Operator):
         creates = sum(item.to_create for item in manifest.items)
         moves = sum(not item.settled for item in manifest.items)
         return max(
-            buckets["createReport"].limit.least_seconds(creates),
-            buckets["getReportDocument"].limit.least_seconds(moves),
+            buckets["createReport"].limit.min_seconds(creates),
+            buckets["getReportDocument"].limit.min_seconds(moves),
         )
 
     def _trigger(self, batch: _Batch) -> BatchTrigger:

@@ -100,7 +100,7 @@ class BatchTrigger(WaitingTrigger):
         hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
         buckets = token_buckets(hook.client.config)
         for operation in self.refused:
-            buckets[operation].refused()
+            buckets[operation].throttled()
         return await _Gathering(self, buckets["createReport"], buckets["getReportDocument"]).gather()
 
     async def on_kill(self) -> None:

@@ -56,7 +56,7 @@ class _SharedConnection:
         return self._hook
 
     async def _read(self) -> None:
-        hook = AmazonBusinessHook(self._conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
+        hook = AmazonBusinessHook.for_trigger(self._conn_id)
         self._hook = self._error = None
         try:
             await run_in_thread(hook.get_conn)

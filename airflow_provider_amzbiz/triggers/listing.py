@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_amzbiz.client.models import TERMINAL
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError, translated_errors
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.triggers.base import run_in_thread
 from airflow_provider_amzbiz.triggers.permits import acquire_permits
 from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify
@@ -191,9 +192,4 @@ def _filters(types: list[str], stretch: Stretch) -> dict[str, Any]:
 
 async def _page(hook: AmazonBusinessHook, arguments: dict[str, Any]) -> tuple[list[Report], str | None]:
     await acquire_permits(hook, "getReports")
-
-    def call() -> tuple[list[Report], str | None]:
-        with translated_errors():
-            return hook.client.get_reports_page(**arguments)
-
-    return await run_in_thread(call)
+    return await run_in_thread(partial(hook.get_reports_page, **arguments))

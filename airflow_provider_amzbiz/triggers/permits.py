@@ -7,14 +7,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
+from airflow_provider_amzbiz.client.token_bucket import TokenBucket
 from airflow_provider_amzbiz.exceptions import ThrottledError
 from airflow_provider_amzbiz.metrics import CallMetrics
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 
 if TYPE_CHECKING:
-    from airflow_provider_amzbiz.client.reports import ReportsClient
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 log = logging.getLogger(__name__)
@@ -27,14 +26,11 @@ MAX_QUEUE_SECONDS = 7 * 86400.0
 
 async def acquire_permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
     """Queue for permits, and hand them to the hook's next calls of the operation."""
-    client = await client_of(hook)
-    await wait_for_permits(token_buckets(client.config)[operation], operation, count)
-    client.grant(operation, count)
-
-
-async def client_of(hook: AmazonBusinessHook) -> ReportsClient:
-    """Return a hook's client; only one that has not read its connection yet needs a thread for it."""
-    return hook.client if "client" in vars(hook) else await run_in_thread(hook.get_conn)
+    if "client" not in vars(hook):
+        # Reading the connection may take long.
+        await run_in_thread(hook.get_conn)
+    await wait_for_permits(hook.token_bucket(operation), operation, count)
+    hook.grant(operation, count)
 
 
 async def wait_for_permits(bucket: TokenBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
@@ -107,10 +103,10 @@ class PermitTrigger(WaitingTrigger):
         """Queue, and say when it is the task's turn."""
         deadline = self.since + MAX_QUEUE_SECONDS
         hook = await wait_for_hook(self.amazon_business_conn_id, deadline)
-        bucket = token_buckets(hook.client.config)[self.operation]
+        bucket = hook.token_bucket(self.operation)
         if self.refused_at is not None:
             if self.permitted:
-                bucket.refused()
+                bucket.throttled()
             else:
                 bucket.emptied(max(time.time() - self.refused_at, 0.0))
         queueing = wait_for_permits(bucket, self.operation, first=self.permitted)

@@ -16,7 +16,6 @@ from contextlib import suppress
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import Report
-from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ReportNotFoundError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.base import of_running_loop, run_in_thread
@@ -178,8 +177,7 @@ class ReportPoller:
 
     async def _poll_many(self, ready: list[Subscription], outcome: PollRound) -> None:
         hook, listable = self._listable(ready)
-        buckets = token_buckets(hook.client.config)
-        single, page = 1 / buckets["getReport"].rate, 1 / buckets["getReports"].rate
+        single, page = (1 / hook.token_bucket(operation).rate for operation in ("getReport", "getReports"))
         listed: list[Subscription] = []
         for stretch in stretches(listable):
             if len(stretch.waits) * single > self._listing.expected_pages(stretch) * page:
@@ -198,7 +196,7 @@ class ReportPoller:
         hooks = {wait: hook for wait in waits if (hook := self._hook_of(wait))}
         hook = next(iter(hooks.values()))
         # A connection that was edited may belong to another account since.
-        same = [wait for wait in hooks if hooks[wait].client.config.identity == hook.client.config.identity]
+        same = [wait for wait in hooks if hooks[wait].config.identity == hook.config.identity]
         return hook, [wait for wait in same if self._listing.can_list(wait)]
 
     def _list(self, hook: AmazonBusinessHook, waits: Sequence[Subscription]) -> bool:
@@ -340,7 +338,7 @@ class _Pollers:
 
     async def get(self, amazon_business_conn_id: str, until: float) -> ReportPoller:
         hook = await wait_for_hook(amazon_business_conn_id, until)
-        poller = self._by_account.setdefault(hook.client.config.identity, ReportPoller())
+        poller = self._by_account.setdefault(hook.config.identity, ReportPoller())
         poller.use(hook)
         return poller
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 from airflow.providers.common.compat.triggers import BaseEventTrigger
@@ -153,7 +154,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
                 None if marketplace_ids is None else sorted(parameters.listed_marketplace_ids(marketplace_ids))
             )
             self.since = None if since is None else parameters.past_time("since", since).isoformat()
-            self.amazon_business_conn_id = parameters.required_text(
+            self.amazon_business_conn_id = parameters.required_string(
                 "amazon_business_conn_id", amazon_business_conn_id
             )
             self.poll_interval = parameters.seconds("poll_interval", poll_interval)
@@ -274,18 +275,14 @@ class ReportsDoneTrigger(BaseEventTrigger):
             page, token = await self._page(hook, arguments)
             reports += page
             if token is None:
-                return reports, asked + timedelta(seconds=hook.client.clock_offset)
+                return reports, asked + timedelta(seconds=hook.clock_offset)
             arguments = {"next_token": token}
 
     async def _page(self, hook: AmazonBusinessHook, arguments: dict[str, Any]) -> tuple[list[Report], str | None]:
-        def call() -> tuple[list[Report], str | None]:
-            with translated_errors():
-                return hook.client.get_reports_page(**arguments)
-
         for tried in range(_PAGE_TRIES):
             await acquire_permits(hook, "getReports")
             try:
-                return await run_in_thread(call)
+                return await run_in_thread(partial(hook.get_reports_page, **arguments))
             except AmazonBusinessPermanentError:
                 raise
             except AmazonBusinessError as error:

@@ -76,7 +76,7 @@ def test_seconds_that_cannot_be_meant_are_refused(make, name, value):
 @pytest.mark.parametrize("value", NO_COUNT, ids=repr)
 @pytest.mark.parametrize(("make", "name"), [(listing, "max_reports"), (transfer, "max_bytes")])
 def test_counts_that_are_none_are_refused(make, name, value):
-    with pytest.raises(InvalidInputError, match=rf"^{name} is .* but must be a whole number above 0"):
+    with pytest.raises(InvalidInputError, match=rf"^{name} is .* but must be an integer above 0"):
         make(**{name: value})
 
 

@@ -41,7 +41,7 @@ def test_a_template_that_is_left_is_refused_in_every_field(sandbox, task, name, 
     # What Airflow's rendering sets.
     setattr(made, name, value)
 
-    with pytest.raises(InvalidInputError, match=f"{name}.*renders a templated field once") as caught:
+    with pytest.raises(InvalidInputError, match=f"{name}.*renders a templated field only once") as caught:
         made.execute(context())
 
     assert isinstance(caught.value, AirflowFailException)

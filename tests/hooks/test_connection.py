@@ -23,15 +23,15 @@ def endpoint(monkeypatch, **fields):
     return AmazonBusinessHook().client.config.endpoint
 
 
-def refused(monkeypatch, **fields):
-    """Return why a connection is refused, by every way to use it."""
+def error_of(monkeypatch, **fields):
+    """Return the error of a connection, which must be the same in every way to use it."""
     define(monkeypatch, **fields)
     with pytest.raises(InvalidInputError) as caught:
         AmazonBusinessHook().get_report("1")
-    said = str(caught.value)
-    assert AmazonBusinessHook().test_connection() == (False, said)
-    assert said.startswith("Connection 'amazon_business_default'")
-    return said
+    message = str(caught.value)
+    assert AmazonBusinessHook().test_connection() == (False, message)
+    assert message.startswith("Connection 'amazon_business_default'")
+    return message
 
 
 def sandbox_connection(monkeypatch, sandbox, fields, extra):
@@ -90,7 +90,7 @@ def test_marketplaces_as_a_list_or_as_one_string(monkeypatch, sandbox, ids):
 
 
 @pytest.mark.parametrize("ids", [5, {"a": 1}, [1], [None], True, [["A"]], "Atzr|hunter2", ["{{ hunter2 }}"]])
-def test_marketplaces_of_another_type_are_refused(monkeypatch, ids):
+def test_marketplaces_of_another_type_are_rejected(monkeypatch, ids):
     define(monkeypatch, extra={"marketplace_ids": ids})
 
     with pytest.raises(
@@ -125,7 +125,7 @@ def test_the_endpoint_from_its_parts(monkeypatch, fields, url):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "expected"),
     [
         ({"host": "http://127.0.0.1:8081", "port": 8080}, "port is 8080, .* has port 8081"),
         ({"host": "https://example.com:443", "port": 8443}, "port is 8443, .* has port 443"),
@@ -135,8 +135,8 @@ def test_the_endpoint_from_its_parts(monkeypatch, fields, url):
         ({"port": 8080}, "port is 8080, but there is no Endpoint"),
     ],
 )
-def test_a_port_that_fits_nothing(monkeypatch, fields, said):
-    assert re.search(said, refused(monkeypatch, **fields))
+def test_a_port_that_fits_nothing(monkeypatch, fields, expected):
+    assert re.search(expected, error_of(monkeypatch, **fields))
 
 
 # Where each may be written, and what no message shows.
@@ -170,10 +170,10 @@ PASSWORD_URLS = [
 def test_a_url_with_a_secret_in_it_is_never_shown(monkeypatch, url, where):
     fields = {"extra": {"token_url": url}} if where == "token_url" else {"host": url}
 
-    said = refused(monkeypatch, **fields)
+    message = error_of(monkeypatch, **fields)
 
-    assert "hunter2" not in said
-    assert f"{'endpoint' if where == 'host' else 'token_url'} " in said
+    assert "hunter2" not in message
+    assert f"{'endpoint' if where == 'host' else 'token_url'} " in message
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_url_with_a_secret_in_it_is_never_shown(monkeypatch, url, where):
     ],
 )
 def test_a_secret_in_the_wrong_field_is_never_shown(monkeypatch, fields):
-    assert "hunter2" not in refused(monkeypatch, **fields)
+    assert "hunter2" not in error_of(monkeypatch, **fields)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_a_secret_in_the_wrong_field_is_never_shown(monkeypatch, fields):
         '"x"',
     ],
 )
-def test_limits_that_are_none_are_refused(monkeypatch, limits):
-    assert "rate_limits is " in refused(monkeypatch, extra={"rate_limits": limits})
+def test_invalid_limits_are_rejected(monkeypatch, limits):
+    assert "rate_limits is " in error_of(monkeypatch, extra={"rate_limits": limits})
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_a_connection_that_airflow_cannot_read_is_an_error_of_ours(monkeypatch, 
 
     with pytest.raises(AmazonBusinessError) as caught:
         AmazonBusinessHook().get_report("1")
-    works, said = AmazonBusinessHook().test_connection()
+    works, message = AmazonBusinessHook().test_connection()
     assert not works
     error = caught.value
     while error is not None:
-        assert "hunter2" not in f"{said} {error!r}"
+        assert "hunter2" not in f"{message} {error!r}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

@@ -1,32 +1,20 @@
-"""The sandbox as a process of its own: command line, signals and HTTP control; and the pytest fixture."""
+"""The sandbox as a process of its own: command line and signals."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import stat
 import subprocess
 import sys
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
 import requests
 
 from airflow_provider_amzbiz.sandbox import Company
-
-MODULE = "airflow_provider_amzbiz.sandbox"
-ROOT = Path(sys.modules["airflow_provider_amzbiz"].__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def run(*arguments, code=None):
-    command = [sys.executable, "-c", code] if code else [sys.executable, "-m", MODULE]
-    return subprocess.run(
-        [*command, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=20, check=False
-    )
+from tests.sandbox.processes import ENVIRONMENT, MODULE, run
 
 
 @pytest.fixture
@@ -43,12 +31,12 @@ def launch():
             text=True,
         )
         processes.append(process)
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if found := re.fullmatch(r"export AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT='(.*)'\n", line):
-                return process, json.loads(found[1]), said
-        raise AssertionError(f"{said} {process.stderr.read()}")
+                return process, json.loads(found[1]), output
+        raise AssertionError(f"{output} {process.stderr.read()}")
 
     yield launcher
     for process in processes:
@@ -56,15 +44,10 @@ def launch():
         process.communicate()
 
 
-@pytest.fixture(scope="module")
-def control(shared_api):
-    return f"{shared_api.sandbox.url}/sandbox"
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal(launch, number):
-    process, connection, said = launch()
-    assert connection["host"] in said
+    process, connection, output = launch()
+    assert connection["host"] in output
     form = {
         "grant_type": "refresh_token",
         "refresh_token": connection["extra"]["refresh_token"],
@@ -159,24 +142,24 @@ def test_a_company_by_its_seed(launch, arguments, seed):
     assert books["transactions"]
 
 
-def test_without_a_company_there_are_no_books(control):
-    assert requests.get(f"{control}/company", timeout=10).json() == {"transactions": [], "documents": []}
+def test_without_a_company_there_are_no_books(shared_api):
+    assert shared_api.request("GET", "/sandbox/company").json() == {"transactions": [], "documents": []}
 
 
-def test_help_tells_the_invoice_ids():
-    said = run("--help").stdout
+def test_help_lists_the_invoice_ids():
+    output = run("--help").stdout
     for word in ("NO-DATA", "FATAL-DOC", "SLOW", "MULTI", "SANDBOX_ORDER_LINES", "/sandbox/faults"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
-def test_only_this_machine_unless_asked(host):
+def test_only_this_machine_by_default(host):
     finished = run("--host", host)
     assert finished.returncode != 0
     assert "--allow-remote" in finished.stderr
 
 
-def test_remote_when_asked(launch):
+def test_remote_if_allowed(launch):
     _, connection, _ = launch("--host", "0.0.0.0", "--allow-remote")
     assert connection["host"].startswith("http://")
 
@@ -197,7 +180,7 @@ def test_a_port_that_cannot_be():
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_without_the_extra_it_says_which(missing):
+def test_without_the_extra_it_names_it(missing):
     code = f"""
 import runpy, sys
 sys.modules[{missing!r}] = None
@@ -213,6 +196,7 @@ runpy.run_module({MODULE!r}, run_name="__main__")
 def test_imports_no_airflow_and_the_plugin_no_web_server():
     code = f"""
 import sys
+from datetime import datetime, timezone
 import {MODULE}.pytest_plugin
 assert not {{"fastapi", "uvicorn", "starlette", "isal"}} & set(sys.modules)
 import {MODULE}.server
@@ -220,105 +204,3 @@ assert "airflow" not in sys.modules
 """
     finished = run(code=code)
     assert finished.returncode == 0, finished.stderr
-
-
-def test_health(control):
-    body = requests.get(f"{control}/health", timeout=10).json()
-    assert body["status"] == "healthy"
-
-
-def test_control_shows_calls_without_secrets(shared_api, control):
-    url = shared_api.describe()["url"]
-    requests.get(url, timeout=10)
-    response = requests.get(f"{control}/calls", timeout=10)
-    names = {call["operation"] for call in response.json()}
-    assert {"token", "createReport", "getReport", "getReportDocument", "document"} <= names
-    for secret in (shared_api.access_token, shared_api.sandbox.refresh_token, "X-Amz-Signature"):
-        assert secret not in response.text
-
-
-def test_control_shows_reports(shared_api, control):
-    report_id = shared_api.created("GET_AB_INVOICE_PDF", {"invoiceId": "SHOWN"})
-    shown = {each["reportId"]: each for each in requests.get(f"{control}/reports", timeout=10).json()}
-    assert shown[report_id]["reportOptions"] == {"invoiceId": "SHOWN"}
-    assert shown[report_id]["processingStatus"] == "DONE"
-
-
-def test_control_injects_and_clears_faults(shared_api, control):
-    fault = {"operation": "getReports", "kind": "status", "status": 500, "times": None}
-    assert requests.post(f"{control}/faults", json=fault, timeout=10).ok
-    assert shared_api.list().status_code == 500
-    assert requests.delete(f"{control}/faults", timeout=10).ok
-    assert shared_api.list().status_code == 200
-
-
-def test_control_scripts(shared_api, control):
-    assert requests.post(f"{control}/script", json={"outcome": "FATAL"}, timeout=10).ok
-    assert shared_api.status(shared_api.created()) == "FATAL"
-
-
-def test_control_advances_the_clock_and_expires_tokens(start, caller):
-    api = caller(start(queue_seconds=1000))
-    report_id = api.created()
-    control = f"{api.sandbox.url}/sandbox"
-    assert api.status(report_id) == "IN_QUEUE"
-    assert requests.post(f"{control}/clock", json={"advance": 1001}, timeout=10).ok
-    assert api.status(report_id) == "DONE"
-    assert requests.post(f"{control}/expire-tokens", timeout=10).ok
-    assert api.get(report_id).status_code == 403
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("faults", b"{"),
-        ("faults", b"[]"),
-        ("faults", b'{"operation": "getReport", "kind": "nonsense"}'),
-        ("faults", b'{"operation": "getReport", "kind": "status", "typo": 1}'),
-        ("script", b'{"typo": 1}'),
-        ("clock", b"{}"),
-        ("invoices", b"{}"),
-        ("invoices", b'{"issue": 5}'),
-        ("invoices", b'{"issue": "123"}'),
-        ("invoices", b'{"issue": [5]}'),
-        ("clock", b'{"advance": "soon"}'),
-    ],
-)
-def test_control_says_what_it_does_not_understand(control, path, body):
-    response = requests.post(f"{control}/{path}", data=body, timeout=10)
-    assert 400 <= response.status_code < 500
-
-
-def test_the_fixture_and_its_marker(tmp_path):
-    (tmp_path / "test_user.py").write_text(
-        """
-import json, os
-import pytest, requests
-
-def test_plain(amazon_business_sandbox):
-    connection = json.loads(os.environ["AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT"])
-    assert connection == amazon_business_sandbox.connection
-    assert requests.get(amazon_business_sandbox.url + "/sandbox/health", timeout=5).ok
-    amazon_business_sandbox.script(outcome="FATAL")
-
-@pytest.mark.amazon_business_sandbox(time_scale=60, throttle=False)
-def test_marked(amazon_business_sandbox):
-    assert amazon_business_sandbox.clock.scale == 60
-
-def test_gone():
-    assert "AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT" not in os.environ
-"""
-    )
-    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("AIRFLOW_CONN")}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    plugin = f"{MODULE}.pytest_plugin"
-    finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", plugin, "--strict-markers", str(tmp_path)],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert "3 passed" in finished.stdout, finished.stdout + finished.stderr
