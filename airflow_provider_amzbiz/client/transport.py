@@ -130,7 +130,9 @@ class Transport:
             error.attempts = retrying.statistics["attempt_number"]
             raise
 
-    def _retrying(self, operation: str, wait: PermitWait, *, repeatable: bool) -> Retrying:
+    def _retrying(
+        self, operation: str, wait: PermitWait, *, repeatable: bool | Callable[[TransientError], bool]
+    ) -> Retrying:
         """Return the retries of a call: after a fault only, because a 429 queues again for its permit."""
 
         def should_retry(error: BaseException) -> bool:

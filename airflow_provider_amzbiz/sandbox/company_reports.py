@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from airflow_provider_amzbiz.sandbox.company import (
-    CREDIT_MEMO,
-    INVOICE,
-    ORDER_SUMMARY,
-    BookDocument,
-    Company,
-)
+from airflow_provider_amzbiz.sandbox.company import Company
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
+from airflow_provider_amzbiz.sandbox.company_records import CREDIT_MEMO, INVOICE, ORDER_SUMMARY, BookDocument
 from airflow_provider_amzbiz.sandbox.documents import RawDocument, packed, pdf
 
 # By documentType. In North America, only this distinguishes a credit memo from an invoice; elsewhere the literal
