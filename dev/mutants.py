@@ -1,4 +1,4 @@
-"""Takes one protection out at a time, and tells whether a test notices: ``python -m dev.mutants [NAME ...]``."""
+"""Plants one fault at a time, and reports whether a test finds it: ``python -m dev.mutants [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "airflow_provider_amzbiz"
-# What has lost its end would wait for ever; no test of the list takes so long otherwise.
+# A mutant that lost its timeout would wait forever; no test of the list takes this long otherwise.
 _TIMEOUT_SECONDS = 40
-# pytest's own codes; every other one says that the list is wrong, or that pytest is.
+# pytest's exit codes; any other means that the list or pytest itself is wrong.
 _PASSED, _FAILED = 0, 1
 
 
@@ -22,12 +22,12 @@ _PASSED, _FAILED = 0, 1
 class Mutant:
     """A mistake that somebody might make, in one place.
 
-    :ivar name: to run it alone by.
-    :ivar fault: what is not survived any more.
-    :ivar file: in the package.
-    :ivar old: what is there, exactly once.
-    :ivar new: what is put in its place.
-    :ivar tests: pytest's arguments, separated by spaces; one of these tests has to fail.
+    :ivar name: for the command line.
+    :ivar fault: what the package no longer survives.
+    :ivar file: path in the package.
+    :ivar old: the source that occurs exactly once in the file.
+    :ivar new: its replacement.
+    :ivar tests: pytest's arguments, separated by spaces; one of these tests must fail.
     """
 
     name: str
@@ -40,57 +40,57 @@ class Mutant:
     def applied(self, text: str) -> str:
         """Return the file's text with the mistake in it.
 
-        :raises ValueError: the place is not there, or there are several.
+        :raises ValueError: ``old`` does not occur exactly once.
         """
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.name}: its old text has to be once in {self.file}, but is {found} times")
+            raise ValueError(f"{self.name}: its old text must occur once in {self.file}, but occurs {found} times")
         return text.replace(self.old, self.new)
 
 
-# Their old text and their new one stand together.
+# The formatter would tear the old and the new text apart.
 # fmt: off
 MUTANTS = [
     Mutant("id-forgotten", "worker lost after createReport", "durable_create.py",
            "        record.save(request, report_id=report_id)\n    except", "        pass\n    except",
-           "tests/operators/test_create_once.py::test_a_report_with_options_is_gone_on_with_by_its_id"),
-    Mutant("request-unnoted", "worker lost during createReport", "durable_create.py",
+           "tests/test_durable_create.py::test_a_retry_continues_with_a_report_with_options_by_its_id"),
+    Mutant("request-unrecorded", "worker lost during createReport", "durable_create.py",
            "        record.save(request, sent=sent, lookups=0, adopted=False)\n", "",
-           "tests/operators/test_create_once.py::test_a_worker_that_died_before_it_could_note_the_id"),
-    Mutant("not-looked-for", "answer of createReport lost", "durable_create.py",
+           "tests/test_durable_create.py::test_a_worker_that_died_before_it_could_record_the_id"),
+    Mutant("not-searched", "response to createReport lost", "durable_create.py",
            "        report_id = find_lost(hook, request, sent, lost, record)", "        report_id = None",
-           "tests/operators/test_create_once.py::test_a_report_whose_id_was_lost_is_found"),
-    Mutant("options-looked-for", "another's invoice taken from a listing", "durable_create.py",
+           "tests/test_durable_create.py::test_a_report_whose_id_was_lost_is_found"),
+    Mutant("options-searched", "somebody else's invoice in the listing", "durable_create.py",
            "    if not request.is_recognizable:\n        log.warning(", "    if False:\n        log.warning(",
-           "tests/operators/test_create_once.py::test_with_options_nothing_is_taken_from_a_listing"),
-    Mutant("invoice-taken", "another's invoice taken, without options", "client/request.py",
+           "tests/test_durable_create.py::test_with_options_nothing_is_adopted_from_a_listing"),
+    Mutant("invoice-taken", "somebody else's invoice, without options", "client/request.py",
            " and self.report_type not in ALWAYS_WITH_OPTIONS", "",
-           "tests/operators/test_adoption.py::test_a_type_that_always_has_options_is_never_taken"),
-    Mutant("too-old-taken", "report from before the request was sent", "durable_create.py",
+           "tests/test_report_search.py::test_a_type_that_always_has_options_is_never_adopted"),
+    Mutant("too-old-taken", "report from before the request was sent", "report_search.py",
            "if any(since <= report.created_time <= until for since, until in times)",
            "if any(report.created_time <= until for since, until in times)",
-           "tests/operators/test_adoption.py"),
-    Mutant("too-young-taken", "report from long after the response was lost", "durable_create.py",
+           "tests/test_report_search.py"),
+    Mutant("too-young-taken", "report from long after the lost response", "report_search.py",
            "if any(since <= report.created_time <= until for since, until in times)",
            "if any(since <= report.created_time for since, until in times)",
-           "tests/operators/test_adoption.py::test_a_retry_takes_no_report_of_another_time"),
-    Mutant("clocks-agree", "clocks that are an hour apart", "durable_create.py",
+           "tests/test_report_search.py::test_a_retry_adopts_no_report_of_another_time"),
+    Mutant("clocks-agree", "clocks an hour apart", "report_search.py",
            "return listed(hook.clock_offset) if _is_far(hook.clock_offset - assumed) else found",
            "return found",
-           "tests/operators/test_create_once.py::test_the_first_look_up_goes_by_the_clock_of_the_api"),
-    Mutant("adopted-cancelled", "report from a listing cancelled with the task", "operators/reports.py",
+           "tests/test_report_search.py::test_the_first_look_up_goes_by_the_clock_of_the_api"),
+    Mutant("adopted-cancelled", "report from a listing cancelled with the task", "operators/create_report.py",
            "cancels = own and not record.is_adopted(request)", "cancels = own",
-           "tests/operators/test_adoption.py"),
-    Mutant("sent-when-queued", "report from while the task was queued", "durable_create.py",
+           "tests/test_durable_create.py"),
+    Mutant("sent-when-queued", "report created while the task was queued", "durable_create.py",
            "        sent[before:] = [[time.time(), None]]", "        sent[before:] = [[time.time() - 3600, None]]",
-           "tests/operators/test_adoption.py::test_a_report_made_while_the_task_waited_for_its_permit_is_not_taken"),
-    Mutant("refusal-remembered", "refused request that is looked up later", "durable_create.py",
+           "tests/test_report_search.py::test_a_report_created_while_the_task_waited_for_its_permit_is_not_adopted"),
+    Mutant("rejection-recorded", "rejected request that is searched for", "durable_create.py",
            "        else:\n            record.clear()\n    except", "    except",
-           "tests/operators/test_adoption.py::test_a_refused_request_leaves_nothing_to_look_for"),
-    Mutant("kill-is-success", "SIGTERM taken for the report's own end", "operators/reports.py",
-           "        if self._killed and (event", "        if False and (event",
+           "tests/test_create_record.py::test_a_rejected_request_leaves_nothing_to_search_for"),
+    Mutant("kill-is-success", "SIGTERM mistaken for the report's end", "operators/create_report.py",
+           "        if self._killed and not done:", "        if False and not done:",
            "tests/operators/test_ended_tasks.py"),
-    Mutant("kill-cancels-nothing", "SIGTERM that leaves its report", "operators/reports.py",
-           "            self._wait.interrupt()\n        elif", "            pass\n        elif",
+    Mutant("kill-cancels-nothing", "SIGTERM that leaves its report", "operators/base.py",
+           "        if self._inline_wait is not None:", "        if False:",
            "tests/operators/test_ended_tasks.py"),
     Mutant("kill-skips", "SIGTERM to a sensor that may fail softly", "sensors/reports.py",
            "            if self._killed:\n                # Whatever",
@@ -103,48 +103,48 @@ MUTANTS = [
     Mutant("denied-ends-all", "access denied to one report", "triggers/poll_failures.py",
            "    if isinstance(error, AccessDeniedError):\n        return PollFailure.DENIED",
            "    if isinstance(error, AccessDeniedError):\n        return PollFailure.CREDENTIALS",
-           "tests/triggers/test_poller.py::test_access_that_is_denied_to_one_report_ends_its_wait_only"),
-    Mutant("refused-once", "secret rotated while a wait lasts", "triggers/subscriptions.py",
-           "if self.refused is not None and self.refused is not hook:", "if True:",
-           "tests/triggers/test_poller.py::test_a_connection_that_was_mended_meanwhile_is_read_anew"),
-    Mutant("one-speaks-for-all", "two connections of one account", "triggers/subscriptions.py",
+           "tests/triggers/test_single_polls.py::test_access_that_is_denied_to_one_report_ends_its_wait_only"),
+    Mutant("refused-once", "secret rotated while a wait lasts", "triggers/polled_connections.py",
+           "if self.rejected is not None and self.rejected is not hook:", "if True:",
+           "tests/triggers/test_polled_connections.py::test_a_connection_that_was_corrected_meanwhile_is_read_again"),
+    Mutant("one-speaks-for-all", "two connections of one account", "triggers/polled_connections.py",
            "    def notify(self, error: AmazonBusinessError, *, last: bool = False) -> None:",
            "    def notify(self, error: AmazonBusinessError, *, last: bool = True) -> None:",
-           "tests/triggers/test_poller.py::test_failing_looks_fail_no_wait"),
-    Mutant("type-blamed", "page whose token has expired", "triggers/listing.py",
+           "tests/triggers/test_poller.py::test_failing_polls_fail_no_wait"),
+    Mutant("type-blamed", "page with an expired token", "triggers/listing.py",
            "if first and error.status", "if error.status",
-           "tests/triggers/test_poller.py::test_a_page_that_is_refused_blames_no_type"),
-    Mutant("unlisted-for-ever", "listing that fails for a while", "triggers/listing.py",
+           "tests/triggers/test_listing.py::test_a_page_that_is_rejected_excludes_no_type"),
+    Mutant("unlisted-forever", "listing that fails for a while", "triggers/listing.py",
            "time.monotonic() + _UNLISTED_SECONDS", "float('inf')",
-           "tests/triggers/test_poller.py::test_a_type_that_could_not_be_listed_is_listed_again_later"),
-    Mutant("no-fallback", "listing that is throttled for long", "triggers/poller.py",
+           "tests/triggers/test_listing.py::test_a_type_that_could_not_be_listed_is_listed_again_later"),
+    Mutant("no-fallback", "listing throttled for long", "triggers/poller.py",
            "            share = capacity", "            share = 0",
-           "tests/triggers/test_poller.py::test_while_the_listing_fails_reports_are_polled_one_by_one"),
-    Mutant("create-not-listed", "thousands of waits of creates", "operators/reports.py",
+           "tests/triggers/test_background_listing.py::test_while_the_listing_fails_reports_are_polled_one_by_one"),
+    Mutant("create-not-listed", "thousands of waits of creates", "operators/create_report.py",
            "            created_between=[min(sent, default=now), max(sent, default=now)] if own else None,\n", "",
-           "tests/operators/test_create_once.py::test_the_wait_of_a_create_can_be_listed"),
-    Mutant("polled-forgotten", "old reports behind newer ones", "triggers/poller.py",
-           "        self._polled[report_id] = time.monotonic()\n        self._polled.move_to_end(report_id)\n", "",
-           "tests/triggers/test_poller.py::test_what_was_polled_last_is_remembered_when_its_waits_come_again"),
+           "tests/operators/test_create_report.py::test_the_wait_of_a_create_can_be_listed"),
+    Mutant("polled-forgotten", "old reports behind newer ones", "triggers/single_polls.py",
+           "self._last_polled.get(each.report_id, 0.0)", "0.0",
+           "tests/triggers/test_single_polls.py::test_what_was_polled_last_is_remembered_when_its_waits_come_again"),
     Mutant("reason-waited-for", "reason of a FATAL report without a permit", "report_status.py",
            "amazon_business_conn_id, REASON_SECONDS)", "amazon_business_conn_id, 3600)",
-           "tests/operators/test_adoption.py::test_what_is_only_part_of_an_error_does_not_hold_the_worker"),
-    Mutant("cleared-too-late", "task that timed out and is cleared", "operators/reports.py",
+           "tests/test_report_status.py::test_a_part_of_an_error_message_does_not_hold_the_worker_slot"),
+    Mutant("cleared-too-late", "task that timed out and is cleared", "operators/create_report.py",
            "record.save(request, waiting_since=None)", "record.save(request)",
-           "tests/operators/test_adoption.py::test_a_task_that_timed_out_waits_a_whole_timeout_when_it_is_cleared"),
-    Mutant("reads-gathered", "a thousand triggers of one connection", "triggers/connections.py",
+           "tests/operators/test_create_report.py::test_a_task_that_timed_out_waits_a_whole_timeout_when_it_is_cleared"),
+    Mutant("reads-repeated", "a thousand triggers of one connection", "triggers/connections.py",
            "if self._hook is not None and age < _FRESH_SECONDS:", "if False:",
            "tests/triggers/test_connections.py::test_many_triggers_read_one_connection_once"),
-    Mutant("loop-s-threads", "other triggers starved of threads", "triggers/base.py",
+    Mutant("loop-threads", "other triggers starved of threads", "triggers/base.py",
            ", executor=_threads())", ")",
            "tests/triggers/test_connections.py::test_the_loop_s_own_threads_are_left_to_others"),
     Mutant("watch-dies", "watch whose connection is invalid for a while", "triggers/reports_done.py",
            "            except AmazonBusinessError as error:\n                # Somebody",
            "            except ZeroDivisionError as error:\n                # Somebody",
            "tests/triggers/test_reports_done.py::test_a_connection_that_is_invalid_for_a_while_ends_no_watch"),
-    Mutant("template-passed", "mapped argument that brings a template", "operators/base.py",
+    Mutant("template-passed", "mapped argument with a template", "operators/base.py",
            "            parameters.refuse_template(name, value)\n", "",
-           "tests/operators/test_rendered_fields.py"),
+           "tests/operators/test_base.py"),
     Mutant("transfer-held", "getReport used up, deferred transfer", "transfers/report_document_to_s3.py",
            "report = self.lookup_hook.get_report(", "report = self.hook.get_report(",
            "tests/operators/test_held_workers.py"),
@@ -153,15 +153,15 @@ MUTANTS = [
            "tests/operators/test_held_workers.py"),
     Mutant("endless-numbers", "NaN and infinity as seconds", "client/parameters.py",
            "not 0 <= given <= MAX_SECONDS", "given < 0", "tests/operators/test_numbers.py"),
-    Mutant("alarm-lost", "execution_timeout in the middle of a poll", "triggers/base.py",
+    Mutant("alarm-lost", "execution_timeout during a poll", "triggers/base.py",
            "if callable(handler) and", "if not callable(handler) and",
            "tests/operators/test_ended_tasks.py"),
     Mutant("error-unnamed", "error that does not name its report", "exceptions.py",
            "        error.report_id = error.report_id or _name(report_id)\n", "",
            "tests/test_exceptions.py"),
-    Mutant("429-fails", "429 spends a retry", "operators/reports.py",
+    Mutant("429-fails", "429 that uses a retry", "operators/create_report.py",
            "if not self.deferrable or error.operation is None:", "if True:",
-           "tests/operators/test_create_once.py::test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer"),
+           "tests/operators/test_base.py::test_a_throttled_task_waits_for_its_permit_in_the_triggerer"),
     Mutant("money-float", "amounts as floats", "client/json_model.py",
            "json.loads(content, parse_float=_decimal,", "json.loads(content,",
            "tests/client/test_json_model.py::test_an_amount_is_exactly_what_was_written"),
@@ -186,17 +186,17 @@ MUTANTS = [
     Mutant("no-permits", "calls above the limit", "client/transport.py",
            "                wait.acquire()\n", "",
            "tests/client/test_permit_queue.py::test_a_call_beyond_the_limit_waits_instead_of_being_throttled"),
-    Mutant("rate-unlearnt", "another limit than the usage plan's", "client/transport.py",
+    Mutant("rate-unlearned", "limit other than the usage plan's", "client/transport.py",
            "self._buckets[operation].learn(float(rate))", "float(rate)",
            "tests/client/test_transport.py::test_the_rate_in_successful_responses_is_learned"),
     Mutant("5xx-permanent", "503 with a page of HTML", "client/errors.py",
            "if 400 <= status < 500:", "if 400 <= status:",
            "tests/client/test_transport.py::test_a_transient_fault_is_waited_out[status-503-html]"),
-    Mutant("body-trusted", "unreadable answer", "client/transport.py",
+    Mutant("body-trusted", "unreadable response", "client/transport.py",
            "        except (ValueError, RecursionError):\n            what =",
            "        except RecursionError:\n            what =",
            "tests/client/test_transport.py::test_a_transient_fault_is_waited_out[empty]"),
-    Mutant("grant-retried", "revoked grant spends retries", "exceptions.py",
+    Mutant("grant-retried", "revoked grant that uses retries", "exceptions.py",
            "class AuthenticationError(AmazonBusinessPermanentError)",
            "class AuthenticationError(AmazonBusinessError)",
            "tests/sensors/test_reports.py::test_a_grant_that_is_revoked_meanwhile_fails_the_wait"),
@@ -206,102 +206,105 @@ MUTANTS = [
     Mutant("401-final", "access token expired, by 401", "client/errors.py",
            "    if status == 401:\n        return True\n", "",
            "tests/client/test_auth.py"),
-    Mutant("poll-fails-wait", "poll that fails for a while", "triggers/subscriptions.py",
+    Mutant("poll-fails-wait", "poll that fails for a while", "triggers/poll_round.py",
            "                connection.failed(errors[-1])",
            "                connection.notify(errors[-1], last=True)",
-           "tests/triggers/test_poller.py::test_failing_looks_fail_no_wait"),
-    Mutant("late-deadline", "wait that goes on after its deadline", "triggers/reports.py",
-           "min(left, _SAY_SECONDS)", "_SAY_SECONDS",
+           "tests/triggers/test_poller.py::test_failing_polls_fail_no_wait"),
+    Mutant("late-deadline", "wait that continues after its deadline", "triggers/reports.py",
+           "min(left, LOG_INTERVAL)", "LOG_INTERVAL",
            "tests/sensors/test_reports.py::test_a_timeout_can_soft_fail[deferrable]"),
     Mutant("cleanup-cancels", "triggerer restarted", "triggers/reports.py",
            "    async def wait(self)", "    cleanup = on_kill\n\n    async def wait(self)",
            "tests/triggers/test_reports.py"),
-    Mutant("kill-leaves", "task ended by a person", "operators/reports.py",
+    Mutant("kill-leaves", "task stopped by a user", "operators/create_report.py",
            "            cancel_on_kill=cancels,\n", "",
-           "tests/operators/test_create_once.py::test_killing_the_deferred_task_cancels_its_report"),
+           "tests/operators/test_create_report.py::test_killing_the_deferred_task_cancels_its_report"),
     Mutant("wait-unserialized", "triggerer restarted", "triggers/reports.py",
            '                "cancel_on_kill": self.cancel_on_kill,\n', "",
-           "tests/operators/test_create_once.py::test_killing_the_deferred_task_cancels_its_report"),
+           "tests/operators/test_create_report.py::test_killing_the_deferred_task_cancels_its_report"),
     Mutant("watch-unserialized", "triggerer restarted", "triggers/reports_done.py",
            '                "since": self.since,\n', "",
            "tests/triggers/test_reports.py tests/triggers/test_reports_done.py"),
-    Mutant("announced-twice", "report announced twice", "triggers/reports_done.py",
+    Mutant("announced-twice", "report announced twice", "triggers/watermark.py",
            "(report.created_time < self.mark or report.report_id in self.announced)",
            "report.created_time < self.mark",
            "tests/triggers/test_reports_done.py::test_each_report_is_announced_once_when_it_is_done"),
-    Mutant("pending-forgotten", "reports that finish out of order", "triggers/reports_done.py",
+    Mutant("pending-forgotten", "reports that finish out of order", "triggers/watermark.py",
            "            self.pending[report.report_id] = report.created_time", "            pass",
            "tests/triggers/test_reports_done.py"),
-    Mutant("no-overlap", "listing that shows a report late", "triggers/reports_done.py",
-           "min(now - _OVERLAP, newest)", "min(now, newest)",
+    Mutant("no-overlap", "listing that shows a report late", "triggers/watermark.py",
+           "min(now - _LISTING_LAG, newest)", "min(now, newest)",
            "tests/triggers/test_reports_done.py"),
-    Mutant("batch-unnoted", "worker lost while a batch creates", "transfers/reports_to_s3.py",
+    Mutant("batch-unrecorded", "worker lost while a batch creates", "transfers/reports_to_s3.py",
            "the next one knows what may have been sent.\n            manifest.save()",
            "the next one knows what may have been sent.\n            pass",
            "tests/transfers/test_reports_to_s3.py::test_of_two_processes_the_late_one_stops"),
     Mutant("manifest-overwritten", "two processes of one batch", "transfers/manifest.py",
            '{"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}', "{}",
            "tests/transfers/test_reports_to_s3.py::test_of_two_processes_the_late_one_stops"),
-    Mutant("clock-trusted", "API's clock is another, creating", "durable_create.py",
+    Mutant("clock-trusted", "wrong clock of the API, creating", "report_search.py",
            "    offset = timedelta(seconds=hook.clock_offset)\n", "    offset = timedelta(0)\n",
-           "tests/operators/test_create_once.py::test_a_clock_of_the_api_that_is_wrong_makes_no_difference"),
-    Mutant("reuse-clock-trusted", "API's clock is another, reusing", "durable_create.py",
+           "tests/test_report_search.py::test_a_clock_of_the_api_that_is_wrong_makes_no_difference"),
+    Mutant("reuse-clock-trusted", "wrong clock of the API, reusing", "report_search.py",
            " + timedelta(seconds=hook.clock_offset)", "",
-           "tests/operators/test_adoption.py::TestReuse::test_goes_by_the_clock_of_the_api"),
-    Mutant("watch-clock-trusted", "API's clock is another, watching", "triggers/reports_done.py",
-           "asked + timedelta(seconds=hook.clock_offset)", "asked",
+           "tests/test_report_search.py::TestReuse::test_goes_by_the_clock_of_the_api"),
+    Mutant("watch-clock-trusted", "wrong clock of the API, watching", "triggers/reports_done.py",
+           "requested + timedelta(seconds=hook.clock_offset)", "requested",
            "tests/triggers/test_reports_done.py"),
     Mutant("short-read", "document that ends too early", "documents/download.py",
-           "        if self.length is not None:\n            self._broken(",
-           "        if self.length is not None:\n            return True\n            self._broken(",
+           "        if self.head.length is not None:\n            self._broken(",
+           "        if self.head.length is not None:\n            return True\n            self._broken(",
            "tests/documents/test_download.py::TestResume"),
     Mutant("no-if-match", "document that changes meanwhile", "documents/download.py",
-           '            headers["If-Match"] = self._etag\n', "",
+           '            headers["If-Match"] = self.head.etag\n', "",
            "tests/documents/test_download.py::TestResume::test_after_seven_cuts"),
-    Mutant("etag-ignored", "document that changes meanwhile", "documents/download.py",
-           'if _strong(response.headers.get("ETag")) != self._etag:', "if False:",
-           "tests/documents/test_download.py::TestChangedDocument"),
-    Mutant("not-anew", "document that changes meanwhile", "documents/to_s3.py",
-           "if start == _STARTS:", "if True:",
-           "tests/documents/test_download.py::TestChangedDocument"),
+    Mutant("etag-ignored", "document that changes meanwhile", "documents/document_head.py",
+           "            # A host that ignores If-Match would otherwise have two versions joined.\n"
+           "            raise DocumentChangedError(_CHANGED)\n", "            pass\n",
+           "tests/documents/test_to_s3.py::TestChangedDocument"),
+    Mutant("not-restarted", "document that changes meanwhile", "documents/to_s3.py",
+           "if start == _MAX_STARTS:", "if True:",
+           "tests/documents/test_to_s3.py::TestChangedDocument"),
     Mutant("url-kept", "document's URL expired", "documents/download.py",
-           '            self._broken(f"answered {status}")\n            self._renew_url()\n',
-           '            self._broken(f"answered {status}")\n',
-           "tests/documents/test_download.py::TestExpiredUrl"),
+           "            self.url.renew()\n", "",
+           "tests/documents/test_document_url.py::TestExpiredUrl"),
     Mutant("200-joined", "document host that ignores Range", "documents/download.py",
-           "        self._skip(request)", "        self._request = request",
+           "if failure := _skip(request, self.position):", "if failure := None:",
            "tests/documents/test_download.py::TestResume::test_with_a_host_that_ignores_ranges"),
     Mutant("redirected", "document host that redirects", "documents/session.py",
-           "            return None\n\n    class",
-           "            return super().get_redirect_target(resp)\n\n    class",
+           "            return None\n\n    session",
+           "            return super().get_redirect_target(resp)\n\n    session",
            "tests/documents/test_download.py::TestRequest::test_redirect_is_refused"),
-    Mutant("private-address", "document's URL leads inside", "documents/document_url.py",
+    Mutant("private-address", "document's URL with a private address", "documents/document_url.py",
            "and _is_internal(host):", "and False:",
-           "tests/documents/test_download.py::TestRequest"),
+           "tests/documents/test_document_url.py::TestSafety"),
+    Mutant("interim-final", "interim response of the document host", "documents/http_connection.py",
+           "if not 100 < status < 200 or status == _SWITCHING_PROTOCOLS:", "if True:",
+           "tests/documents/test_http_connection.py::TestInterimResponses"),
     Mutant("netrc-sent", "credentials sent to the document host", "documents/session.py",
            "    session.auth = _no_authorization\n", "",
            "tests/documents/test_download.py::TestRequest::test_is_bare"),
-    Mutant("no-timeout", "document host that falls silent", "documents/download.py",
+    Mutant("no-timeout", "document host that stalls", "documents/download.py",
            "timeout=TIMEOUT, ", "timeout=None, ",
            "tests/documents/test_download.py::TestSecret"),
     Mutant("cut-chunk-size", "chunk whose size is cut", "documents/http_body.py",
            r"[^\r\n]*)?\r\n", r"[^\r\n]*)?(?:\r\n)?",
-           "tests/documents/test_http.py::TestChunks"),
+           "tests/documents/test_http_body.py::TestChunks"),
     Mutant("negative-chunk", "chunk of -5 bytes", "documents/http_body.py",
            'rb"([0-9A-Fa-f]{1,15})', 'rb"(-?[0-9A-Fa-f]{1,15})',
-           "tests/documents/test_http.py::TestChunks"),
+           "tests/documents/test_http_body.py::TestChunks"),
     Mutant("unknown-is-end", "rest of unknown total", "documents/download.py",
-           "self._to_the_end, self._until = False, end", "self._to_the_end, self._until = True, end",
-           "tests/documents/test_http.py::TestRest"),
+           "self._to_the_end, self._until = False, self", "self._to_the_end, self._until = True, self",
+           "tests/documents/test_document_head.py::TestRest"),
     Mutant("416-fails", "all bytes but the end of the chunks", "documents/download.py",
            "elif status == 416 and self.position:", "elif False:",
-           "tests/documents/test_http.py::TestRest"),
-    Mutant("stop-unnoticed", "task that ends while a host is silent", "documents/http_request.py",
+           "tests/documents/test_document_head.py::TestRest"),
+    Mutant("stop-unnoticed", "task stopped while a host is silent", "documents/http_request.py",
            "                self._check()\n", "                pass\n",
-           "tests/documents/test_http.py::TestStop::test_is_noticed"),
-    Mutant("no-time-limit", "document that comes for ever", "documents/watch.py",
+           "tests/documents/test_http_request.py::TestStop::test_is_noticed"),
+    Mutant("no-time-limit", "document that never ends", "documents/watch.py",
            "if time.monotonic() > self._end:", "if False:",
-           "tests/documents/test_http.py::TestStop::test_a_document_has_a_time_limit"),
+           "tests/documents/test_http_request.py::TestStop::test_a_document_has_a_time_limit"),
     Mutant("first-member", "gzip of several members", "documents/gunzip.py",
            "            if not following:\n                return False",
            "            if True:\n                return False",
@@ -314,25 +317,28 @@ MUTANTS = [
            'raise CorruptDocumentError("The document\'s gzip is damaged: other bytes follow its end")',
            "return False",
            "tests/documents/test_unwrap.py::TestGzip::test_followed_by_something_else"),
-    Mutant("no-ratio", "bomb, by what it grows", "documents/streams.py",
+    Mutant("coding-ignored", "document compressed by a proxy", "documents/unwrap.py",
+           "    stream.head.check_encoding()\n", "",
+           "tests/documents/test_download.py::TestContentEncoding"),
+    Mutant("no-ratio", "decompression bomb, by ratio", "documents/streams.py",
            "if count > RATIO_FROM and", "if False and",
-           "tests/documents/test_unwrap.py::TestSize::test_bomb"),
-    Mutant("no-max-bytes", "bomb, by its size", "documents/streams.py",
+           "tests/documents/test_streams.py::TestSize::test_bomb"),
+    Mutant("no-max-bytes", "decompression bomb, by size", "documents/streams.py",
            "if count > max_bytes:", "if False:",
-           "tests/documents/test_unwrap.py::TestSize::test_gzip_above_the_limit"),
-    Mutant("dots-kept", "ZIP with a path for a name", "documents/archive.py",
+           "tests/documents/test_streams.py::TestSize::test_gzip_above_the_limit"),
+    Mutant("dots-kept", "ZIP with a path as a name", "documents/archive.py",
            'if part not in ("", ".", "..")', "if part",
            "tests/documents/test_unwrap.py::TestZip::test_hostile_names_stay_below"),
     Mutant("header-in-pieces", "gzip header with optional fields", "documents/gunzip.py",
            "for flag in (_FNAME, _FCOMMENT):", "for flag in (_FNAME,):",
            "tests/documents/test_gunzip.py::test_every_header"),
-    Mutant("fhcrc-ignored", "gzip header that is damaged", "documents/gunzip.py",
+    Mutant("fhcrc-ignored", "damaged gzip header", "documents/gunzip.py",
            'if int.from_bytes(source.exactly(2), "little") != expected:', "if not source.exactly(2):",
            "tests/documents/test_gunzip.py::test_the_checksum_of_a_header_is_verified"),
     Mutant("entries-uncounted", "ZIP whose list has lost a file", "documents/zip_records.py",
            "    if len(records) != end.entries:", "    if False:",
            "tests/documents/test_archive.py::TestWhole::test_is_not"),
-    Mutant("hidden-file", "ZIP with a file that is not listed", "documents/zip_records.py",
+    Mutant("hidden-file", "ZIP with an unlisted file", "documents/zip_records.py",
            'if not block or block.strip(b"\\0"):', "if not block:",
            "tests/documents/test_archive.py::TestWhole"),
     Mutant("two-ends", "ZIP with an end in its comment", "documents/zip_records.py",
@@ -341,16 +347,16 @@ MUTANTS = [
     Mutant("bound-of-each", "ZIP bomb of many files", "documents/archive.py",
            "check_size(sum(record.size for record in records), max_bytes", "check_size(0, max_bytes",
            "tests/documents/test_archive.py::TestBounds"),
-    Mutant("type-believed", "gzip that is called a text", "documents/content.py",
-           "    if magic:\n", "    if magic and not told:\n",
-           "tests/documents/test_charset.py::test_what_is_no_text_stays_whatever_is_said_of_it"),
-    Mutant("nul-recoded", "binary that is called a text", "documents/content.py",
+    Mutant("type-believed", "gzip that its host calls text", "documents/content.py",
+           "    if magic:\n", "    if magic and not declared:\n",
+           "tests/documents/test_content.py::test_what_is_not_text_stays_whatever_is_declared"),
+    Mutant("nul-recoded", "binary that its host calls text", "documents/content.py",
            'return b"\\0" not in head and ', "return ",
-           "tests/documents/test_charset.py::test_what_is_no_text_stays_whatever_is_said_of_it"),
+           "tests/documents/test_content.py::test_what_is_not_text_stays_whatever_is_declared"),
     Mutant("packed-name", "gzip in a ZIP, called x.csv.gz", "documents/content.py",
-           "None if packed else guessed", "guessed",
-           "tests/documents/test_charset.py::test_of_an_archive_only_text_is_touched"),
-    Mutant("office-opened", "Office file, which is a ZIP", "documents/to_s3.py",
+           "None if compressed else guessed", "guessed",
+           "tests/documents/test_content.py::test_of_an_archive_only_text_is_converted"),
+    Mutant("office-opened", "Office file, technically a ZIP", "documents/to_s3.py",
            "    if archive.document_type is None:", "    if True:",
            "tests/documents/test_charset.py::test_an_office_file_is_a_document"),
     Mutant("narrow-label", "Shift_JIS that is Windows-31J", "documents/charset_names.py",
@@ -358,10 +364,10 @@ MUTANTS = [
            "tests/documents/test_charset.py::test_is_stored_as_utf_8"),
     Mutant("old-big5", "text in Big5 with kana", "documents/charset.py",
            'if codec == "cp950"', 'if codec == "none"',
-           "tests/documents/test_charset.py::test_big5_has_the_characters_of_eten"),
-    Mutant("any-media-type", "Content-Type that is none", "documents/content.py",
-           "_MEDIA_TYPE.fullmatch(told) and", "told and",
-           "tests/documents/test_s3.py::test_a_content_type_that_is_none_is_not_sent_to_s3"),
+           "tests/documents/test_big5.py::test_big5_has_the_characters_of_eten"),
+    Mutant("any-media-type", "invalid Content-Type", "documents/content.py",
+           "_MEDIA_TYPE.fullmatch(declared) and", "declared and",
+           "tests/documents/test_content.py::test_a_content_type_that_is_none_is_not_sent_to_s3"),
     Mutant("shift-no-text", "text in ISO-2022-KR", "documents/content.py",
            'codec.startswith("iso2022")', "False",
            "tests/documents/test_charset.py::test_is_stored_as_utf_8"),
@@ -370,54 +376,54 @@ MUTANTS = [
            "tests/documents/test_charset.py::test_is_stored_as_utf_8"),
     Mutant("returns-uncounted", "lines that end in CR", "documents/lines.py",
            "feeds + returns - both", "feeds",
-           "tests/documents/test_rows.py"),
-    Mutant("character-replaced", "byte that is no character", "documents/charset.py",
+           "tests/documents/test_lines.py"),
+    Mutant("character-replaced", "byte that is not a character", "documents/charset.py",
            '("strict")', '("replace")',
            "tests/documents/test_charset.py::test_what_does_not_decode_is_named_by_its_byte"),
     Mutant("upload-left", "upload that fails", "documents/multipart.py",
            "            despite_interrupts(self._abort)\n", "            pass\n",
-           "tests/documents/test_s3.py::TestFailure::test_of_a_part"),
+           "tests/documents/test_multipart.py::TestFailure::test_of_a_part"),
     Mutant("parts-not-awaited", "part that arrives after the abort", "documents/multipart.py",
            "        wait(self._parts)\n", "",
-           "tests/documents/test_s3.py::TestKill::test_parts_on_their_way_are_waited_for"),
-    Mutant("cut-completion", "S3's answer that breaks between headers", "documents/multipart.py",
-           "self._complete(parts) or self._complete_again(parts)", "self._complete(parts) or 'unknown'",
+           "tests/documents/test_multipart.py::TestKill::test_parts_in_progress_are_waited_for"),
+    Mutant("cut-completion", "S3's response cut between headers", "documents/multipart.py",
+           "self._complete(parts) or self._complete(parts, again=True)", "self._complete(parts) or 'unknown'",
            "tests/documents/test_cut_responses.py"),
-    Mutant("earlier-upload-left", "worker lost during an upload", "transfers/open_uploads.py",
+    Mutant("earlier-upload-left", "worker lost during an upload", "transfers/upload_record.py",
            "            self._open.append(upload)\n            self._save()",
            "            self._open.append(upload)",
-           "tests/transfers/test_report_document_to_s3.py::test_a_retry_aborts_what_an_earlier_attempt_left_open_and_no_more"),
-    Mutant("living-aborted", "upload of another task", "documents/multipart.py",
-           "after - before - creations.upload_ids", "after - creations.upload_ids",
-           "tests/documents/test_take_back.py::TestUploadsOfOthers"),
+           "tests/transfers/test_upload_record.py::test_a_retry_aborts_what_a_previous_attempt_left_open_and_no_more"),
+    Mutant("living-aborted", "upload of another task", "documents/upload_creation.py",
+           "after - before - responses.upload_ids", "after - responses.upload_ids",
+           "tests/documents/test_upload_creation.py::TestUploadsOfOthers"),
     Mutant("s3-kill-swallowed", "kill while S3 is silent", "documents/interrupts.py",
            "class TransferInterrupted(BaseException)", "class TransferInterrupted(Exception)",
-           "tests/transfers/test_report_document_to_s3.py::test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again"),
-    Mutant("kill-stops-clean-up", "kill while files are taken back", "documents/s3_objects.py",
+           "tests/transfers/test_base.py::test_a_task_that_is_ended_while_s3_is_silent_repeats_no_request"),
+    Mutant("kill-stops-clean-up", "kill while files are deleted again", "documents/rollback.py",
            "despite_interrupts(self._run)", "self._run()",
-           "tests/documents/test_take_back.py::TestKill::test_while_files_are_taken_back"),
-    Mutant("lost-write-left", "response to a write lost", "documents/s3_objects.py",
-           "            if self._is_ours(key, digest):\n                self._delete(key)\n", "",
-           "tests/documents/test_take_back.py::TestLostResponses"),
+           "tests/documents/test_rollback.py::TestKill::test_while_files_are_deleted"),
+    Mutant("lost-write-left", "response to a write lost", "documents/rollback.py",
+           "            if self._is_ours(s3_object, digest):\n                self._delete(s3_object)\n", "",
+           "tests/documents/test_rollback.py::TestLostResponses"),
     Mutant("condition-trusted", "server that ignores conditions", "documents/upload.py",
-           "if not there.replace and not is_new:", "if False:",
-           "tests/documents/test_servers.py::TestIgnoredConditions"),
-    Mutant("conflict-final", "conflict of two writes", "documents/s3_object.py",
+           "if not replace and not is_new:", "if False:",
+           "tests/documents/test_upload.py::TestIgnoredConditions"),
+    Mutant("conflict-final", "two conflicting writes", "documents/s3_object.py",
            "if error.status != _CONFLICT or pause is None:", "if True:",
-           "tests/documents/test_servers.py::TestConflicts"),
-    Mutant("checksums-forced", "server that takes no checksums", "documents/s3_objects.py",
+           "tests/documents/test_s3_object.py::TestConflicts"),
+    Mutant("checksums-forced", "server that refuses checksums", "documents/s3_requests.py",
            '!= "when_required"', '!= "never"',
-           "tests/documents/test_servers.py::TestNoChecksums"),
-    Mutant("etag-unchecked", "bytes damaged, without a checksum", "documents/s3_objects.py",
+           "tests/documents/test_s3_verification.py::TestNoChecksums"),
+    Mutant("etag-unchecked", "bytes damaged, without a checksum", "documents/s3_verification.py",
            "    if etag != md5.hexdigest():", "    if False:",
-           "tests/documents/test_servers.py::TestNoChecksums"),
-    Mutant("other-credentials", "AWS connection that is not there", "transfers/s3_connection.py",
+           "tests/documents/test_s3_verification.py::TestNoChecksums"),
+    Mutant("other-credentials", "missing AWS connection", "transfers/s3_connection.py",
            "return ConnectionHook(aws_conn_id=", "return AwsGenericHook(aws_conn_id=",
            "tests/transfers/test_s3_connection.py"),
-    Mutant("boto3-raw", "AWS connection that makes no client", "transfers/s3_connection.py",
+    Mutant("boto3-raw", "AWS connection without a valid client", "transfers/s3_connection.py",
            "    except Exception as error:  # noqa: BLE001\n", "    except EOFError as error:\n",
            "tests/transfers/test_s3_connection.py"),
-    Mutant("ca-bundle-raw", "CA bundle that is missing", "client/connection_failures.py",
+    Mutant("ca-bundle-raw", "missing CA bundle", "client/connection_failures.py",
            "(requests.RequestException, HTTPError, OSError, ValueError)",
            "(requests.RequestException, HTTPError, ValueError)",
            "tests/client/test_tls.py"),
@@ -427,12 +433,12 @@ MUTANTS = [
     Mutant("slash-in-value", "value that changes a key's folders", "transfers/keys.py",
            ' or "/" in value', "",
            "tests/transfers/test_keys.py"),
-    Mutant("no-crc32", "bytes damaged on their way to S3", "documents/multipart.py",
-           'there.checksum(ChecksumCRC32=self._digest.crc32, ChecksumType="FULL_OBJECT")', "{}",
-           "tests/documents/test_s3.py::test_the_checksum_of_the_whole_goes_out_with_the_completion"),
-    Mutant("replaced", "object of another's", "documents/s3_object.py",
-           '{} if self.replace else {"IfNoneMatch": "*"}', "{}",
-           "tests/documents/test_s3.py::TestReplace"),
+    Mutant("no-crc32", "bytes damaged in transit to S3", "documents/multipart.py",
+           's3_object.checksum(ChecksumCRC32=self._digest.crc32, ChecksumType="FULL_OBJECT")', "{}",
+           "tests/documents/test_multipart.py::test_the_checksum_of_the_whole_is_sent_with_the_completion"),
+    Mutant("replaced", "object of another task", "documents/s3_object.py",
+           '{} if self.target.options.replace else {"IfNoneMatch": "*"}', "{}",
+           "tests/documents/test_upload.py::TestReplace"),
     Mutant("url-shown", "secret in a repr", "client/models.py",
            "url: str = field(repr=False)", "url: str",
            "tests/client/test_models.py::test_a_documents_url_is_not_shown"),
@@ -449,20 +455,19 @@ MUTANTS = [
            'kind = AuthenticationError if operation == "token" else TokenRefusedError',
            "kind = AuthenticationError",
            "tests/client/test_auth.py"),
-    Mutant("endpoint-kept", "endpoint that was mended", "triggers/poller.py",
+    Mutant("endpoint-kept", "corrected endpoint", "triggers/single_polls.py",
            "    if may_be_outdated(error):", "    if False:",
-           "tests/triggers/test_poller.py::test_an_endpoint_that_was_mended_meanwhile_is_called"),
-    Mutant("missed-is-final", "report of an outdated connection", "triggers/poller.py",
-           "(failure is PollFailure.DENIED or isinstance(error, ReportNotFoundError)) and not wait.missed",
-           "False",
-           "tests/triggers/test_poller.py::test_an_endpoint_that_was_mended_meanwhile_is_called"),
-    Mutant("round-broken-off", "unknown report among others", "triggers/poller.py",
+           "tests/triggers/test_polled_connections.py::test_an_endpoint_that_was_corrected_meanwhile_is_called"),
+    Mutant("missed-is-final", "report of an outdated connection", "triggers/single_polls.py",
+           "elif not subscription.missed and (", "elif False and (",
+           "tests/triggers/test_polled_connections.py::test_an_endpoint_that_was_corrected_meanwhile_is_called"),
+    Mutant("round-aborted", "unknown report among others", "triggers/single_polls.py",
            "        outcome.outdated(connection, hook)\n", "        connection.read_again()\n",
-           "tests/triggers/test_poller.py::test_a_report_that_is_not_known_delays_no_other_poll"),
+           "tests/triggers/test_single_polls.py::test_a_report_that_is_not_known_delays_no_other_poll"),
     Mutant("tokens-gathered", "record that grows", "hooks/base.py",
            "mask_access_tokens=False", "mask_access_tokens=True",
            "tests/triggers/test_reports.py::TestMaskedTokens"),
-    Mutant("loop-of-its-own", "triggerer that dies (3.1)", "triggers/base.py",
+    Mutant("loop-of-its-own", "triggerer that crashes (3.1)", "triggers/base.py",
            "asyncio.shield(call(*arguments))", "asyncio.to_thread(function, *arguments)",
            "tests/triggers/test_base.py"),
     Mutant("any-region", "marketplace of another region", "client/marketplaces.py",
@@ -474,13 +479,13 @@ MUTANTS = [
     Mutant("sandbox-lax", "sandbox laxer than Amazon", "sandbox/validation.py",
            "        invoices.check(given[\"marketplaceIds\"], options)\n", "        pass\n",
            "tests/sandbox/test_invoices.py::test_options_that_no_documentation_shows"),
-    Mutant("documents-for-ever", "documents past their 30 days", "sandbox/operations.py",
+    Mutant("documents-forever", "documents past their 30 days", "sandbox/operations.py",
            "return report.has_document and is_kept and", "return report.has_document and",
            "tests/sandbox/test_behaviour.py::test_a_document_can_be_had_for_some_days"),
     Mutant("token-429-throttles", "Login with Amazon throttles", "client/auth.py",
            "    if status == 429:\n", "    if False:\n",
            "tests/client/test_auth.py::test_a_429_of_lwa_is_waited_out_and_is_none_of_the_operation"),
-    Mutant("token-unchecked", "token that fits no header", "client/auth.py",
+    Mutant("token-unchecked", "token that is not valid in a header", "client/auth.py",
            "response.status_code == 200 and _fits_a_header(token)", "response.status_code == 200 and token",
            "tests/client/test_auth.py::test_a_token_that_fits_no_header_is_an_error_that_does_not_show_it"),
     Mutant("lifetime-believed", "absurd lifetime of a token", "client/auth.py",
@@ -495,7 +500,7 @@ MUTANTS = [
     Mutant("clock-believed", "absurd Date", "client/transport.py",
            "if abs(offset) <= MAX_CLOCK_OFFSET:", "if True:",
            "tests/client/test_transport.py::test_a_clock_that_is_absurd_is_not_believed"),
-    Mutant("limits-kept", "rate limits taken out of a connection", "client/token_bucket.py",
+    Mutant("limits-kept", "rate limits removed from a connection", "client/token_bucket.py",
            "                self._fixed.pop(source, None)\n", "                pass\n",
            "tests/hooks/test_connection.py::test_limits_that_a_connection_no_longer_names_no_longer_hold"),
     Mutant("endpoint-as-written", "one account, two sets of limits", "client/config.py",
@@ -507,7 +512,7 @@ MUTANTS = [
     Mutant("not-stopped", "killed while it waits", "client/transport.py",
            "        if self._stopped():", "        if False:",
            "tests/client/test_stopping.py::test_a_stopped_caller_sends_nothing"),
-    Mutant("netrc-read", "password of another service leaves", "client/transport.py",
+    Mutant("netrc-read", "password of another service sent", "client/transport.py",
            "    session.auth = _no_authorization\n", "",
            "tests/client/test_auth.py::test_no_netrc_adds_credentials"),
     Mutant("password-in-url", "secret in an error", "client/config.py",
@@ -516,7 +521,7 @@ MUTANTS = [
     Mutant("region-shown", "secret in the wrong field", "hooks/connection.py",
            "region is {shape(region)}", "region is {region!r}",
            "tests/hooks/test_connection.py::test_a_secret_in_the_wrong_field_is_never_shown"),
-    Mutant("template-sent", "template that was not rendered", "client/parameters.py",
+    Mutant("template-sent", "unrendered template", "client/parameters.py",
            'if "{{" in value or "{%" in value else None', "if False else None",
            "tests/client/test_parameters.py::test_every_parameter_rejects_a_template"),
     Mutant("none-sent", "option without a value", "client/parameters.py",
@@ -530,29 +535,29 @@ MUTANTS = [
 
 
 class Copy:
-    """A copy of the repository's files, in which tests import the copied package.
+    """A copy of the repository's files, whose tests import the copied package.
 
     :raises RuntimeError: they would import another one.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # A compiled file counts as fresh by second and size, and a mutant may have those of its original.
+        # Python trusts a compiled file by time in seconds and size, and a mutant may share both with its original.
         self._environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         listed = _output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT)
         for name in listed.rstrip("\0").split("\0"):
-            # One that is deleted stays listed until that is committed.
+            # A deleted file stays listed until the deletion is committed.
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
-        # From elsewhere, as tests start some processes; the editable install must not be found first there either.
-        asked = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
-        imported = _output(asked, cwd=folder.parent, env=self._environment).strip()
+        # Some tests start processes in other folders; the editable install must not come first there either.
+        command = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        imported = _output(command, cwd=folder.parent, env=self._environment).strip()
         if not Path(imported).is_relative_to(folder):
-            raise RuntimeError(f"The tests would import {imported}, so that they would meet no mutant")
+            raise RuntimeError(f"The tests would import {imported}, and so no mutant")
 
     def first_failure(self, tests: list[str]) -> str | None:
-        """Run tests up to the first that fails, and return its id, None where all pass.
+        """Run tests up to the first failure; return that test's id, or None if all pass.
 
         :raises RuntimeError: they could not be run.
         """
@@ -568,13 +573,13 @@ class Copy:
         if done.returncode == _PASSED:
             return None
         failed = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-        # An error of a fixture, such as a server that did not start, is no finding.
+        # An error in a fixture, such as a server that did not start, finds nothing.
         if done.returncode != _FAILED or not failed:
             raise RuntimeError(f"pytest ended with {done.returncode} for {tests}:\n{done.stdout}{done.stderr}")
         return failed[0].split(" - ")[0]
 
     def first_failure_with(self, mutant: Mutant) -> str | None:
-        """Make the mistake, run the tests that should notice, and take it back."""
+        """Plant the mistake, run the tests that should find it, and undo it."""
         path = self._folder / PACKAGE / mutant.file
         original = path.read_text()
         path.write_text(mutant.applied(original))
@@ -585,7 +590,7 @@ class Copy:
 
 
 def main(names: list[str]) -> int:
-    """Try the mutants of these names, or all; return 1 if no test has noticed one of them."""
+    """Run the mutants of these names, or all; return 1 if the tests miss one."""
     known = {mutant.name: mutant for mutant in MUTANTS}
     if unknown := set(names) - set(known):
         sys.exit(f"There is no mutant {', '.join(sorted(unknown))}, but there are: {', '.join(known)}")
@@ -594,7 +599,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="amzbiz-mutants-") as folder:
         copy = Copy(Path(folder).resolve())
         if failed := copy.first_failure(sorted({test for mutant in mutants for test in mutant.tests.split()})):
-            sys.exit(f"{failed} fails without any mutant, so that it proves nothing")
+            sys.exit(f"{failed} fails without any mutant, so its mutants prove nothing")
         for mutant in mutants:
             failed = copy.first_failure_with(mutant)
             survived |= failed is None

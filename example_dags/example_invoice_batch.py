@@ -1,7 +1,7 @@
-"""The invoices of a list to S3 in one task, and what an auditor asks about each of them in a table.
+"""Load a list of invoices to S3 in one task, and record what an auditor asks about each of them in a table.
 
-Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket. The table lies in DuckDB
-here (``pip install duckdb``); any database will do.
+Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket. The table is in DuckDB here
+(``pip install duckdb``); any database works.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 # [START requests]
 @task
 def requests() -> list[dict[str, Any]]:
-    """One request for each invoice; yours may come from a query."""
+    """Return one request for each invoice; yours may come from a query."""
     invoice_ids = get_current_context()["params"]["invoice_ids"]
     if not invoice_ids:
-        raise AirflowSkipException("There is no invoice to ask for")
+        raise AirflowSkipException("There is no invoice to request")
     return [
         {"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": each, "documentType": "Invoice"}}
         for each in invoice_ids
@@ -35,7 +35,7 @@ def requests() -> list[dict[str, Any]]:
 # [START audit]
 @task
 def audit(summary: dict[str, Any], database: str) -> None:
-    """Write a row for each object, and for each invoice without one; running it again replaces them."""
+    """Write a row for each object, and for each invoice without one. Running it again replaces them."""
     import duckdb
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
@@ -81,9 +81,9 @@ with DAG(
         requests=requests(),
         s3_bucket="{{ params.bucket }}",
         s3_key="archive/{invoiceId}/{name}",
-        # Up to a tenth may fail: they are in the table, with the reason.
+        # Up to a tenth may fail; the table has the reasons.
         max_failed=0.1,
-        # No such invoice yet, asked again too soon, or cancelled by somebody: the API does not tell them apart.
+        # No such invoice yet, requested again too soon, or cancelled by a user: the API gives all the same status.
         on_cancelled="skip",
         timeout=timedelta(hours=12),
         deferrable=True,

@@ -80,9 +80,19 @@ def sandbox(monkeypatch):
         yield running
 
 
+@pytest.fixture
+def stranger(sandbox, monkeypatch):
+    """Another application of the same customer: the connection ``stranger``."""
+    from airflow_provider_amzbiz.client import reports
+
+    connect(monkeypatch, sandbox, conn_id="stranger")
+    # This process does not know what another one creates.
+    monkeypatch.setattr(reports, "_created", {})
+
+
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    """Take out the waits for a real Airflow and a real API to settle."""
+    """Take out the pauses that only a real Airflow and a real API need."""
     from airflow_provider_amzbiz.client import reports
     from airflow_provider_amzbiz.triggers import base
 

@@ -23,6 +23,8 @@ class ProcessingStatus(StrEnum):
 
 _TIMES = ("created_time", "data_start_time", "data_end_time", "processing_start_time", "processing_end_time")
 TERMINAL = frozenset({ProcessingStatus.DONE, ProcessingStatus.CANCELLED, ProcessingStatus.FATAL})
+# A report in one of these has no data and never will; it must be created again.
+USELESS = frozenset({ProcessingStatus.CANCELLED, ProcessingStatus.FATAL})
 
 
 @dataclass(frozen=True)

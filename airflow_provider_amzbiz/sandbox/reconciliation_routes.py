@@ -53,6 +53,11 @@ def reconciliation_router(sandbox: Backend, operate: Operate) -> APIRouter:
             lambda account: operations.get_invoice_payment_details(account, body),
         )
 
+    _add_books(router, sandbox)
+    return router
+
+
+def _add_books(router: APIRouter, sandbox: Backend) -> None:
     @router.get("/sandbox/company")
     async def company() -> dict[str, Any]:
         now = sandbox.clock.now()
@@ -71,5 +76,3 @@ def reconciliation_router(sandbox: Backend, operate: Operate) -> APIRouter:
                 for each in sandbox.company.documents_at(now)
             ],
         }
-
-    return router

@@ -136,7 +136,7 @@ class Manifest:
         """Read what an earlier process wrote; False if there is none."""
         from botocore.exceptions import ClientError
 
-        from airflow_provider_amzbiz.documents.s3_objects import require_header, storage_errors
+        from airflow_provider_amzbiz.documents.s3_errors import require_header, storage_errors
 
         with translated_errors(), storage_errors(self.bucket, self.key):
             try:
@@ -176,7 +176,7 @@ class Manifest:
         """
         from botocore.exceptions import ClientError
 
-        from airflow_provider_amzbiz.documents.s3_objects import require_header, storage_errors
+        from airflow_provider_amzbiz.documents.s3_errors import require_header, storage_errors
 
         mine = next(self._asked)
         with self._lock:

@@ -35,7 +35,6 @@ from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.keys import check_placeholders, key_prefix, placeholders, render_key
-from airflow_provider_amzbiz.triggers.base import InlineWait
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
@@ -167,29 +166,11 @@ class ReportsToS3Operator(DocumentToS3Operator):
         self._work_or_end(batch, event)
         return self._go_on(context, batch)
 
-    def on_kill(self) -> None:
-        """End what this process does; reports that are still in the queue are cancelled then."""
-        if self._wait is None:
-            super().on_kill()
-        else:
-            self._killed = True
-            self._wait.interrupt()
-
-    # The wait for work, while this process waits itself.
-    _wait: InlineWait | None = None
-
     def _wait_here(self, batch: _Batch, trigger: BatchTrigger) -> dict[str, Any]:
-        self._wait = InlineWait()
-        if self._killed:
-            self._wait.interrupt()
-        try:
-            return self._wait.run(trigger)
-        except BaseException:
-            if self._killed:
-                self._end_killed(batch)
-            raise
-        finally:
-            self._wait = None
+        event = self.run_inline(trigger)
+        if event is None:
+            self._end_killed(batch)
+        return event
 
     def _work_or_end(self, batch: _Batch, event: Mapping[str, Any]) -> None:
         try:

@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_amzbiz import metrics
+from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.durable_create import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
-from airflow_provider_amzbiz.triggers.listing import CLOCKS_APART, Created
+from airflow_provider_amzbiz.triggers.listing import Created
 from airflow_provider_amzbiz.triggers.permits import wait_for_permits
 from airflow_provider_amzbiz.triggers.poller import poller
 from airflow_provider_amzbiz.triggers.subscriptions import Subscription
@@ -162,7 +163,7 @@ class _Gathering:
             poke_interval=self._trigger.poke_interval,
             not_found_grace_until=self._trigger.not_found_grace_until,
             report_type=report_type,
-            created=Created(earliest, earliest + 3 * CLOCKS_APART),
+            created=Created(earliest, earliest + 3 * MAX_CLOCK_DIFFERENCE),
         )
         wait.on_update = lambda news: self._news.put_nowait((report_id, news))
         return wait

@@ -16,7 +16,8 @@ from schemathesis.generation.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from airflow_provider_amzbiz.sandbox import Sandbox
-from airflow_provider_amzbiz.sandbox.validation import INVOICE, ORDER_LINES, REPORT_TYPES, STATUSES
+from airflow_provider_amzbiz.sandbox.invoices import INVOICE
+from airflow_provider_amzbiz.sandbox.validation import ORDER_LINES, REPORT_TYPES, STATUSES
 from tests.fuzzing import bounded
 
 CONTRACT = Path(__file__).resolve().parent / "reports_api.openapi.yaml"

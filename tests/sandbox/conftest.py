@@ -87,7 +87,7 @@ def download(url, method="GET", **headers):
         method, url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=10
     )
     with response:
-        response.raw_bytes = response.raw.read(decode_content=False)
+        response.raw_bytes = response.raw.read(decode_content=False)  # type: ignore[attr-defined]
     return response
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers import base, connections
+from airflow_provider_amzbiz.triggers import connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
@@ -97,20 +97,6 @@ async def test_the_loop_s_own_threads_are_left_to_others(sandbox):
 
     assert {event["status"] for event in events} == {"ended"}
     assert used == []
-
-
-async def test_its_threads_are_bounded():
-    started = 0
-
-    def block():
-        nonlocal started
-        started += 1
-        time.sleep(0.3)
-
-    calls = [asyncio.create_task(base.run_in_thread(block)) for _ in range(base.MAX_THREADS * 2)]
-    await asyncio.sleep(0.15)
-    assert started == base.MAX_THREADS
-    await asyncio.gather(*calls)
 
 
 def edited(monkeypatch, **extra):
