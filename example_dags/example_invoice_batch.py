@@ -1,7 +1,7 @@
-"""The invoices of a list to S3 in one task, and what an auditor asks about each of them in a table.
+"""Load a list of invoices to S3 in one task, and record what an auditor asks about each of them in a table.
 
 Needs the connections ``amazon_business_default`` and ``aws_default``, the bucket, and the extra ``parquet``. The
-table lies in DuckDB here (``pip install duckdb``); any database will do.
+table is in DuckDB here (``pip install duckdb``); any database works.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 # [START requests]
 @task
 def requests() -> list[dict[str, Any]]:
-    """One request for each invoice; yours may come from a query."""
+    """Return one request for each invoice; yours may come from a query."""
     return [
         {"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": each, "documentType": "Invoice"}}
         for each in get_current_context()["params"]["invoice_ids"]
@@ -76,14 +76,14 @@ with DAG(
         requests=requests(),
         s3_bucket="{{ params.bucket }}",
         s3_key="archive/{invoiceId}/{name}",
-        # Remembers what any run has delivered, so that no invoice is asked for twice.
+        # Remembers what any run has delivered, so that no invoice is requested twice.
         ledger="s3://{{ params.bucket }}/ledger/",
         # One row for each document; the task below loads it.
         audit_key="audit/{{ run_id }}.parquet",
         skip_if_empty=True,
-        # Up to a tenth may fail: they are in the table, with the reason.
+        # Up to a tenth may fail; the table has the reasons.
         max_failed=0.1,
-        # No such invoice yet, asked again too soon, or cancelled by somebody: the API does not tell them apart.
+        # No such invoice yet, requested again too soon, or cancelled by a user: the API gives all the same status.
         on_cancelled="skip",
         timeout=timedelta(hours=12),
         deferrable=True,

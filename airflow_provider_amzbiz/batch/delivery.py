@@ -129,6 +129,8 @@ def delivery_of(item: Mapping[str, Any], by: str, *, otherwise_at: datetime | No
         **{name: item.get(name) or "" for name in ("report_id", "report_document_id")},
         "delivered_at": at and at.isoformat(),
         "by": by,
+        # Of what an earlier batch has delivered, that batch is told of.
+        **(item.get("delivered") or {}),
     }
     return Delivery.from_dict(described)
 

@@ -181,7 +181,8 @@ class Ledger:
             listed, last = listed + len(etags), max(etags)
             covered = (int(last[:_POSITION_DIGITS], 16) + 1) / 16**_POSITION_DIGITS
             if listed / covered > len(wanted) * ENTRIES_PER_GET:
-                return known, {identity for identity in wanted if identity > last}
+                # Whatever was not seen, because not every kind of bucket is listed in the order of its keys.
+                return known, wanted - known.keys()
         return known, set()
 
     def _read(self, known: Mapping[str, str], unlisted: set[str]) -> dict[str, Delivery]:
@@ -190,7 +191,12 @@ class Ledger:
         rest = [*(identity for identity in known if identity not in found), *unlisted]
         read = dict(zip(rest, in_threads(self.find, rest), strict=True))
         of_entries = {identity: each for identity, each in read.items() if each is not None}
-        copies = {identity: each for identity, each in of_entries.items() if identity in known}
+        # As listings show the ETag, which has quotes here and none there.
+        copies = {
+            identity: replace(each, etag=known[identity])
+            for identity, each in of_entries.items()
+            if identity in known and (each.etag or "").strip('"') == known[identity].strip('"')
+        }
         if len(copies) > _FEW:
             # The next load is quicker.
             self._index.write(copies)
@@ -225,7 +231,8 @@ def ledger_folder(uri: object) -> tuple[str, str]:
 
 def _difference(described: Mapping[str, Any], store: ObjectStore) -> str | None:
     """Return how an object in S3 is other than it was described, if it is."""
-    from airflow_provider_amzbiz.documents.s3_objects import keeps_checksums, per_request_args, storage_errors
+    from airflow_provider_amzbiz.documents.s3_errors import storage_errors
+    from airflow_provider_amzbiz.documents.s3_requests import keeps_checksums, per_request_args
 
     bucket, key = split_uri("uri", described["uri"])
     mode: dict[str, Any] = {"ChecksumMode": "ENABLED"} if keeps_checksums(store.s3) else {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,29 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A delivery as a manifest has it.
+
+    :ivar stored: whether the manifest's own batch has stored it.
+    """
+
+    delivery: Delivery
+    stored: bool
+
+    @property
+    def rank(self) -> tuple[bool, datetime]:
+        return self.stored, self.delivery.delivered_at
+
+
 def rebuild(
     s3: S3Client, uri: str, sources: Iterable[str], *, request_args: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, int], list[str]]:
     """Record in a ledger what manifests say was delivered.
 
-    What the ledger has already stays as it is, so that this can be run again, and while batches run. Of several
-    manifests that name a request, the oldest counts.
+    What the ledger has already stays as it is, so that this can be run again, and while batches run. Where several
+    batches have stored the documents of one request, the last one counts: it did so because the former objects
+    were missing, or the delivery was forgotten.
 
     :param uri: of the ledger.
     :param sources: URIs of manifests, or of folders (with a slash at the end) that have them, at any depth.
@@ -34,22 +51,27 @@ def rebuild(
     :raises InvalidParameterError: a URI is not allowed.
     """
     ledger_folder(uri)
-    found: dict[str, dict[str, Delivery]] = defaultdict(dict)
+    found: dict[str, dict[str, _Found]] = defaultdict(dict)
     unfinished: list[str] = []
     for manifest_uri, written_at, manifest in _manifests(s3, sources, request_args):
         if manifest["state"] != COMPLETE:
             unfinished.append(manifest_uri)
             continue
-        for identity, delivery in deliveries_of(manifest_uri, manifest, written_at).items():
-            found[manifest["target"]["account"]].setdefault(identity, delivery)
+        of_account = found[manifest["target"]["account"]]
+        for identity, each in _deliveries(manifest_uri, manifest, written_at):
+            of_account[identity] = max(each, of_account.get(identity, each), key=lambda known: known.rank)
     ledgers = {account: Ledger(s3, uri, account=account, request_args=request_args) for account in found}
-    return {account: record_all(ledgers[account], deliveries) for account, deliveries in found.items()}, unfinished
+    added = {
+        account: record_all(ledgers[account], {identity: each.delivery for identity, each in deliveries.items()})
+        for account, deliveries in found.items()
+    }
+    return added, unfinished
 
 
 def _manifests(
     s3: S3Client, uris: Iterable[str], request_args: Mapping[str, Any] | None = None
 ) -> list[tuple[str, datetime, dict[str, Any]]]:
-    """Return the manifests of batches, the oldest first, each with its URI and when it was written.
+    """Return the manifests of batches, each with its URI and when it was written.
 
     :param uris: of manifests, or of folders (with a slash at the end) that have them, at any depth.
     :raises LedgerError: one is damaged, missing or of a newer version.
@@ -63,7 +85,7 @@ def _manifests(
             keys = [each.key for page in store.pages(key) for each in page if each.key.endswith(".json")]
         for each in keys:
             found[store.uri(each)] = _manifest(store, each)
-    return sorted(((uri, *each) for uri, each in found.items()), key=lambda each: each[1])
+    return [(uri, *each) for uri, each in found.items()]
 
 
 def _manifest(store: ObjectStore, key: str) -> tuple[datetime, dict[str, Any]]:
@@ -87,24 +109,22 @@ def _manifest(store: ObjectStore, key: str) -> tuple[datetime, dict[str, Any]]:
     return stored.last_modified, content
 
 
-def deliveries_of(uri: str, manifest: Mapping[str, Any], written_at: datetime) -> dict[str, Delivery]:
-    """Return what a batch has delivered, by identity, as its manifest says.
+def _deliveries(uri: str, manifest: Mapping[str, Any], written_at: datetime) -> Iterator[tuple[str, _Found]]:
+    """Return what a batch has delivered, and what it found delivered, by identity.
 
     :param uri: of the manifest, for errors.
-    :param written_at: when the manifest was written.
     :raises LedgerError: the manifest is damaged.
     """
     owner = manifest.get("owner") or {}
     by = "/".join(str(owner[name]) for name in ("dag_id", "run_id", "task_id") if name in owner)
-    found: dict[str, Delivery] = {}
     for item in manifest["items"]:
         try:
             if item.get("objects"):
                 if not IDENTITY.fullmatch(item["fingerprint"]):
                     raise ValueError(f"fingerprint is {item['fingerprint']!r}")
-                found[item["fingerprint"]] = delivery_of(item, by, otherwise_at=written_at)
+                delivery = delivery_of(item, by, otherwise_at=written_at)
+                yield item["fingerprint"], _Found(delivery, not item.get("already_delivered"))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise LedgerError(
                 f"The manifest {uri} is damaged: {type(error).__name__}: {error}; restore it or leave it out"
             ) from None
-    return found

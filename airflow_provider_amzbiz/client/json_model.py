@@ -25,7 +25,7 @@ _schemas: dict[type, _Schema] = {}
 
 
 class _UnreadableError(Exception):
-    """A value is of another type than its field: the message says what it is, and what it must be.
+    """A value is of another type than its field; the message names both.
 
     :ivar place: where in the field.
     """
@@ -137,13 +137,13 @@ def _read_map(value: Any) -> dict[str, str | None]:
     for key, each in value.items():
         try:
             # The account defines the keys, with blanks and signs as a person typed them.
-            found[_read_text(key)] = None if each is None or each == "" else _read_text(each)
+            found[_read_string(key)] = None if each is None or each == "" else _read_string(each)
         except _UnreadableError as error:
             raise _UnreadableError(str(error), f"[{key!a}]") from None
     return found
 
 
-def _read_text(value: Any) -> str:
+def _read_string(value: Any) -> str:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         # Ids and rates are numbers in some of Amazon's sibling APIs.
         return str(value)
@@ -173,12 +173,12 @@ def _read_integer(value: Any) -> int:
 
 def _read_time(value: Any) -> datetime:
     # The sibling Reporting API wraps its times in an object of this one field.
-    text = value.get("date") if isinstance(value, Mapping) else value
-    if not isinstance(text, str):
+    written = value.get("date") if isinstance(value, Mapping) else value
+    if not isinstance(written, str):
         raise _wrong(value, "an ISO 8601 time")
     try:
-        parsed = datetime.fromisoformat(text)
-        # Amazon Business means UTC where it does not say otherwise.
+        parsed = datetime.fromisoformat(written)
+        # Amazon Business means UTC unless stated otherwise.
         aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
         aware.astimezone(timezone.utc)
     except (ValueError, OverflowError):
@@ -187,7 +187,7 @@ def _read_time(value: Any) -> datetime:
 
 
 _SCALARS: Mapping[type, Callable[[Any], Any]] = {
-    str: _read_text,
+    str: _read_string,
     int: _read_integer,
     Decimal: _read_decimal,
     datetime: _read_time,

@@ -106,7 +106,7 @@ class TransactionReader:
             except _TooWideError:
                 begun_until = max(begun_until, until)
                 width = (until - at) / 2
-                log.warning("%s was answered 504; continuing with a window of %s", OPERATION, width)
+                log.warning("%s returned 504; continuing with a window of %s", OPERATION, width)
                 continue
             except _TokenExpiredError as expired:
                 restarts += 1

@@ -69,7 +69,7 @@ class GetTransactionsOperator(AmazonBusinessOperator):
         with translated_errors():
             self.overlap = parameters.seconds("overlap", overlap, zero=True)
             if max_transactions is not None:
-                max_transactions = parameters.whole_number("max_transactions", max_transactions)
+                max_transactions = parameters.positive_integer("max_transactions", max_transactions)
         self.feed_start = feed_start
         self.feed_end = feed_end
         self.max_transactions = max_transactions

@@ -7,21 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
-from random import Random
-from typing import Any
+from decimal import Decimal
 
-from airflow_provider_amzbiz.sandbox.company import (
-    AMOUNTS,
-    CREDIT_MEMO,
-    INVOICE,
-    ORDER_SUMMARY,
-    BookDocument,
-    BookLine,
-    Books,
-    BookTransaction,
-    Version,
-)
+from airflow_provider_amzbiz.sandbox.company_amounts import invoiced_part, paid_part, rounded, scaled
 from airflow_provider_amzbiz.sandbox.company_catalog import (
     COST_CENTERS,
     DIGITAL,
@@ -32,6 +20,17 @@ from airflow_provider_amzbiz.sandbox.company_catalog import (
     REFUND_REASONS,
     Market,
 )
+from airflow_provider_amzbiz.sandbox.company_random import CAPITALS, CompanyRandom
+from airflow_provider_amzbiz.sandbox.company_records import (
+    CREDIT_MEMO,
+    INVOICE,
+    ORDER_SUMMARY,
+    BookDocument,
+    BookLine,
+    Books,
+    BookTransaction,
+    Version,
+)
 
 # What is particular about an order. All of them occur as soon as there are as many orders in a marketplace.
 PLAIN, SPLIT, SHARED, INSTRUMENTS, NO_SHIPMENT, LATE_SHIPMENT, CONSOLIDATED, REFUNDED, MANY = (
@@ -41,7 +40,6 @@ _SCENARIOS = (CONSOLIDATED, PLAIN, SPLIT, REFUNDED, SHARED, NO_SHIPMENT, LATE_SH
 _PERIOD = timedelta(days=7)
 # A row is amended under its old feed date only so long after it; later, it is fed again.
 _AMENDED_WITHIN = timedelta(days=2)
-_ALPHABET = string.ascii_uppercase + string.digits
 
 
 @dataclass
@@ -77,7 +75,7 @@ class _Order:
 
 def write_books(seed: int, orders: int, span: timedelta, start: datetime, marketplaces: Sequence[str]) -> Books:
     """Return the books; the same for the same parameters."""
-    writer = _Writer(Random(f"{seed} {list(marketplaces)}"), start)  # noqa: S311
+    writer = _Writer(CompanyRandom(f"{seed} {list(marketplaces)}"), start)
     for number in range(orders):
         placed = start + span * (number / orders)
         # In turn, so that few orders are enough for every scenario, and later for each in every marketplace.
@@ -89,7 +87,7 @@ def write_books(seed: int, orders: int, span: timedelta, start: datetime, market
 class _Writer:
     """Writes order after order; what is random comes from one source, in a fixed sequence."""
 
-    def __init__(self, random: Random, start: datetime) -> None:
+    def __init__(self, random: CompanyRandom, start: datetime) -> None:
         self._random = random
         self._start = start
         self._drafts: dict[str, _Draft] = {}
@@ -109,14 +107,14 @@ class _Writer:
             legal_entity=pick.choice(LEGAL_ENTITIES),
             group=pick.choice(GROUPS),
         )
-        order_ids = [self._order_id(about) for _ in range(2 if scenario == SHARED else 1)]
+        order_ids = [self._random.order_id(about.market) for _ in range(2 if scenario == SHARED else 1)]
         self._placed.update(dict.fromkeys(order_ids, placed))
         if scenario == NO_SHIPMENT:
             self._charge(about, [self._line(about, order_ids[0], DIGITAL, None)], placed, None)
         shipped = placed
         for _ in range(1 if scenario in (SHARED, SPLIT, MANY) else pick.randint(1, 2)):
-            shipped += self._hours(8, 48)
-            shipment = "D" + self._id(8, string.ascii_letters + string.digits)
+            shipped += self._random.hours(8, 48)
+            shipment = "D" + self._random.id(8, string.ascii_letters + string.digits)
             lines = [
                 self._line(about, order_id, pick.choice(PRODUCTS), (shipment, shipped))
                 for order_id in order_ids
@@ -148,7 +146,7 @@ class _Writer:
     def _shipment(self, about: _Order, lines: list[BookLine], shipped: datetime) -> None:
         """Write what a shipment is charged, invoiced and refunded by."""
         if about.scenario in (SPLIT, MANY):
-            parts = [[_part(about, line, which) for line in lines] for which in (0, 1)]
+            parts = [[invoiced_part(about.market, line, which) for line in lines] for which in (0, 1)]
         else:
             parts = [lines]
         for index, part in enumerate(parts):
@@ -163,24 +161,26 @@ class _Writer:
     def _invoice(self, about: _Order, shipped: datetime) -> str:
         """Begin an invoice and return its number; in Europe, one of a period may be there already."""
         pick = self._random
-        issued = shipped + pick.choice([self._hours(1, 12), self._hours(24, 72), self._hours(150, 220)])
+        issued = shipped + pick.choice(
+            [self._random.hours(1, 12), self._random.hours(24, 72), self._random.hours(150, 220)]
+        )
         before = pick.choice(["left out", "null"])
         is_consolidated = about.scenario == CONSOLIDATED and about.market.region != "na"
         if not is_consolidated:
-            number = self._number(about, "I")
+            number = self._random.document_number(about.market, "I")
             self._drafts[number] = _Draft(INVOICE, about.marketplace_id, issued, before=before)
             return number
         period = (issued - self._start) // _PERIOD
         key = (about.marketplace_id, period)
         if key not in self._consolidated:
-            self._consolidated[key] = self._dashed_number()
+            self._consolidated[key] = self._random.dashed_number()
             ends = self._start + (period + 1) * _PERIOD
             of_period = self._consolidated[key]
             self._drafts[of_period] = _Draft(INVOICE, about.marketplace_id, ends, consolidated_number=of_period)
         of_period = self._consolidated[key]
         if about.market.region == "eu":
             return of_period
-        number = self._number(about, "I")
+        number = self._random.document_number(about.market, "I")
         self._drafts[number] = _Draft(
             INVOICE, about.marketplace_id, issued, consolidated_number=of_period, before=before
         )
@@ -192,11 +192,11 @@ class _Writer:
     ) -> list[BookLine]:
         """Write one transaction, or two where two instruments pay; return the lines as they were charged."""
         if about.scenario != INSTRUMENTS:
-            ids = [self._transaction_id()]
+            ids = [self._random.transaction_id()]
             parts = [lines]
         else:
-            ids = [self._transaction_id(), self._transaction_id()]
-            parts = [[_share(about, line, which) for line in lines] for which in (0, 1)]
+            ids = [self._random.transaction_id(), self._random.transaction_id()]
+            parts = [[paid_part(about.market, line, which) for line in lines] for which in (0, 1)]
         for index, (own_id, part) in enumerate(zip(ids, parts, strict=True)):
             others = tuple(each for each in ids if each != own_id)
             self._transaction(about, "CHARGE", own_id, part, charged, number, associated=others, instrument=index)
@@ -205,20 +205,20 @@ class _Writer:
     def _refund(self, about: _Order, charged: list[BookLine], issued: datetime, invoice: str | None) -> None:
         """Write the refund of a part of what was charged, and its credit memo where there are invoices."""
         pick = self._random
-        refunded = max(issued, charged[0].shipment_date or issued) + self._hours(20, 96)
+        refunded = max(issued, charged[0].shipment_date or issued) + self._random.hours(20, 96)
         reason = pick.choice(REFUND_REASONS)
         lines = [
-            replace(line, refund_reason=reason, **_scaled(about, line, Decimal("-0.25")))
+            replace(line, refund_reason=reason, **scaled(about.market, line, Decimal("-0.25")))
             for line in charged[: pick.randint(1, len(charged))]
         ]
         number = None
         if invoice is not None:
-            number = self._number(about, "C")
+            number = self._random.document_number(about.market, "C")
             self._drafts[number] = _Draft(
-                CREDIT_MEMO, about.marketplace_id, refunded + self._hours(0, 60), related_number=invoice
+                CREDIT_MEMO, about.marketplace_id, refunded + self._random.hours(0, 60), related_number=invoice
             )
         kind = pick.choice(["REFUND", "REFUND", "OVERREFUND"])
-        self._transaction(about, kind, self._transaction_id(), lines, refunded, number)
+        self._transaction(about, kind, self._random.transaction_id(), lines, refunded, number)
 
     def _transaction(
         self,
@@ -247,7 +247,7 @@ class _Writer:
                 last4=None if about.by_invoice else last4,
                 charge_identifier=None
                 if about.by_invoice or about.market.region == "fe"
-                else self._id(9, _ALPHABET),
+                else self._random.id(9, CAPITALS),
                 associated=associated,
                 legal_entity=about.legal_entity,
                 group=about.group,
@@ -259,16 +259,16 @@ class _Writer:
     ) -> tuple[Version, ...]:
         """Return how the API shows a transaction over time."""
         pick = self._random
-        fed = when + self._hours(1, 30)
-        late = pick.choice([timedelta(), timedelta(), self._hours(1, 44)])
+        fed = when + self._random.hours(1, 30)
+        late = pick.choice([timedelta(), timedelta(), self._random.hours(1, 44)])
         versions = [Version(fed + late, fed)]
         if about.scenario == LATE_SHIPMENT and is_charge:
             # Authorised first, and fed again when it is shipped and settled.
-            again = fed + late + self._hours(72, 120)
+            again = fed + late + self._random.hours(72, 120)
             first = replace(versions[0], has_shipments=False, authorised=about.market.quantum * 100)
             versions = [first, Version(again, again)]
         issued = self._drafts[number].issued_at if number else None
-        # Where a line has several invoices, the number on the row is all that tells which of them the row is of.
+        # Where a line has several invoices, the number on the row is all that assigns the row to one of them.
         must_show = about.scenario in (SPLIT, MANY)
         wants_number = pick.random() < 0.5 or must_show
         if issued is None or not wants_number:
@@ -292,7 +292,7 @@ class _Writer:
         """Return a line of an order as it is charged in one transaction."""
         pick, quantum = self._random, about.market.quantum
         asin, title, unspsc, price = product
-        # Two at least where each is invoiced by itself.
+        # At least two where a line is invoiced in two parts.
         quantity = pick.randint(2, 6) if about.scenario in (SPLIT, MANY) else pick.randint(1, 4)
         principal = price * quantum * quantity
         shipping = pick.choice([0, 0, 299, 599]) * quantum
@@ -303,7 +303,7 @@ class _Writer:
             transaction_id="",
             marketplace_id=about.marketplace_id,
             order_id=order_id,
-            order_line_item_id=self._id(14, string.digits),
+            order_line_item_id=self._random.id(14, string.digits),
             shipment_id=shipment[0] if shipment else None,
             shipment_date=shipment[1] if shipment else None,
             asin=asin,
@@ -316,62 +316,9 @@ class _Writer:
             gift_wrap=gift_wrap,
             regulatory_fee=pick.choice([0, 0, 0, 33]) * quantum,
             discount=discount,
-            tax=_rounded(taxed * about.market.tax_rate, quantum),
+            tax=rounded(taxed * about.market.tax_rate, quantum),
             document_number=None,
             purchase_order_number=pick.choice([None, f"PO-{pick.randrange(10_000)}"]),
             purchase_order_line_item_id=pick.choice([None, str(pick.randint(1, 9))]),
             cost_center=pick.choice(COST_CENTERS),
         )
-
-    def _hours(self, at_least: float, at_most: float) -> timedelta:
-        # To the second: the API's times have no more in production.
-        return timedelta(seconds=self._random.randint(round(at_least * 3600), round(at_most * 3600)))
-
-    def _id(self, length: int, alphabet: str) -> str:
-        return "".join(self._random.choices(alphabet, k=length))
-
-    def _order_id(self, about: _Order) -> str:
-        return f"{about.market.order_prefix}-{self._id(7, string.digits)}-{self._id(7, string.digits)}"
-
-    def _transaction_id(self) -> str:
-        return self._id(20, string.ascii_letters + string.digits)
-
-    def _dashed_number(self) -> str:
-        return "-".join(["1" + self._id(3, _ALPHABET), self._id(4, _ALPHABET), self._id(4, _ALPHABET)])
-
-    def _number(self, about: _Order, ending: str) -> str:
-        """Return a number of the region's shape; ``I`` ends those of invoices, ``C`` of credit memos."""
-        if about.market.region == "na":
-            return self._dashed_number()
-        return f"{about.market.country}{self._id(9, _ALPHABET)}{ending}"
-
-
-def _part(about: _Order, line: BookLine, which: int) -> BookLine:
-    """Return one of two parts of a line that is invoiced twice, by the pieces in each."""
-    first = line.quantity // 2
-    quantity = (first, line.quantity - first)[which]
-    principal = line.unit_price * first
-    amounts = {**_halves(about, line), "principal": (principal, line.principal - principal)}
-    parts: dict[str, Any] = {name: both[which] for name, both in amounts.items()}
-    return replace(line, quantity=quantity, **parts)
-
-
-def _share(about: _Order, line: BookLine, which: int) -> BookLine:
-    """Return what one of two instruments pays of a line."""
-    shares: dict[str, Any] = {name: both[which] for name, both in _halves(about, line).items()}
-    return replace(line, **shares)
-
-
-def _halves(about: _Order, line: BookLine) -> dict[str, tuple[Decimal, Decimal]]:
-    """Return two amounts for each of a line's, which add up to it."""
-    first = _scaled(about, line, Decimal("0.4"))
-    return {name: (amount, getattr(line, name) - amount) for name, amount in first.items()}
-
-
-def _scaled(about: _Order, line: BookLine, factor: Decimal) -> dict[str, Any]:
-    return {name: _rounded(getattr(line, name) * factor, about.market.quantum) for name in AMOUNTS}
-
-
-def _rounded(amount: Decimal, quantum: Decimal) -> Decimal:
-    # Without the sign of a zero, which amounts on the wire do not have.
-    return amount.quantize(quantum, ROUND_HALF_UP) + 0

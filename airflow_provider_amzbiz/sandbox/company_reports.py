@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from airflow_provider_amzbiz.sandbox.company import (
-    CREDIT_MEMO,
-    INVOICE,
-    ORDER_SUMMARY,
-    BookDocument,
-    Company,
-)
+from airflow_provider_amzbiz.sandbox.company import Company
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
+from airflow_provider_amzbiz.sandbox.company_records import CREDIT_MEMO, INVOICE, ORDER_SUMMARY, BookDocument
 from airflow_provider_amzbiz.sandbox.documents import RawDocument, packed, pdf
 
-# By documentType. In North America, nothing but this tells a credit memo from an invoice; elsewhere the literal
-# for credit memos is not known, and without documentType a request is for both.
+# By documentType. In North America, only this distinguishes a credit memo from an invoice; elsewhere the literal
+# for credit memos is not known, and a request without documentType is for both.
 _KINDS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({INVOICE, CREDIT_MEMO}),
     "Invoice": frozenset({INVOICE}),

@@ -36,10 +36,9 @@ class ReconciliationSettings:
     :param page_size: transactions of a page.
     :param token_style: what goes with a page token: ``with_dates``, as clients do it; ``alone``, as the model has
         it; or ``any``. Everything else is a 400.
-    :param last_token: how the last page says that it is the last one: by a token that is ``absent``, ``null`` or
-        ``empty``.
+    :param last_token: the token on the last page: ``absent``, ``null`` or ``empty``.
     :param token_seconds: sandbox seconds for which a page token is accepted, then 400.
-    :param max_window_days: a wider window is answered 504; None for no limit.
+    :param max_window_days: a wider window gets 504; None for no limit.
     :param unknown_lines: whether invoice details of an order line that there is not are ``empty``, or the line is
         left out of the response (``omit``).
     """
@@ -73,7 +72,7 @@ class _Rest:
 
 
 class ReconciliationOperations:
-    """Carries out the operations for an account that has been let in."""
+    """Carries out the operations for an authenticated account."""
 
     def __init__(self, clock: Clock, settings: ReconciliationSettings) -> None:
         self._clock = clock
@@ -86,29 +85,29 @@ class ReconciliationOperations:
         rest = self._continued(account, given) if given.get(_TOKEN) else self._begun(account, given)
         end = rest.start + self._settings.page_size
         page = rest.transaction_ids[rest.start : end]
-        answer: dict[str, Any] = {"transactions": self._rows(account, page)}
+        response: dict[str, Any] = {"transactions": self._rows(account, page)}
         if end < len(rest.transaction_ids):
             # All the signs that need encoding.
             token = base64.b64encode(b"\xfb\xff\xbf" + os.urandom(31)).decode()
             expires = self._clock.now() + timedelta(seconds=self._settings.token_seconds)
             self._rests[id(account), token] = replace(rest, start=end, expires=expires)
-            answer[_TOKEN] = token
+            response[_TOKEN] = token
         elif self._settings.last_token != "absent":  # noqa: S105
-            answer[_TOKEN] = None if self._settings.last_token == "null" else ""  # noqa: S105
-        return good(answer)
+            response[_TOKEN] = None if self._settings.last_token == "null" else ""  # noqa: S105
+        return good(response)
 
     def get_invoice_details(self, account: SandboxAccount, body: bytes) -> ApiResponse:
         """Spec, getInvoiceDetailsByOrderLineItems: not in the order of the request."""
         lines = _list(body, "orderLineItems")
-        answer = []
+        found = []
         for line in reversed(lines):
             ids = _ids(line)
             known = account.company is not None and bool(account.company.lines_of(ids))
             if known or self._settings.unknown_lines == "empty":
                 details = Wire(account.company, self._clock).invoice_details(ids) if account.company else []
                 item = dict(zip(("orderId", "orderLineItemId", "shipmentId"), ids, strict=True))
-                answer.append({"orderLineItem": item, "invoiceDetails": details})
-        return good({"invoiceDetailsByOrderLineItems": answer})
+                found.append({"orderLineItem": item, "invoiceDetails": details})
+        return good({"invoiceDetailsByOrderLineItems": found})
 
     def get_invoice_payment_details(self, account: SandboxAccount, body: bytes) -> ApiResponse:
         """Spec, getBatchInvoicePaymentDetails: an unknown invoice is an error inside a 200."""

@@ -9,19 +9,19 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 if TYPE_CHECKING:
+    from airflow_provider_amzbiz.sandbox.backend import Backend
     from airflow_provider_amzbiz.sandbox.responses import ApiResponse
-    from airflow_provider_amzbiz.sandbox.server import Sandbox
     from airflow_provider_amzbiz.sandbox.state import SandboxAccount
 
-    Operate = Callable[[Sandbox, Request, str, Callable[[SandboxAccount], ApiResponse]], Awaitable[Response]]
+    Operate = Callable[[Backend, Request, str, Callable[[SandboxAccount], ApiResponse]], Awaitable[Response]]
 
 BASE = "/reconciliation/2021-01-08"
 
 
-def reconciliation_router(sandbox: Sandbox, operate: Operate) -> APIRouter:
+def reconciliation_router(sandbox: Backend, operate: Operate) -> APIRouter:
     """Return the routes.
 
-    :param operate: lets a caller in, takes a permit, and carries an operation out.
+    :param operate: authenticates the caller, takes a permit, and carries out an operation.
     """
     router = APIRouter()
     operations = sandbox.reconciliation
@@ -53,6 +53,11 @@ def reconciliation_router(sandbox: Sandbox, operate: Operate) -> APIRouter:
             lambda account: operations.get_invoice_payment_details(account, body),
         )
 
+    _add_books(router, sandbox)
+    return router
+
+
+def _add_books(router: APIRouter, sandbox: Backend) -> None:
     @router.get("/sandbox/company")
     async def company() -> dict[str, Any]:
         now = sandbox.clock.now()
@@ -71,5 +76,3 @@ def reconciliation_router(sandbox: Sandbox, operate: Operate) -> APIRouter:
                 for each in sandbox.company.documents_at(now)
             ],
         }
-
-    return router

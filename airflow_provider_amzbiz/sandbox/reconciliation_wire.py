@@ -7,16 +7,16 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_amzbiz.sandbox.clock import Clock
-from airflow_provider_amzbiz.sandbox.company import (
+from airflow_provider_amzbiz.sandbox.company import Company
+from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
+from airflow_provider_amzbiz.sandbox.company_records import (
     CREDIT_MEMO,
     BookDocument,
     BookLine,
     BookTransaction,
-    Company,
     OrderLineIds,
     Version,
 )
-from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
 
 _LINE_AMOUNTS = {
     "totalAmount": "total",

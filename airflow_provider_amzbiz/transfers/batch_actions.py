@@ -184,13 +184,12 @@ class Deliveries:
         with translated_errors():
             found = self._ledger.load(item.identity for item in items)
             there = in_threads(self._is_there, found.items())
-        delivered = {
-            identity: _objects(delivery)
-            for (identity, delivery), is_there in zip(found.items(), there, strict=True)
-            if is_there
-        }
-        log.info("The ledger has %s of %s requests", len(delivered), len(items))
-        return delivered
+        known = {name: each for (name, each), is_there in zip(found.items(), there, strict=True) if is_there}
+        for item in items:
+            if item.identity in known:
+                item.delivered = described(known[item.identity])
+        log.info("The ledger has %s of %s requests", len(known), len(items))
+        return {identity: _objects(delivery) for identity, delivery in known.items()}
 
     def find(self, item: Item) -> Objects | None:
         """Return what was delivered of an item: another run may have, since it was planned."""
@@ -198,7 +197,10 @@ class Deliveries:
             return None
         with translated_errors():
             delivery = self._ledger.find(item.identity)
-            return _objects(delivery) if delivery and self._is_there((item.identity, delivery)) else None
+            if delivery is None or not self._is_there((item.identity, delivery)):
+                return None
+        item.delivered = described(delivery)
+        return _objects(delivery)
 
     def record(self, item: Item, objects: Objects) -> None:
         """Record a delivery; that of another run, which was quicker, stays."""
@@ -267,6 +269,12 @@ def _document_error(error: AmazonBusinessError) -> ItemError:
 
 def _hashed(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def described(delivery: Delivery) -> dict[str, str]:
+    """Return what an item keeps of its delivery by another batch."""
+    values = delivery.to_dict()
+    return {name: values[name] for name in ("report_id", "report_document_id", "delivered_at", "by")}
 
 
 def _objects(delivery: Delivery) -> Objects:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_amzbiz.exceptions import translated_errors
-from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
+from airflow_provider_amzbiz.transfers.batch_actions import Deliveries, described
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.item import Item
@@ -72,7 +72,10 @@ class FeedDeliveries(Deliveries):
     def _objects(self, known: Mapping[str, Delivery], item: Item) -> Objects | None:
         found = [known.get(identity) for identity in self._identities[item.identity]]
         last = found[-1] if found and all(found) else None
-        return [dict(each) for each in last.objects] if last else None
+        if last is None:
+            return None
+        item.delivered = described(last)
+        return [dict(each) for each in last.objects]
 
     @staticmethod
     def _content(delivery: Delivery) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_amzbiz.client.marketplaces import region_of_endpoint, region_of_marketplace
+from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
 from airflow_provider_amzbiz.exceptions import InvalidInputError, TaskKilledError, translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.base import check_rendered
-from airflow_provider_amzbiz.transfers.base import MAX_BYTES, DocumentToS3Operator
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.batch_run import default_manifest_key, owner_of
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 

@@ -287,7 +287,7 @@ def test_a_window_that_is_none_is_refused(client, window):
         (5, "must be a list of"),
         ([Transaction()], "must be three ids"),
         ([("{{ x }}", "2", "3")], "template that was not rendered"),
-        ([("None", "2", "3")], "as a template renders a value that is missing"),
+        ([("None", "2", "3")], "as a template renders a missing value"),
     ],
 )
 def test_lines_that_are_none_are_refused_before_any_call(served, client, lines, said):

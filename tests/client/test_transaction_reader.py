@@ -269,7 +269,7 @@ def test_a_page_with_nothing_on_it_does_not_end_the_reading():
 
 
 def test_pages_with_nothing_on_them_for_ever_are_an_error():
-    api = Api(answer=lambda _: {"transactions": [], "nextPageToken": str(len(api.queries))})
+    api: Api = Api(answer=lambda _: {"transactions": [], "nextPageToken": str(len(api.queries))})
 
     with pytest.raises(errors.UnavailableError, match="101 empty pages"):
         read(api)

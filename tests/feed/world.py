@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 from airflow_provider_amzbiz.batch.delivery import Delivery
 from airflow_provider_amzbiz.batch.object_store import PreconditionFailed, StoredBytes
@@ -161,7 +162,7 @@ class MemoryTables:
 class CompanyApi:
     """The API, as the sandbox's company shows itself."""
 
-    company: object
+    company: Any
     clock: WorldClock
     calls: list = field(default_factory=list)
 
@@ -219,10 +220,10 @@ class RowsApi:
 class World:
     """Everything that outlives a run."""
 
-    api: object
+    api: Any
     clock: WorldClock = field(default_factory=WorldClock)
     settings: FeedSettings = field(default_factory=lambda: FeedSettings(KEY))
-    company: object = None
+    company: Any = None
     cancelled: set = field(default_factory=set)
 
     def __post_init__(self):

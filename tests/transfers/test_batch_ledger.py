@@ -205,6 +205,8 @@ def test_the_audit_table_has_a_row_for_each_document(sandbox, batch, s3, bucket,
         "invoiceId=NO-DATA-3": ["skipped"],
         "invoiceId=FATAL-4": ["failed"],
     }
+    (known,) = (row for row in rows if row["status"] == "already_delivered")
+    assert sandbox.reports[known["report_id"]].report_options == {"invoiceId": "1"}
     for row in rows:
         assert (row["dag_id"], row["run_id"], row["task_id"], row["map_index"]) == ("dag", "tuesday", "task", -1)
         assert row["account"]

@@ -13,6 +13,7 @@ import threading
 import time
 import zipfile
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, TaskDeferred
@@ -499,7 +500,8 @@ def test_a_process_that_was_given_up_stops_before_it_creates(sandbox, s3, prefix
     with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1, 2)).execute(context())
     (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
-    resume, slow = BatchRun.resume.__func__, []
+    resume: Any = BatchRun.resume.__func__  # type: ignore[attr-defined]
+    slow: list[str] = []
 
     def overtaken(cls, operator, ctx, where):
         found = resume(cls, operator, ctx, where)
