@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TEST_SECONDS = 5.0
 
 
-class AmazonBusinessHook(ReconciliationMixin, AmazonBusinessBaseHook):
+class AmazonBusinessHook(AmazonBusinessBaseHook, ReconciliationMixin):
     """Calls the Reports API and the Reconciliation API with the credentials of an Airflow connection.
 
     All methods raise :class:`.AmazonBusinessError`; see :mod:`airflow_provider_amzbiz.exceptions` for its
