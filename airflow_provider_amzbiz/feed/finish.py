@@ -46,8 +46,7 @@ class Tables(Protocol):
 class Finish:
     """The end of one run.
 
-    :param base: the open parts that the run has taken over.
-    :param begun_at: names the files, so that they sort in the order of the runs.
+    :param begun: what the run has frozen when it began.
     """
 
     def __init__(
@@ -57,9 +56,7 @@ class Finish:
         plan: Plan,
         outcomes: Mapping[int, Outcome],
         *,
-        task: Mapping[str, Any],
-        base: Cursor,
-        begun_at: datetime,
+        begun: Mapping[str, Any],
         overlap: timedelta,
         open_for: timedelta,
     ) -> None:
@@ -67,9 +64,10 @@ class Finish:
         self._folder = folder
         self._plan = plan
         self._outcomes = outcomes
-        self._run_id = task["run_id"]
-        self._base = base
-        self._begun_at = begun_at
+        self._run_id = begun["task"]["run_id"]
+        self._base = Cursor(open=begun["open"])
+        # It names the files, so that they sort in the order of the runs.
+        self._begun_at = datetime.fromisoformat(begun["begun_at"])
         self._overlap = overlap
         self._open_for = open_for
         found = plan.latest_feed_date

@@ -18,7 +18,7 @@ from airflow_provider_amzbiz.feed.plan import Plan, carry_over, label_of, write_
 from airflow_provider_amzbiz.feed.requests import Deliveries, find_delivered, find_documents
 from airflow_provider_amzbiz.feed.rows import Outcome
 from airflow_provider_amzbiz.feed.spool import Spool
-from airflow_provider_amzbiz.feed.state import Cursor, FeedState, RunFolder
+from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
 from airflow_provider_amzbiz.feed.window import Time, Window, window_of
 
 DEFAULT_OVERLAP = timedelta(days=3)
@@ -203,9 +203,7 @@ class FeedRun:
             self._folder,
             plan,
             outcomes,
-            task=self._begun["task"],
-            base=Cursor(open=self._begun["open"]),
-            begun_at=datetime.fromisoformat(self._begun["begun_at"]),
+            begun=self._begun,
             overlap=self._settings.overlap,
             open_for=self._settings.open_for,
         )
