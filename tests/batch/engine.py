@@ -135,19 +135,21 @@ class World:
             self.throttled -= 1
             raise ThrottledCall("createReport", nothing_sent=True)
         target = render_key(item.key, {**names(item), "index": "i", "name": "x"})
-        for each in self.made:
-            if (each.request, each.target) == (item.identity, target) and each.is_useful:
-                self._created_twice(item, each, sent_before)
+        useful = [
+            each for each in self.made if (each.request, each.target) == (item.identity, target) and each.is_useful
+        ]
+        if useful:
+            self._created_twice(item, useful, sent_before)
         made = Made(f"r-{len(self.made):04d}", item.identity, target)
         self.made.append(made)
         self.created(item)
         return made.report_id, False
 
-    def _created_twice(self, item, there, sent_before):
+    def _created_twice(self, item, useful, sent_before):
         if self.late_calls:
             # It was under way when its process was replaced.
             self.late_calls -= 1
-        elif self.bucket.mentions(there.report_id):
+        elif any(self.bucket.mentions(each.report_id) for each in useful):
             self.violations.append(f"{item.label} is created twice, although its report is on record")
         elif sent_before is None:
             self.violations.append(f"{item.label} is created twice, and nothing says that it may have been sent")
