@@ -88,6 +88,7 @@ class Made:
     report_id: str
     request: str
     target: str
+    key: str
     status: str = "IN_PROGRESS"
     document: str = "good"
 
@@ -140,7 +141,7 @@ class World:
         ]
         if useful:
             self._created_twice(item, useful, sent_before)
-        made = Made(f"r-{len(self.made):04d}", item.identity, target)
+        made = Made(f"r-{len(self.made):04d}", item.identity, target, item.key)
         self.made.append(made)
         self.created(item)
         return made.report_id, False
@@ -180,7 +181,8 @@ class World:
             active = {
                 ReportRequest.of("T", ["A"], report_options={"n": str(each)}).fingerprint for each in self.wanted
             }
-            if there.request in active:
+            # Under another template, it is no document of this list.
+            if there.request in active and there.key == item.key:
                 self.violations.append(f"{key} of another request is overwritten")
         self.documents[key] = made
         return [
