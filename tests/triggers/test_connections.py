@@ -9,10 +9,11 @@ import time
 
 import pytest
 
+from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers import connections
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 

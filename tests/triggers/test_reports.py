@@ -9,9 +9,10 @@ import time
 import pytest
 from airflow.providers.common.compat.sdk import redact
 
+from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
