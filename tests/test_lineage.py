@@ -192,7 +192,7 @@ def test_the_events_fit_openlineages_own_classes(ran):
                 assert OutputStatisticsOutputDatasetFacet(**known)._schemaURL == facet["_schemaURL"]
 
 
-def test_a_failed_transfer_tells_of_no_object_that_is_not_there(ran):
+def test_a_failed_transfer_reports_no_object_that_does_not_exist(ran):
     event = ended(ran, "broken", "FAIL")
 
     assert "no-such-bucket" not in {each["namespace"].removeprefix("s3://") for each in event["outputs"]}
@@ -268,7 +268,7 @@ def test_the_event_of_a_large_batch_stays_small(ran):
     assert "objects" not in extra
 
 
-def test_nothing_tells_a_secret(ran):
+def test_nothing_shows_a_secret(ran):
     told = ran.text + json.dumps(ran.hook) + json.dumps(ran.assets)
     connection = ran.sandbox.connection
     secrets = [
@@ -326,7 +326,7 @@ def test_an_access_point_is_the_bucket(separator):
     assert Asset(uri=one.targets[0].uri).uri == f"s3://{arn}/2026/0.pdf"
 
 
-def test_a_batch_of_which_nothing_landed_says_so():
+def test_a_batch_that_stored_nothing_reports_that():
     event = OneEvent()
 
     Transfer("host", [], {"manifest": "s3://b/m.json", "landed": 0}).to_outlets(

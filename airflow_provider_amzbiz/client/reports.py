@@ -106,8 +106,8 @@ class ReportsClient:
 
         :param on_sending: called right before each time the HTTP request goes out, so that the caller can record
             when it was really sent: after the wait for a permit, and again for each repetition.
-        :raises ResponseLostError: a report may have been created, but its id did not arrive. Nothing tells the
-            API that a second request means the same report, so it is not sent again here.
+        :raises ResponseLostError: a report may have been created, but its id did not arrive. The API
+            cannot recognize a repeated request for the same report, so it is not sent again here.
         """
         try:
             response = self._transport.call(
@@ -220,7 +220,7 @@ class ReportsClient:
                 self._transport.call("cancelReport", "DELETE", path, empty=True)
                 return True
             except RequestRejectedError as error:
-                # The spec has no error of its own for "too late", so the report itself must tell.
+                # The spec has no error of its own for "too late", so the status of the report decides.
                 report = self.get_report(report_id)
                 if report.processing_status == ProcessingStatus.IN_QUEUE:
                     raise error

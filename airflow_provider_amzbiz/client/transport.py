@@ -122,9 +122,17 @@ class Transport:
         """
         request = _Request(operation, method, path + query, body, not empty, on_sending)
         wait = PermitWait(self._permits, operation)
+        retrying = self._retrying(operation, wait, repeatable=repeatable)
+        try:
+            return retrying(self._attempt, request, wait)
+        except ApiError as error:
+            error.attempts = retrying.statistics["attempt_number"]
+            raise
+
+    def _retrying(self, operation: str, wait: PermitWait, *, repeatable: bool) -> Retrying:
+        """Return the retries of a call: after a fault only, because a 429 queues again for its permit."""
 
         def should_retry(error: BaseException) -> bool:
-            # A 429 has queued again already, as long as it may.
             if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
                 return False
             return repeatable or _had_no_effect(error)
@@ -133,7 +141,7 @@ class Transport:
             # Time in the queue is no fault, so it does not count.
             return (state.seconds_since_start or 0) + state.upcoming_sleep - wait.seconds > self._retry_for
 
-        retrying = Retrying(
+        return Retrying(
             retry=retry_if_exception(should_retry),
             wait=wait_random_exponential(multiplier=1, max=60),
             stop=is_over if self._retry_for > 0 else stop_after_attempt(1),
@@ -141,11 +149,6 @@ class Transport:
             sleep=lambda seconds: self.sleep(operation, seconds),
             reraise=True,
         )
-        try:
-            return retrying(self._attempt, request, wait)
-        except ApiError as error:
-            error.attempts = retrying.statistics["attempt_number"]
-            raise
 
     def grant(self, operation: str, permits: int) -> None:
         """Take over permits that were acquired elsewhere: as many calls do not queue again."""

@@ -68,25 +68,22 @@ def copy_to_s3(
             errors_of_fetch.append(error)
             raise
 
-    def stream() -> DocumentStream:
+    def copy() -> list[StoredObject]:
         url = DocumentUrl(fetch, allow_http=allow_http, api_host=api_host)
-        return DocumentStream(url, log=target.log, watch=watch)
+        with DocumentStream(url, log=target.log, watch=watch) as stream:
+            stream.start()
+            return _DocumentCopy(stream, target, key, watch).run()
 
     with worker_errors(errors_of_fetch):
         abort_previous_uploads(target)
-        return _copy_unchanged(stream, lambda opened: _DocumentCopy(opened, target, key, watch).run(), target.log)
+        return _until_unchanged(copy, target.log)
 
 
-def _copy_unchanged(
-    make_stream: Callable[[], DocumentStream], copy: Callable[[DocumentStream], list[StoredObject]], log: Log
-) -> list[StoredObject]:
+def _until_unchanged(copy: Callable[[], list[StoredObject]], log: Log) -> list[StoredObject]:
     """Copy the document, from scratch if it changes during its download."""
     for start in range(1, _MAX_STARTS + 1):
-        stream = make_stream()
         try:
-            with stream:
-                stream.start()
-                return copy(stream)
+            return copy()
         except DocumentChangedError as changed:
             if start == _MAX_STARTS:
                 raise

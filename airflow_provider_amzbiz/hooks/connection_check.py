@@ -34,7 +34,7 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
     """Request a token and make one cheap call with it.
 
     :param secret_age: days since the client secret was created, if that is known.
-    :return: whether both worked, and a message that says what did and what did not.
+    :return: whether both worked, and a message about what did and what did not.
     """
     try:
         client.token()
@@ -58,7 +58,7 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
 
 
 def secret_age(connection: Connection) -> int | None:
-    """Return the days since the client secret was created; None where the connection does not say.
+    """Return the days since the client secret was created; None if the connection does not name the date.
 
     :raises InvalidParameterError: the date is no ISO date, or is in the future.
     """

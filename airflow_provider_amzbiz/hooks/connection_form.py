@@ -1,4 +1,4 @@
-"""The connection form of Airflow 2.11 to 3.1; newer versions read the same fields from ``get_provider_info``."""
+"""The connection form of Airflow 2.11 to 3.1; newer versions read its fields from ``get_provider_info``."""
 
 from __future__ import annotations
 

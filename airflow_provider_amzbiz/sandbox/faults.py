@@ -143,9 +143,9 @@ class Fault:
         return response
 
 
-def fault_from_json(text: bytes) -> Fault:
+def fault_from_json(body: bytes) -> Fault:
     """Read a fault in the form of the HTTP control."""
-    given = json.loads(text)
+    given = json.loads(body)
     if not isinstance(given, dict):
         raise ValueError("a fault is a JSON object")
     return Fault(**given)

@@ -26,7 +26,7 @@ class Lwa:
     """The token endpoint and the tokens that it issued.
 
     :param token_seconds: lifetime of an access token in sandbox seconds.
-    :param rejection_status: status of a rejected token; the gateway says 403, the spec also 401.
+    :param rejection_status: status of a rejected token; the gateway uses 403, the spec allows 401.
     """
 
     def __init__(self, clock: Clock, token_seconds: float, rejection_status: int) -> None:

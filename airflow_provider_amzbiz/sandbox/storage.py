@@ -149,9 +149,9 @@ class Storage:
             return Download(200, {**common, "Content-Length": str(size)}, file, 0, size)
         start, end = span
         if start >= size:
-            refused = xml(416, "InvalidRange", "The requested range is not satisfiable")
-            refused.headers["Content-Range"] = f"bytes */{size}"
-            return refused
+            error = xml(416, "InvalidRange", "The requested range is not satisfiable")
+            error.headers["Content-Range"] = f"bytes */{size}"
+            return error
         length = {"Content-Length": str(end - start), "Content-Range": f"bytes {start}-{end - 1}/{size}"}
         return Download(206, {**common, **length}, file, start, end)
 

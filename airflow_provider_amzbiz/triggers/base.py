@@ -31,7 +31,7 @@ LOG_INTERVAL = 240.0
 MIN_DEFER_SECONDS = 10.0
 # Threads for the blocking calls of all triggers of a process, of all accounts. The loop's default executor (six
 # threads on two cores) stays free for DNS look-ups and other providers' triggers.
-MAX_THREADS = 32
+MAX_THREADS = 64
 
 
 class WaitingTrigger(BaseTrigger):

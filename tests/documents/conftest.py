@@ -9,6 +9,7 @@ from botocore.exceptions import ConnectionClosedError
 
 from airflow_provider_amzbiz.documents import download
 from airflow_provider_amzbiz.documents.errors import DocumentError
+from tests.documents.plain_host import PlainHost
 from tests.documents.scripted_server import ScriptedServer
 from tests.documents.transferring import transfer
 
@@ -125,3 +126,10 @@ def transferred(shared_s3, shared_bucket):
         return content
 
     return run
+
+
+@pytest.fixture
+def plain_host():
+    running = PlainHost()
+    yield running
+    running.stop()

@@ -169,7 +169,7 @@ def test_a_file_of_another_type_called_mimetype_makes_no_document(host, copy, st
 @given(
     st.binary(max_size=300), st.sampled_from(["cp932", "utf-8", "utf-16-le", "gb18030", "cp1252"]), st.integers()
 )
-def test_any_bytes_in_any_chunks_are_what_python_says(content, codec, seed):
+def test_any_bytes_in_any_chunks_are_decoded_as_by_python(content, codec, seed):
     randomness = random.Random(seed)
     if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return

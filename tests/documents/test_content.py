@@ -38,7 +38,7 @@ BINARIES = {
 @pytest.mark.parametrize("announced", ["text/plain; charset=Cp1252", None])
 @pytest.mark.parametrize("encoding", ["Cp1252", None])
 @pytest.mark.parametrize("kind", BINARIES)
-def test_what_is_no_text_stays_whatever_is_said_of_it(host, copy, stored, kind, encoding, announced):
+def test_what_is_not_text_stays_whatever_is_declared(host, copy, stored, kind, encoding, announced):
     host.content = BINARIES[kind]
     host.always = Response(headers={"Content-Type": announced})
 
@@ -49,7 +49,7 @@ def test_what_is_no_text_stays_whatever_is_said_of_it(host, copy, stored, kind, 
 
 
 @pytest.mark.parametrize("unpack", ["auto", "gzip"])
-def test_what_is_no_text_after_it_was_unpacked_stays(host, copy, stored, unpack):
+def test_what_is_not_text_once_unpacked_stays(host, copy, stored, unpack):
     host.content = gzip.compress(PACKED)
     host.always = Response(headers={"Content-Type": "text/plain; charset=Cp1252"})
     copy(unpack=unpack, encoding="declared")
@@ -57,7 +57,7 @@ def test_what_is_no_text_after_it_was_unpacked_stays(host, copy, stored, unpack)
 
 
 @pytest.mark.parametrize("encoding", ["Cp1252", None])
-def test_of_an_archive_only_text_is_touched(host, copy, stored, encoding):
+def test_of_an_archive_only_text_is_converted(host, copy, stored, encoding):
     western = WESTERN.encode("cp1252")
     kept = {
         "b.bin": b"\x81\xff",

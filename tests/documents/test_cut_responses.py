@@ -114,7 +114,7 @@ def completes(method, path):
 
 class TestStorage:
     @pytest.mark.parametrize("carry_out", [True, False])
-    def test_a_completion_is_asked_for_again(self, host, copy, cutting, stored, s3, bucket, carry_out):
+    def test_a_completion_is_requested_again(self, host, copy, cutting, stored, s3, bucket, carry_out):
         """S3 responds before it has completed the object, so the response does not prove that it did."""
         host.content = gzip.compress(LARGE, 1)
         copy(s3=cutting(completes, carry_out=carry_out))
@@ -128,7 +128,7 @@ class TestStorage:
         nothing_left()
 
     @pytest.mark.parametrize("what", ["UploadPart", "CreateMultipartUpload"])
-    def test_what_tells_no_id_is_an_error(self, host, copy, cutting, nothing_left, what):
+    def test_a_response_without_an_id_is_an_error(self, host, copy, cutting, nothing_left, what):
         def cuts(method, path):
             return "partNumber=" in path if what == "UploadPart" else path.endswith("?uploads")
 
@@ -137,7 +137,7 @@ class TestStorage:
             copy(s3=cutting(cuts, 100, carry_out=True))
         nothing_left()
 
-    def test_an_upload_whose_answers_are_all_lost_is_aborted(self, host, copy, s3, nothing_left, monkeypatch):
+    def test_an_upload_whose_responses_are_all_lost_is_aborted(self, host, copy, s3, nothing_left, monkeypatch):
         send = s3._endpoint.http_session.send
 
         def lose(request):
@@ -152,7 +152,7 @@ class TestStorage:
             copy()
         nothing_left()
 
-    def test_a_look_at_what_is_there_is_an_error(self, host, copy, cutting):
+    def test_a_cut_head_is_an_error(self, host, copy, cutting):
         host.content = b"abc"
         copy()
         with pytest.raises(DocumentStorageError, match="was cut"):
@@ -228,20 +228,24 @@ class TestHost:
         assert SECRET not in caplog.text
 
     @pytest.mark.parametrize("unpack", ["auto", "none"])
-    def test_a_first_answer_cut_between_headers_is_asked_for_again(self, copy, stored, raw_host, unpack):
+    def test_a_first_response_cut_between_headers_is_requested_again(self, copy, stored, raw_host, unpack):
         copy(fetch_document=raw_host(CUT, WHOLE).fetch, unpack=unpack)
         assert stored() == {"document": b"abcdef"}
 
     @pytest.mark.parametrize("kept", [40, 60])
-    def test_a_rest_is_asked_for_again(self, copy, stored, raw_host, kept):
+    def test_a_rest_is_requested_again(self, copy, stored, raw_host, kept):
         copy(fetch_document=raw_host(WHOLE[:-3], REST[: REST.index(b"\r\n", kept) + 2], REST).fetch)
         assert stored() == {"document": b"abcdef"}
 
-    def test_a_whole_answer_to_a_rest_that_is_cut_between_headers_is_asked_for_again(self, copy, stored, raw_host):
+    def test_a_whole_response_to_a_rest_that_is_cut_between_headers_is_requested_again(
+        self, copy, stored, raw_host
+    ):
         copy(fetch_document=raw_host(WHOLE[:-3], CUT, REST).fetch)
         assert stored() == {"document": b"abcdef"}
 
-    def test_a_whole_answer_to_a_rest_that_breaks_before_the_rest_is_asked_for_again(self, copy, stored, raw_host):
+    def test_a_whole_response_to_a_rest_that_breaks_before_the_rest_is_requested_again(
+        self, copy, stored, raw_host
+    ):
         copy(fetch_document=raw_host(WHOLE[:-3], WHOLE[:-4], REST).fetch)
         assert stored() == {"document": b"abcdef"}
 

@@ -21,7 +21,7 @@ class TestRest:
     FIRST = response(200, chunks(TEXT[:100], 50), **CHUNKED)
 
     @pytest.mark.parametrize("step", [1, 7, 100, LENGTH])
-    def test_of_unknown_total_is_asked_for_until_there_is_no_more(self, transferred, step):
+    def test_of_unknown_total_is_requested_until_there_is_no_more(self, transferred, step):
         def reply(headers):
             start = int(headers["range"][6:-1])
             yield part(headers, start + step, "*")
@@ -34,7 +34,7 @@ class TestRest:
         with RawHost(response(200, chunks(TEXT, 50), **CHUNKED), lambda headers: [part(headers)]) as raw:
             assert transferred(raw) == TEXT
 
-    def test_a_host_that_does_not_say_the_length_is_read_again(self, transferred):
+    def test_a_host_that_does_not_send_the_length_is_read_again(self, transferred):
         refused = response(416, Content_Length=0)
         with RawHost(response(200, chunks(TEXT, 50), **CHUNKED), refused, WHOLE_IN_CHUNKS) as raw:
             assert transferred(raw) == TEXT
@@ -51,7 +51,7 @@ class TestRest:
         with RawHost(response(416, Content_Range="bytes */0", Content_Length=0)) as raw:
             assert isinstance(transferred(raw), DocumentDownloadError)
 
-    def test_a_206_that_was_not_asked_for_is_an_error(self, transferred):
+    def test_a_206_that_was_not_requested_is_an_error(self, transferred):
         with RawHost(response(206, TEXT[:100], Content_Range="bytes 0-99/*", Content_Length=100)) as raw:
             assert isinstance(transferred(raw), DocumentDownloadError)
 

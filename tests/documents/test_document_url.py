@@ -102,7 +102,7 @@ class TestExpiredUrl:
         assert host.urls_given == 2
         assert host.requests[-1]["Range"] == "bytes=1234567-"
 
-    def test_for_ever(self, host, copy, nothing_left):
+    def test_forever(self, host, copy, nothing_left):
         host.always = EXPIRED_URL
         with pytest.raises(DocumentDownloadError, match="403"):
             copy()

@@ -39,7 +39,7 @@ class TestRequest:
         copy()
         assert host.fetch().url.endswith(host.requests[0]["path"].rpartition(SECRET)[0] + SECRET + "2")
 
-    def test_url_is_asked_for_once(self, host, copy):
+    def test_url_is_requested_once(self, host, copy):
         serve_gzip(host, LARGE)
         host.responses.extend([Response(cut=1000), Response(cut=5000)])
         copy()
@@ -144,7 +144,7 @@ class TestResume:
         assert len(host.requests) == 1
         nothing_left()
 
-    def test_a_rest_that_ends_too_early_is_asked_for_again(self, host, copy, stored):
+    def test_a_rest_that_ends_too_early_is_requested_again(self, host, copy, stored):
         """As from a proxy that announces no more than it has."""
         host.content = LARGE
         host.responses.extend([Response(cut=1_000_000), Response(body=LARGE[1_000_000:1_500_000])])

@@ -53,7 +53,7 @@ def test_lines_are_counted_in_one_part_and_in_many(host, copy, content, rows, sh
 
 
 @pytest.mark.parametrize("kind", ["application/pdf", "application/json", "text/plain; charset=UTF-16LE"])
-def test_nothing_is_counted_where_a_byte_tells_no_line(host, copy, kind):
+def test_nothing_is_counted_in_what_has_no_lines(host, copy, kind):
     host.content = LINE
 
     (result,) = copy(rows=True, content_type=kind)

@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 SIZE = 256 * MIB
 
 
-def test_a_large_document_goes_through_little_memory(host, s3_server, bucket):
+def test_a_large_document_needs_little_memory(host, s3_server, bucket):
     # Random bytes that come again within deflate's window of 32 KiB shrink about as far as a report does.
     member = gzip.compress(b"".join(random.Random(n).randbytes(16 * 1024) * 8 for n in range(16 * 8)), 1)
     host.content = member * (SIZE // MIB // 16)

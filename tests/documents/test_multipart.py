@@ -76,7 +76,7 @@ class TestFailure:
             copy(fetch_document=fetch)
         nothing_left()
 
-    def test_of_a_later_file_takes_the_first_away(self, host, copy, s3, nothing_left):
+    def test_of_a_later_file_deletes_the_first(self, host, copy, s3, nothing_left):
         host.content = two_files(TEXT)
         undo = fail(s3, "PutObject", rejection("SlowDown"), at=2)
         with pytest.raises(DocumentStorageError, match="SlowDown"):
@@ -93,7 +93,7 @@ class TestFailure:
             copy(replace=False)
         assert stored() == {"files/a.txt": TEXT}
 
-    def test_of_a_later_file_leaves_what_an_earlier_run_wrote(self, host, copy, s3, stored):
+    def test_of_a_later_file_leaves_what_a_previous_run_wrote(self, host, copy, s3, stored):
         """An object that was only overwritten is not this transfer's to delete."""
         host.content = two_files(TEXT)
         copy()
@@ -110,7 +110,7 @@ class TestFailure:
             copy()
 
 
-def test_the_checksum_of_the_whole_goes_out_with_the_completion(host, copy, s3):
+def test_the_checksum_of_the_whole_is_sent_with_the_completion(host, copy, s3):
     sent = []
     s3.meta.events.register(
         "before-call.s3.CompleteMultipartUpload", lambda params, **_: sent.append(params["headers"])
@@ -195,7 +195,7 @@ class TestKill:
             copy()
         nothing_left()
 
-    def test_while_an_upload_is_begun(self, host, copy, s3, nothing_left, monkeypatch, killed):
+    def test_while_an_upload_is_created(self, host, copy, s3, nothing_left, monkeypatch, killed):
         create = s3.create_multipart_upload
 
         def create_and_end(**arguments):
@@ -209,7 +209,7 @@ class TestKill:
             copy()
         nothing_left()
 
-    def test_parts_on_their_way_are_waited_for(self, host, copy, s3, monkeypatch):
+    def test_parts_in_progress_are_waited_for(self, host, copy, s3, monkeypatch):
         """A part that arrived after the abort would stay forever."""
         send, abort, order = s3.upload_part, s3.abort_multipart_upload, []
 

@@ -20,7 +20,7 @@ LARGE = random.Random(6).randbytes(9 * 1024**2)
 
 class TestLostResponses:
     @pytest.mark.parametrize("content", [b"second", LARGE], ids=["small", "large"])
-    def test_that_are_all_lost_take_all_back(self, host, copy, lose, nothing_left, content):
+    def test_that_are_all_lost_delete_all_files(self, host, copy, lose, nothing_left, content):
         host.content = archive(content)
         lose(writes("/files/2.bin"))
         with pytest.raises(DocumentStorageError):
@@ -35,7 +35,7 @@ class TestLostResponses:
         nothing_left()
 
     @pytest.mark.parametrize("content", [b"second", LARGE], ids=["small", "large"])
-    def test_of_which_one_is_repeated_are_success_and_still_taken_back(
+    def test_of_which_one_is_repeated_are_success_and_still_deleted(
         self, host, copy, s3, lose, nothing_left, content
     ):
         """The repeated request is refused, because the first one has written the object: this transfer's own."""
@@ -83,7 +83,7 @@ class TestKill:
         return start
 
     @pytest.mark.parametrize("times", [1, 3])
-    def test_while_files_are_taken_back(self, host, copy, s3, kill_during, nothing_left, times):
+    def test_while_files_are_deleted(self, host, copy, s3, kill_during, nothing_left, times):
         host.content = archive()
         reject(s3, "PutObject", lambda params: params["url_path"].endswith("3.bin"))
         kill_during("DeleteObject", times)
@@ -156,7 +156,7 @@ class TestKill:
         assert sent == ["PUT"]
 
 
-def test_a_file_that_is_there_with_other_content_takes_only_ours_back(host, copy, s3, bucket, stored):
+def test_a_file_that_exists_with_other_content_deletes_only_ours(host, copy, s3, bucket, stored):
     s3.put_object(Bucket=bucket, Key="files/2.bin", Body=b"other")
     host.content = archive()
     with pytest.raises(DocumentExistsError):
@@ -164,7 +164,7 @@ def test_a_file_that_is_there_with_other_content_takes_only_ours_back(host, copy
     assert stored() == {"files/2.bin": b"other"}
 
 
-def test_what_s3_does_not_tell_of_a_file_ends_the_archive_before_it_is_written(host, copy, s3, nothing_left):
+def test_a_failed_head_of_a_file_ends_the_archive_before_it_is_written(host, copy, s3, nothing_left):
     fail(s3, "HeadObject", ClientError({"Error": {"Code": "503", "Message": "Slow Down"}}, "HeadObject"), at=2)
     host.content = two_files(TEXT)
     with pytest.raises(DocumentStorageError, match="503"):

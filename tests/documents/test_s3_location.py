@@ -74,13 +74,13 @@ def test_other_names_are_no_buckets(name):
         ("bucket", None),
     ],
 )
-def test_an_access_point_tells_region_account_and_name(bucket, expected):
+def test_an_access_point_has_region_account_and_name(bucket, expected):
     assert access_point(bucket) == expected
 
 
 @pytest.mark.parametrize("bucket", HOSTS)
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-def test_boto3_takes_an_access_point_for_a_bucket(host, copy, bucket, content):
+def test_boto3_accepts_an_access_point_as_a_bucket(host, copy, bucket, content):
     """In all requests of a transfer, which would go to Amazon."""
     client = boto3.client("s3", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
     asked = []

@@ -32,14 +32,14 @@ class TestRepeatedParameters:
         return seen
 
     @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
-    def test_go_with_each(self, host, copy, given, content):
+    def test_are_sent_with_each(self, host, copy, given, content):
         host.content = content
         copy(extra_args=self.OWNER)
         copy(extra_args=self.OWNER, replace=False)
         assert {name for name, _ in given} >= {"HeadObject"}
         assert [name for name, parameters in given if parameters != self.OWNER] == []
 
-    def test_go_with_what_cleans_up(self, host, copy, s3, given):
+    def test_are_sent_with_what_cleans_up(self, host, copy, s3, given):
         fail(s3, "UploadPart", rejection("SlowDown", "UploadPart"))
         host.content = LARGE
         with pytest.raises(DocumentStorageError):
@@ -47,7 +47,7 @@ class TestRepeatedParameters:
         assert {"AbortMultipartUpload", "ListMultipartUploads"} <= {name for name, _ in given}
         assert [name for name, parameters in given if parameters != self.OWNER] == []
 
-    def test_go_with_what_takes_files_back(self, host, copy, s3, given):
+    def test_are_sent_with_what_deletes_files(self, host, copy, s3, given):
         fail(s3, "PutObject", rejection("SlowDown"), at=2)
         host.content = two_files(TEXT)
         with pytest.raises(DocumentStorageError):

@@ -80,7 +80,7 @@ class TestNoChecksums:
     @pytest.mark.parametrize(
         "habit", [{"ETag": '"opaque-1"'}, {"ServerSideEncryption": "aws:kms", "ETag": '"' + "0" * 32 + '"'}]
     )
-    def test_an_etag_that_tells_nothing_is_made_up_for_by_the_size(
+    def test_the_size_is_checked_if_the_etag_proves_nothing(
         self, host, copy, plain, stored, nothing_left, content, habit
     ):
         host.content = content

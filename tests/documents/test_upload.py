@@ -25,7 +25,7 @@ EXISTING = b"what was there before"
 class TestResult:
     @pytest.mark.parametrize("content", [b"", TEXT, LARGE], ids=["empty", "small", "large"])
     @pytest.mark.parametrize("packed", [True, False])
-    def test_tells_what_lies_there(self, host, copy, s3, bucket, content, packed):
+    def test_describes_the_object(self, host, copy, s3, bucket, content, packed):
         host.content = gzip.compress(content, 1) if packed else content
         (result,) = copy()
         head = s3.head_object(Bucket=bucket, Key="document", ChecksumMode="ENABLED")
@@ -62,7 +62,7 @@ class TestResult:
         assert head["CacheControl"] == "no-store"
 
     @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
-    def test_log_says_what_was_stored(self, host, copy, bucket, caplog, content):
+    def test_log_shows_what_was_stored(self, host, copy, bucket, caplog, content):
         caplog.set_level(logging.INFO)
         host.content = content
         copy()
@@ -136,7 +136,7 @@ class TestReplace:
         assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
     @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
-    def test_false_with_an_object_that_appears_after_the_look(
+    def test_false_with_an_object_that_appears_after_the_check(
         self, host, copy, s3, s3_server, bucket, stored, content
     ):
         """It is S3's condition that excludes two writers."""

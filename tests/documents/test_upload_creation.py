@@ -34,7 +34,7 @@ class TestUploadsOfOthers:
         copy()
         assert [each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [living]
 
-    def test_that_begin_at_the_same_time_live_on(self, host, copy, s3, s3_server, bucket, caplog):
+    def test_that_begin_at_the_same_time_stay_open(self, host, copy, s3, s3_server, bucket, caplog):
         """One more is open than ours can be, so none of them is provably ours."""
         other, begun = s3_server.client(), []
         send = s3._endpoint.http_session.send
@@ -52,7 +52,7 @@ class TestUploadsOfOthers:
         assert begun[0] in {each["UploadId"] for each in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]}
         assert "may stay open" in caplog.text
 
-    def test_live_on_where_ours_was_refused_and_theirs_begun_meanwhile(self, host, copy, s3, s3_server, bucket):
+    def test_stay_open_if_ours_was_rejected_and_theirs_created_meanwhile(self, host, copy, s3, s3_server, bucket):
         """A rejected request creates nothing, so there is nothing to search for."""
         other, begun = s3_server.client(), []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
@@ -39,7 +40,7 @@ def tight(monkeypatch, sandbox, operation="createReport", rate=2.0, burst=1):
 
 
 # Valid arguments of every task, and of the fields that are templated one that is a string.
-TASKS = {
+TASKS: dict[Any, dict[str, Any]] = {
     CreateReportOperator: {"report_type": LINES, "report_options": {"rows": "1"}},
     CancelReportOperator: {"report_id": "1"},
     GetReportsOperator: {"report_types": LINES},

@@ -224,7 +224,7 @@ def test_a_task_that_timed_out_waits_a_whole_timeout_when_it_is_cleared(sandbox,
 
     def waited():
         start = time.monotonic()
-        with pytest.raises(Exception, match="did not end within the timeout of 1 s") as caught:
+        with pytest.raises(ReportTimeoutError, match="did not end within the timeout of 1 s") as caught:
             run(
                 lambda: dated(wait_for_completion=True, timeout=1, poke_interval=0.2, deferrable=deferrable),
                 context(store),

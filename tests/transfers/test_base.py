@@ -36,7 +36,7 @@ from tests.transfers.transferring import (
 )
 
 
-def test_a_long_transfer_says_how_far_it_is(sandbox, s3, key, monkeypatch, caplog, capsys):
+def test_a_long_transfer_logs_its_progress(sandbox, s3, key, monkeypatch, caplog, capsys):
     monkeypatch.setattr(to_s3, "_PROGRESS_SECONDS", 0.0)
     caplog.set_level("INFO")
     body = gzip.compress(TEXT)
@@ -99,7 +99,7 @@ class SilentServer:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_a_task_that_is_ended_while_s3_is_silent_sends_nothing_again(sandbox, monkeypatch, key, mode):
+def test_a_task_that_is_ended_while_s3_is_silent_repeats_no_request(sandbox, monkeypatch, key, mode):
     """botocore's newer retry modes repeat every request that seems to have a broken connection."""
     server = SilentServer()
     settings = {"s3": {"addressing_style": "path"}, "retries": {"mode": mode, "max_attempts": 5}}
@@ -160,7 +160,7 @@ def test_a_transfer_in_another_thread_than_the_kill_ends_too(sandbox, s3, key):
     assert_nothing_there(s3, key)
 
 
-def test_without_aws_credentials_it_is_tried_again(sandbox, s3_server, key, monkeypatch, tmp_path):
+def test_without_aws_credentials_it_is_retried(sandbox, s3_server, key, monkeypatch, tmp_path):
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)

@@ -81,7 +81,7 @@ def test_what_a_template_renders_is_refused_before_any_call(sandbox, s3, key, me
         "é" * 512,
     ],
 )
-def test_a_key_that_may_be_right_is_taken(key):
+def test_a_key_that_may_be_right_is_accepted(key):
     assert operator(s3_key=key).s3_key == key
 
 
@@ -99,7 +99,7 @@ def test_a_mistake_in_a_bucket(sandbox, s3, bucket):
 
 
 @pytest.mark.parametrize("bucket", ["my-bucket", "My_Bucket", "tenant:bucket", "name-abc123-s3alias", ARN])
-def test_a_bucket_that_may_be_right_is_taken(bucket):
+def test_a_bucket_that_may_be_right_is_accepted(bucket):
     assert operator(s3_bucket=bucket)._target() == (bucket, "k")
 
 
@@ -150,7 +150,7 @@ def test_one_key_for_all_tasks_of_a_mapped_group_shows_at_parsing(arguments, ref
             each.expand(report_id=["1", "2"])
 
 
-def test_a_mapped_key_is_taken():
+def test_a_mapped_key_is_accepted():
     @task_group
     def each(report_id, key):
         operator(report_id=report_id, s3_key=key)

@@ -203,7 +203,7 @@ def test_it_is_enough_to_clean_up(sandbox, moto, under_policy, job):
     assert open_uploads(moto) == []
 
 
-def test_it_is_enough_to_abort_what_an_earlier_attempt_left(sandbox, moto, under_policy):
+def test_it_is_enough_to_abort_what_a_previous_attempt_left(sandbox, moto, under_policy):
     store, key = Store(), "amazon-business/large"
     with under_policy(documented_policy()):
         enforce(moto, "inf")
@@ -233,7 +233,7 @@ NOT_ENFORCED = {"s3:ListBucket"}
 JOBS = [small, large, invoice]
 
 
-def test_each_action_of_the_policy_is_taken_out():
+def test_each_action_of_the_policy_is_necessary():
     actions = {action for statement in documented_policy()["Statement"] for action in statement["Action"]}
     assert actions == {*NEEDED, *CLEANING_UP, *NOT_ENFORCED}
 

@@ -188,7 +188,7 @@ def test_damage_after_many_parts_leaves_nothing(sandbox, s3, key):
     ],
     ids=str,
 )
-def test_a_broken_download_goes_on(sandbox, s3, key, fault):
+def test_a_broken_download_is_resumed(sandbox, s3, key, fault):
     report_id = create(sandbox, gzip.compress(TEXT))
     sandbox.inject(Fault(operation="document", **fault))
 
@@ -197,7 +197,7 @@ def test_a_broken_download_goes_on(sandbox, s3, key, fault):
     assert stored(s3, key) == TEXT
 
 
-def test_a_cut_then_an_expired_url_goes_on_from_the_same_byte_with_a_fresh_one(sandbox, s3, key):
+def test_a_cut_then_an_expired_url_is_resumed_at_the_same_byte_with_a_fresh_one(sandbox, s3, key):
     report_id = create(sandbox, gzip.compress(TEXT))
     sandbox.inject(Fault(operation="document", kind="cut", bytes=5000))
     sandbox.inject(Fault(operation="document", kind="expire_url", after=1))
@@ -436,7 +436,7 @@ def deferrable(report_id, key):
     )
 
 
-def test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer(sandbox, s3, key, monkeypatch):
+def test_a_throttled_task_waits_for_its_permit_in_the_triggerer(sandbox, s3, key, monkeypatch):
     connect(monkeypatch, sandbox, rate_limits='{"getReportDocument": [2, 1]}')
     report_id = create(sandbox, gzip.compress(TEXT))
     sandbox.inject(Fault(operation="getReportDocument", kind="status", status=429, body="json"))
@@ -448,7 +448,7 @@ def test_a_task_that_is_refused_waits_for_its_turn_in_the_triggerer(sandbox, s3,
     assert stored(s3, key) == TEXT
 
 
-def test_a_mapped_task_asks_for_its_turn_first(sandbox, s3, key):
+def test_a_mapped_task_queues_for_its_permit_first(sandbox, s3, key):
     report_id = create(sandbox, gzip.compress(TEXT))
     events = []
 
@@ -458,25 +458,25 @@ def test_a_mapped_task_asks_for_its_turn_first(sandbox, s3, key):
     assert stored(s3, key) == TEXT
 
 
-def test_a_wait_for_the_turn_that_cannot_go_on_fails_with_its_reason(sandbox, s3, key):
+def test_a_wait_for_a_permit_that_cannot_continue_fails_with_its_reason(sandbox, s3, key):
     error = AmazonBusinessError("some reason").to_dict()
     with pytest.raises(AmazonBusinessError, match="some reason"):
         deferrable("1", key).execute_complete(context(), {"status": "error", "error": error})
     assert sandbox.calls == []
 
 
-def test_a_key_that_is_no_text_is_refused_before_any_call(sandbox, s3):
+def test_a_key_that_is_no_string_is_refused_before_any_call(sandbox, s3):
     with pytest.raises(InvalidInputError, match="s3_key is 7"):
         transfer(report_id="1", s3_key=7)
     assert sandbox.count("getReport") == 0
 
 
-def test_a_parameter_that_boto3_does_not_know_spends_no_retry(sandbox, s3, key):
+def test_a_parameter_that_boto3_does_not_know_is_not_retried(sandbox, s3, key):
     with pytest.raises(DocumentPermanentError, match="StorageKlass"):
         transfer(report_id=create(sandbox, gzip.compress(TEXT)), s3_key=key, extra_args={"StorageKlass": "X"})
 
 
-def test_text_is_made_utf_8_on_request(sandbox, s3, key):
+def test_text_is_converted_to_utf_8_on_request(sandbox, s3, key):
     text = "Müller\t1.200 €\n"
     raw = {"content_type": "text/plain; charset=Cp1252"}
     report_id = create(sandbox, gzip.compress(text.encode("cp1252")), **raw)
@@ -488,7 +488,7 @@ def test_text_is_made_utf_8_on_request(sandbox, s3, key):
     assert result["sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_byte_that_is_no_character_spends_no_retry(sandbox, s3, key):
+def test_a_byte_that_is_no_character_is_not_retried(sandbox, s3, key):
     report_id = create(sandbox, gzip.compress(b"abc\x81"))
 
     with pytest.raises(DocumentPermanentError, match="not Cp1252 at byte 3 "):

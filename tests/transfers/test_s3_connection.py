@@ -76,7 +76,7 @@ def test_a_token_that_no_header_can_have_is_not_shown(sandbox, s3_server, monkey
 
 
 @pytest.mark.parametrize("aws_conn_id", ["nobody", "None", "aws_default"])
-def test_an_unknown_connection_is_an_error_and_no_other_credentials_are_taken(
+def test_an_unknown_connection_is_an_error_and_no_other_credentials_are_used(
     sandbox, s3_server, monkeypatch, aws_conn_id
 ):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)

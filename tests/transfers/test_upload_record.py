@@ -54,7 +54,7 @@ def left(sandbox, s3, key):
         s3.abort_multipart_upload(Bucket=BUCKET, Key=each, UploadId=upload_id)
 
 
-def test_a_retry_aborts_what_an_earlier_attempt_left_open_and_no_more(s3, left):
+def test_a_retry_aborts_what_a_previous_attempt_left_open_and_no_more(s3, left):
     left.make().execute(context(left.store, try_number=2))
 
     assert open_uploads(s3) == left.others
@@ -68,7 +68,7 @@ def test_without_a_record_of_it_no_upload_is_aborted(s3, left):
     assert len(open_uploads(s3)) == 3
 
 
-def test_a_retry_that_may_not_abort_uploads_goes_on_and_keeps_the_record(s3, left, caplog, capsys):
+def test_a_retry_that_may_not_abort_uploads_continues_and_keeps_the_record(s3, left, caplog, capsys):
     (result,) = failing(left.make(), "AbortMultipartUpload").execute(context(left.store, try_number=2))
 
     assert result["bytes"] == 9 * 1024**2
@@ -77,7 +77,7 @@ def test_a_retry_that_may_not_abort_uploads_goes_on_and_keeps_the_record(s3, lef
     assert open_uploads(s3) == left.others
 
 
-def test_a_store_that_fails_is_not_in_the_way(s3, left, caplog, capsys):
+def test_a_store_that_fails_does_not_fail_the_transfer(s3, left, caplog, capsys):
     class Broken(Store):
         def get(self, key, default=None):
             raise RuntimeError("the API server is away")

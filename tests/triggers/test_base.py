@@ -95,3 +95,13 @@ async def test_its_threads_are_bounded():
     finally:
         release.set()
         await asyncio.gather(*calls)
+
+
+async def test_a_slow_call_of_each_of_fifty_accounts_delays_no_other():
+    """A triggerer with a hundred accounts has about two calls per second for each."""
+    together = threading.Barrier(50)
+
+    # Each call blocks until all fifty are in progress at once.
+    await asyncio.gather(*[run_in_thread(together.wait, 20) for _ in range(50)])
+
+    assert not together.broken

@@ -29,10 +29,15 @@ def connection():
     return PolledConnection(hook=Hook())
 
 
+class Subscribed(Subscription):
+    def __post_init__(self):
+        super().__post_init__()
+        self.updates = []
+        self.on_update = self.updates.append
+
+
 def subscribe(connection):
-    subscription = Subscription("1", "amazon_business_default", 15.0, 0.0)
-    subscription.updates = []
-    subscription.on_update = subscription.updates.append
+    subscription = Subscribed("1", "amazon_business_default", 15.0, 0.0)
     connection.subscriptions.add(subscription)
     return subscription
 

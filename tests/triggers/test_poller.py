@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import poller
+from airflow_provider_amzbiz.triggers.subscriptions import Subscription
 from tests.conftest import connect
 from tests.triggers.polling import running, statuses, waiting
 
@@ -122,7 +123,7 @@ async def test_nothing_runs_when_the_last_wait_has_left(sandbox):
     await asyncio.sleep(0.8)
     assert len(sandbox.calls) == calls
     gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) is poller.Subscription]
+    assert not [each for each in gc.get_objects() if type(each) is Subscription]
 
 
 async def test_two_connections_to_one_account_share_one_poller(sandbox, monkeypatch):
