@@ -298,7 +298,7 @@ class Killed(BaseException):
 
 
 def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, s3, prefix, monkeypatch):
-    landed = reports_to_s3.durable_create.create
+    landed = durable_create.create
     count = 0
     lock = threading.Lock()
 
@@ -310,10 +310,10 @@ def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, 
                 raise Killed
         return landed(*arguments)
 
-    monkeypatch.setattr(reports_to_s3.durable_create, "create", create_and_die)
+    monkeypatch.setattr(durable_create, "create", create_and_die)
     with pytest.raises(Killed):
         run(lambda: batch(prefix, invoices(*range(8))), context())
-    monkeypatch.setattr(reports_to_s3.durable_create, "create", landed)
+    monkeypatch.setattr(durable_create, "create", landed)
     noted = {item["report_id"] for item in manifest(s3, prefix)} - {None}
     assert noted == set(sandbox.reports)
 
