@@ -17,6 +17,8 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
+from airflow_provider_amzbiz.batch import delivery
+from airflow_provider_amzbiz.batch import errors as batch_errors
 from airflow_provider_amzbiz.client import errors as client_errors
 from airflow_provider_amzbiz.client.parameters import required_id
 from airflow_provider_amzbiz.documents import errors as document_errors
@@ -119,12 +121,32 @@ class TaskKilledError(AmazonBusinessError):
     """
 
 
-class ManifestTakenError(AmazonBusinessPermanentError):
-    """Another process has written the batch's manifest since this one read it, so that this one has to stop."""
+class ManifestError(AmazonBusinessPermanentError):
+    """A batch's manifest, or what lies beside it, is missing, damaged, another task's or of another version.
+
+    The message names the remedy. Nothing was created again.
+    """
+
+
+class ManifestTakenError(ManifestError):
+    """Another process continues the batch, so this one stopped."""
+
+
+class LedgerError(AmazonBusinessPermanentError):
+    """An entry of a batch's ledger is damaged, of something else or of a newer version; nothing was created again.
+
+    The message names the entry and the remedy.
+    """
 
 
 class DocumentError(AmazonBusinessError):
-    """The document could not be stored in S3 completely; there is no object of it."""
+    """The document could not be stored in S3 completely; there is no object of it.
+
+    :ivar is_useless: whether the document itself is damaged, or no longer at its host, so that only another report
+        can help if this error comes again.
+    """
+
+    is_useless = False
 
 
 class DocumentPermanentError(DocumentError, AmazonBusinessPermanentError):
@@ -150,7 +172,7 @@ _BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn the errors of ``client`` and ``documents``, which know no Airflow, into this module's.
+    """Turn the errors of ``client``, ``documents`` and ``batch``, which know no Airflow, into this module's.
 
     They have no cause, with which a task log would show the same message twice, with two tracebacks.
     """
@@ -160,7 +182,15 @@ def translated_errors() -> Iterator[None]:
         kind = next(_BY_CLIENT_ERROR[base] for base in type(error).__mro__ if base in _BY_CLIENT_ERROR)
         raise kind(str(error), **{name: getattr(error, name) for name in _CLIENT_CONTEXT}) from None
     except document_errors.DocumentError as error:
-        raise (DocumentPermanentError if error.permanent else DocumentError)(str(error)) from None
+        translated = (DocumentPermanentError if error.permanent else DocumentError)(str(error))
+        translated.is_useless = isinstance(error, document_errors.USELESS)
+        raise translated from None
+    except delivery.LedgerError as error:
+        raise LedgerError(str(error)) from None
+    except batch_errors.RecordTakenError as error:
+        raise ManifestTakenError(str(error)) from None
+    except batch_errors.RecordError as error:
+        raise ManifestError(str(error)) from None
 
 
 @contextmanager

@@ -45,7 +45,7 @@ with DAG(
     # [START clean_up]
     @task(trigger_rule="none_failed")
     def clean_up(manifest: str) -> int:
-        """Delete the objects of a batch, then its manifest; return the number of objects."""
+        """Delete the objects that a batch has written, and its record last; return the number of objects."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         if not manifest:
@@ -53,9 +53,11 @@ with DAG(
         s3 = S3Hook("aws_default")
         bucket, key = S3Hook.parse_s3_url(manifest)
         items = json.loads(s3.read_key(key, bucket))["items"]
-        keys = [S3Hook.parse_s3_url(each["uri"])[1] for item in items for each in item["objects"] or ()]
+        # What was delivered before is another batch's.
+        own = [item for item in items if item["objects"] and not item.get("already_delivered")]
+        keys = [S3Hook.parse_s3_url(each["uri"])[1] for item in own for each in item["objects"]]
         s3.delete_objects(bucket, keys)
-        s3.delete_objects(bucket, [key])
+        s3.delete_objects(bucket, [*s3.list_keys(bucket, f"{key}.parts/"), key])
         return len(keys)
 
     cancel >> clean_up("{{ params.manifest }}")

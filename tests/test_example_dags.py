@@ -340,45 +340,53 @@ class TestInvoiceBatch:
         run = run_batch("1", "MULTI-2", "NO-DATA-3")
 
         assert run.state == "success"
-        rows = query("SELECT invoice_id, status, error, uri, bytes, sha256, crc32, report_id FROM invoice_audit")
-        stored = {row[3].removeprefix(f"s3://{bucket}/"): row for row in rows if row[3]}
+        columns = "report_options->>'invoiceId', status, error, key, bytes, sha256, crc32, report_id"
+        rows = query(f"SELECT {columns} FROM invoice_audit")
+        stored = {row[3]: row for row in rows if row[3]}
         assert sorted(stored) == keys(s3, bucket, "archive/1/") + keys(s3, bucket, "archive/MULTI-2/")
         assert len(stored) == 4
         for key, (_, status, error, _, size, sha256, crc32, report_id) in stored.items():
             content = body(s3, bucket, key)
-            assert (status, error) == ("DONE", None)
+            assert (status, error) == ("landed", None)
             assert (size, sha256) == (len(content), hashlib.sha256(content).hexdigest())
             assert base64.b64decode(crc32) == zlib.crc32(content).to_bytes(4, "big")
             assert sandbox.reports[report_id].report_options["invoiceId"] in key
-        assert [row[:4] for row in rows if not row[3]] == [("NO-DATA-3", "CANCELLED", None, None)]
+        assert [row[:4] for row in rows if not row[3]] == [("NO-DATA-3", "skipped", None, None)]
 
     def test_a_failed_invoice_is_in_the_table_with_its_reason(self, sandbox, run_batch, query):
         run = run_batch("FATAL-1", *map(str, range(10)))
 
         assert run.state == "success"
-        ((invoice_id, status, error),) = query(
-            "SELECT invoice_id, status, error FROM invoice_audit WHERE error IS NOT NULL"
+        ((request, status, processing_status, error),) = query(
+            "SELECT request, status, processing_status, error FROM invoice_audit WHERE error IS NOT NULL"
         )
-        assert (invoice_id, status) == ("FATAL-1", "FATAL")
+        assert request == "invoiceId=FATAL-1, documentType=Invoice"
+        assert (status, processing_status) == ("failed", "FATAL")
         assert "FATAL" in error
         assert query("SELECT count(*) FROM invoice_audit WHERE uri IS NOT NULL") == [(10,)]
 
     def test_an_empty_list_is_skipped(self, sandbox, run_batch):
         run = run_batch()
 
-        assert set(states(run).values()) == {"skipped"}
+        assert states(run) == {("requests", -1): "success", ("batch", -1): "skipped", ("audit", -1): "skipped"}
         assert sandbox.calls == []
 
-    def test_the_same_invoices_again_leave_the_table_as_long(self, sandbox, run_batch, query):
-        run_batch("1", "MULTI-2")
+    def test_the_same_invoices_again_leave_the_table_the_same(self, sandbox, run_batch, query):
+        run_batch("1", "MULTI-2", "NO-DATA-4")
         run_batch("3")
-        before = query("SELECT invoice_id, uri, sha256 FROM invoice_audit ORDER BY ALL")
+        before = query("FROM invoice_audit WHERE uri IS NOT NULL ORDER BY ALL")
 
-        run = run_batch("1", "MULTI-2")
+        run = run_batch("1", "MULTI-2", "NO-DATA-4")
 
         assert run.state == "success"
-        assert query("SELECT invoice_id, uri, sha256 FROM invoice_audit ORDER BY ALL") == before
+        assert query("FROM invoice_audit WHERE uri IS NOT NULL ORDER BY ALL") == before
         assert len(before) == 5
+        # Asked for again: perhaps Amazon has it by now.
+        assert query("SELECT status, count(*) FROM invoice_audit WHERE uri IS NULL GROUP BY ALL") == [
+            ("skipped", 1)
+        ]
+        asked = sorted(report.report_options["invoiceId"] for report in sandbox.reports.values())
+        assert asked == ["1", "3", "MULTI-2", "NO-DATA-4", "NO-DATA-4"]
 
 
 class TestAccounts:
@@ -443,13 +451,26 @@ class TestCancel:
         conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
         batch = run_dag("example_invoice_batch", invoice_ids=["1", "MULTI-2", "NO-DATA-3"], **conf)
         manifest = f"archive/_manifests/example_invoice_batch/{batch.run_id}/batch.json"
-        assert len(keys(s3, bucket)) == 6
+        # 1, three files of MULTI-2, and somebody else's.
+        assert len([each for each in keys(s3, bucket, "archive/") if each.endswith(".pdf")]) == 5
 
         run = run_dag("example_cancel", manifest=f"s3://{bucket}/{manifest}")
 
         assert run.state == "success"
         assert states(run)["cancel", -1] == "skipped"
-        assert keys(s3, bucket) == ["archive/of-somebody-else.pdf"]
+        assert keys(s3, bucket, "archive/") == ["archive/of-somebody-else.pdf"]
+
+    def test_what_another_batch_has_delivered_stays(self, sandbox, s3, run_dag, bucket, tmp_path):
+        conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
+        run_dag("example_invoice_batch", invoice_ids=["1"], **conf)
+        first = keys(s3, bucket, "archive/1/")
+        batch = run_dag("example_invoice_batch", invoice_ids=["1", "2"], **conf)
+        manifest = f"archive/_manifests/example_invoice_batch/{batch.run_id}/batch.json"
+
+        run_dag("example_cancel", manifest=f"s3://{bucket}/{manifest}")
+
+        assert keys(s3, bucket, "archive/1/") == first
+        assert keys(s3, bucket, "archive/2/") == []
 
 
 @pytest.mark.usefixtures("_bucket")

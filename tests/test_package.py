@@ -26,7 +26,7 @@ def python(code):
 
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
-HEAVY = {"boto3", "botocore", "smart_open", "requests", "openlineage", "isal", "fastapi", "uvicorn"}
+HEAVY = {"boto3", "botocore", "smart_open", "requests", "openlineage", "isal", "pyarrow", "fastapi", "uvicorn"}
 EXAMPLES = Path(__file__).parent.parent / "example_dags"
 # The sandbox is for tests, and needs its extra; retry policies are new in Airflow 3.3.
 ABSENT = [] if Version(airflow.__version__) >= Version("3.3") else [f"{PACKAGE}.retry_policy"]
@@ -99,8 +99,10 @@ def test_the_bare_package_loads_no_airflow():
     assert python(f"import sys, {PACKAGE}; print('airflow' in sys.modules)") == "False"
 
 
-@pytest.mark.parametrize("module", ["client.reports", "documents.to_s3", "sandbox.server"])
-def test_client_documents_and_sandbox_import_no_airflow(module):
+@pytest.mark.parametrize(
+    "module", ["batch.ledger", "batch.table", "client.reports", "documents.to_s3", "sandbox.server"]
+)
+def test_batch_client_documents_and_sandbox_import_no_airflow(module):
     assert python(f"import sys, {PACKAGE}.{module}; print('airflow' in sys.modules)") == "False"
 
 

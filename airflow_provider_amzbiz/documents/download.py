@@ -14,6 +14,7 @@ from airflow_provider_amzbiz.documents.document_url import DocumentUrl
 from airflow_provider_amzbiz.documents.errors import (
     DocumentChangedError,
     DocumentDownloadError,
+    DocumentGoneError,
     UnsafeDocumentUrlError,
 )
 from airflow_provider_amzbiz.documents.http_body import is_chunked, is_delimited
@@ -182,7 +183,8 @@ class DocumentStream(io.RawIOBase):
         elif 300 <= status < 400:
             raise UnsafeDocumentUrlError(f"The document host responded with {status}; redirects are not followed")
         else:
-            raise DocumentDownloadError(f"The document host responded with {status}")
+            kind = DocumentGoneError if status in (404, 410) else DocumentDownloadError
+            raise kind(f"The document host responded with {status}")
 
     def _accept_whole(self, response: requests.Response, request: RunningRequest) -> None:
         self._to_the_end, self._until = True, None

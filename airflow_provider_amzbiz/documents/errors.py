@@ -16,6 +16,10 @@ class DocumentDownloadError(DocumentError):
     """The document host did not deliver, after all attempts."""
 
 
+class DocumentGoneError(DocumentDownloadError):
+    """The document host no longer has the document."""
+
+
 class UnsafeDocumentUrlError(DocumentDownloadError):
     """The document's URL, or a redirect of its host, may not be followed."""
 
@@ -87,6 +91,8 @@ class DocumentExistsError(DocumentError):
     permanent = True
 
 
+# What only another report can help against, where it comes again.
+USELESS = (CorruptDocumentError, DocumentGoneError, TruncatedDocumentError)
 _PERMANENT_CODES = frozenset(
     {
         # A HEAD response has no body, so its code is the status.

@@ -38,7 +38,7 @@ class WaitingTrigger(BaseTrigger):
     """A trigger that fires one event."""
 
     @abstractmethod
-    async def wait(self) -> Event | dict[str, Any]:
+    async def wait(self) -> Event:
         """Wait, and return the event.
 
         :raises AmazonBusinessError: the wait cannot continue; it becomes the event :class:`.WaitFailed`.
@@ -47,14 +47,14 @@ class WaitingTrigger(BaseTrigger):
     async def event(self) -> dict[str, Any]:
         """Wait, and return the event as a dict; an error becomes an event too."""
         try:
-            event = await self.wait()
+            event: Event = await self.wait()
         except AmazonBusinessError as error:
             event = WaitFailed(error)
         except Exception as error:
             # Airflow would only report to the task that its trigger failed, without the reason.
             log.exception("The wait failed")
             event = WaitFailed(AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}"))
-        return event.to_dict() if isinstance(event, Event) else event
+        return event.to_dict()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire the event, at the earliest after :data:`MIN_DEFER_SECONDS`."""

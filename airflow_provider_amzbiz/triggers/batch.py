@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.durable_create import cancel_newest
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, error_from_dict
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
+from airflow_provider_amzbiz.triggers.events import Event, typed
 from airflow_provider_amzbiz.triggers.listing import Created
 from airflow_provider_amzbiz.triggers.permits import wait_for_permits
 from airflow_provider_amzbiz.triggers.poller import poller
@@ -26,28 +30,118 @@ log = logging.getLogger(__name__)
 # Permits to wait for before a worker is asked for: few enough that they do not overflow the API's own bucket
 # while a worker is found, and many enough that workers are rarely needed.
 _HANDFUL = 10
-# Reports that one event tells of; the rest is told by the next one.
-_MOST_TOLD = 200
+# Reports that one event has; the next one has the rest.
+_MAX_REPORTED = 200
+# Bytes of JSON for the reports in a trigger's arguments. Encrypted, all arguments together stay below 60 KB.
+PACKED_BYTES = 36_000
 # Seconds that a finished document may wait for others, when there is nothing to create.
 HOLD = 120.0
 
 
-class BatchTrigger(WaitingTrigger):
-    """Fires when there is work for a worker: permits to create, or finished reports to move, or the deadline.
+class RunningReport(NamedTuple):
+    """A report to wait for.
 
-    The event is a dict with ``status``: ``go_on`` with ``permits`` (operation to number), ``reports`` (those that
-    ended, each as :meth:`.Report.to_dict`) and ``errors`` (report id to :meth:`.AmazonBusinessError.to_dict`), or
-    ``error`` with ``error``.
+    :ivar sent_at: Unix time at which it was asked for.
+    :ivar adopted: whether it was taken from a listing, so that it is never cancelled.
+    """
+
+    report_id: str
+    report_type: str
+    sent_at: float
+    adopted: bool
+
+
+def pack(reports: Iterable[RunningReport], size: int = PACKED_BYTES) -> tuple[list[str], int]:
+    """Return as many reports as fit a trigger's arguments, in their order, and how many those are.
+
+    Thousands of reports would not fit a row of Airflow's database (64 KiB on MySQL, encrypted). So a report is one
+    string: its type as a number, the seconds since the first one, ``a`` or ``-``, and its id. The first string has
+    the time and the types.
+
+    :param size: bytes of JSON that the strings may have.
+    """
+    types: dict[str, int] = {}
+    base: float | None = None
+    packed: list[str] = []
+    for report in reports:
+        base = float(int(report.sent_at)) if base is None else base
+        kind = types.setdefault(report.report_type, len(types))
+        adopted = "a" if report.adopted else "-"
+        one = f"{kind} {report.sent_at - base:.0f} {adopted} {report.report_id}"
+        size -= len(json.dumps(one)) + len(", ")
+        # The types stand in the first string, with the quotes that JSON escapes there.
+        if packed and size < 2 * len(json.dumps(list(types))) + 64:
+            break
+        packed.append(one)
+    head = [json.dumps([base, list(types)])] if packed else []
+    return [*head, *packed], len(packed)
+
+
+def unpack(packed: Sequence[str]) -> list[RunningReport]:
+    """Return the reports that :func:`pack` has packed."""
+    if not packed:
+        return []
+    base, types = json.loads(packed[0])
+    reports = []
+    for one in packed[1:]:
+        kind, seconds, adopted, report_id = one.split(" ", 3)
+        reports.append(RunningReport(report_id, types[int(kind)], base + float(seconds), adopted == "a"))
+    return reports
+
+
+@dataclass(frozen=True)
+class BatchReady(Event):
+    """There is work for a worker.
+
+    :ivar record: where the record of the batch lies, and what it was when the task deferred.
+    :ivar permits: operation id of the API to the number of calls that may be made.
+    :ivar reports: those that have ended.
+    :ivar errors: by report id, of those that cannot be waited for.
+    """
+
+    status = "ready"
+
+    record: Mapping[str, Any]
+    permits: Mapping[str, int]
+    reports: Sequence[Report]
+    errors: Mapping[str, AmazonBusinessError]
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields, JSON-safe."""
+        return {
+            "record": dict(self.record),
+            "permits": dict(self.permits),
+            "reports": [report.to_dict() for report in self.reports],
+            "errors": {report_id: error.to_dict() for report_id, error in self.errors.items()},
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> BatchReady:
+        """Read the fields."""
+        permits, errors = typed(fields, "permits", Mapping), typed(fields, "errors", Mapping)
+        return cls(
+            typed(fields, "record", Mapping),
+            {operation: typed(permits, operation, int) for operation in permits},
+            [Report.from_dict(report) for report in typed(fields, "reports", list)],
+            {report_id: error_from_dict(dict(typed(errors, report_id, Mapping))) for report_id in errors},
+        )
+
+
+class BatchTrigger(WaitingTrigger):
+    """Fires when there is work for a worker: permits to create, finished reports to store, or the deadline.
+
+    The event is a :class:`BatchReady`, or a :class:`.WaitFailed`.
 
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
+    :param record: where the record of the batch lies, and what it was when the task deferred; the event has it.
     :param creates: how many reports are still to be created.
-    :param running: id, type and earliest creation time (ISO 8601) of each report to wait for.
-    :param adopted: ids of those that were taken from a listing, which are never cancelled.
-    :param documents: how many finished documents wait to be moved already.
-    :param poke_interval: seconds between two looks.
+    :param running: the reports to wait for, as :func:`pack` packs them.
+    :param documents: how many finished documents wait to be stored already.
+    :param poke_interval: seconds between two polls.
     :param deadline: Unix time at which to fire at the latest.
+    :param rotate_at: Unix time at which to fire so that other reports get their turn, if there are others.
     :param not_before: Unix time before which there is no use, after a fault.
-    :param refused: operations that were answered 429 although there was a permit.
+    :param throttled: operations that were throttled (429) although there was a permit.
     :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     """
 
@@ -55,27 +149,29 @@ class BatchTrigger(WaitingTrigger):
         self,
         *,
         amazon_business_conn_id: str,
+        record: dict[str, Any],
         creates: int,
-        running: list[list[str]],
+        running: list[str],
         documents: int,
         poke_interval: float,
         deadline: float,
+        rotate_at: float | None = None,
         not_before: float = 0.0,
-        refused: list[str] | None = None,
+        throttled: list[str] | None = None,
         not_found_grace_until: float = 0.0,
-        adopted: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.amazon_business_conn_id = amazon_business_conn_id
+        self.record = record
         self.creates = creates
         self.running = running
         self.documents = documents
         self.poke_interval = poke_interval
         self.deadline = deadline
+        self.rotate_at = rotate_at
         self.not_before = not_before
-        self.refused = refused or []
+        self.throttled = throttled or []
         self.not_found_grace_until = not_found_grace_until
-        self.adopted = adopted or []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what a triggerer needs to make this trigger again."""
@@ -83,52 +179,54 @@ class BatchTrigger(WaitingTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "amazon_business_conn_id": self.amazon_business_conn_id,
+                "record": self.record,
                 "creates": self.creates,
                 "running": self.running,
                 "documents": self.documents,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
+                "rotate_at": self.rotate_at,
                 "not_before": self.not_before,
-                "refused": self.refused,
+                "throttled": self.throttled,
                 "not_found_grace_until": self.not_found_grace_until,
-                "adopted": self.adopted,
             },
         )
 
-    async def wait(self) -> dict[str, Any]:
-        """Wait until there is work, and say which."""
+    async def wait(self) -> BatchReady:
+        """Wait until there is work, and return which."""
         await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
         hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
         buckets = token_buckets(hook.client.config)
-        for operation in self.refused:
+        for operation in self.throttled:
             buckets[operation].throttled()
-        return await _Gathering(self, buckets["createReport"], buckets["getReportDocument"]).gather()
+        return await _BatchWait(self, buckets["createReport"], buckets["getReportDocument"]).run()
 
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
-        newest_first = [each[0] for each in reversed(self.running) if each[0] not in self.adopted]
-        await run_in_thread(cancel_newest, self.amazon_business_conn_id, newest_first)
+        newest_first = sorted(unpack(self.running), key=lambda report: report.sent_at, reverse=True)
+        own = [report.report_id for report in newest_first if not report.adopted]
+        await run_in_thread(cancel_newest, self.amazon_business_conn_id, own)
 
 
-class _Gathering:
+class _BatchWait:
     """One wait of a batch: what has come together so far."""
 
-    def __init__(self, trigger: BatchTrigger, creating: TokenBucket, moving: TokenBucket) -> None:
+    def __init__(self, trigger: BatchTrigger, creating: TokenBucket, storing: TokenBucket) -> None:
         self._trigger = trigger
         self._creating = creating
-        self._moving = moving
+        self._storing = storing
         self._news: asyncio.Queue[tuple[str, Report | AmazonBusinessError] | None] = asyncio.Queue()
         self._reports: dict[str, Report] = {}
         self._errors: dict[str, AmazonBusinessError] = {}
-        self._waits: list[Subscription] = []
+        self._waits: dict[str, Subscription] = {}
         self._ready = trigger.documents
         self._ready_since = time.monotonic()
 
-    async def gather(self) -> dict[str, Any]:
+    async def run(self) -> BatchReady:
         trigger = self._trigger
         shared = await poller(trigger.amazon_business_conn_id, trigger.deadline)
-        waits = self._waits = [self._wait(*each) for each in trigger.running]
-        for wait in waits:
+        self._waits = {report.report_id: self._subscription(report) for report in unpack(trigger.running)}
+        for wait in self._waits.values():
             shared.join(wait)
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
@@ -136,81 +234,85 @@ class _Gathering:
             queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates))
             queueing.add_done_callback(lambda _: self._news.put_nowait(None))
         try:
-            while not (queueing and queueing.done()) and not self._enough():
-                await self._hear(self._patience())
+            while not (queueing and queueing.done()) and not self._should_fire():
+                await self._receive(self._patience())
             permits = {"createReport": creates if queueing and queueing.done() else 0}
-            permits["getReportDocument"] = await self._permits_to_move(wait=queueing is None)
+            permits["getReportDocument"] = await self._permits_to_store(wait=queueing is None)
             while not self._news.empty():
-                await self._hear(0)
+                await self._receive(0)
         finally:
             if queueing:
                 queueing.cancel()
-            for wait in waits:
+            for wait in self._waits.values():
                 shared.leave(wait)
-        return {
-            "status": "go_on",
-            "permits": permits,
-            "reports": [report.to_dict() for report in list(self._reports.values())[:_MOST_TOLD]],
-            "errors": {report_id: error.to_dict() for report_id, error in self._errors.items()},
-        }
+        return BatchReady(
+            trigger.record,
+            permits,
+            list(self._reports.values())[:_MAX_REPORTED],
+            dict(list(self._errors.items())[:_MAX_REPORTED]),
+        )
 
-    def _wait(self, report_id: str, report_type: str, created: str) -> Subscription:
+    def _subscription(self, report: RunningReport) -> Subscription:
         # The request was sent at most one distance of clocks after this, and responded to within minutes.
-        earliest = datetime.fromisoformat(created)
+        earliest = datetime.fromtimestamp(report.sent_at, timezone.utc) - MAX_CLOCK_DIFFERENCE
         wait = Subscription(
-            report_id=report_id,
+            report_id=report.report_id,
             amazon_business_conn_id=self._trigger.amazon_business_conn_id,
             poke_interval=self._trigger.poke_interval,
             not_found_grace_until=self._trigger.not_found_grace_until,
-            report_type=report_type,
+            report_type=report.report_type,
             created=Created(earliest, earliest + 3 * MAX_CLOCK_DIFFERENCE),
         )
-        wait.on_update = lambda news: self._news.put_nowait((report_id, news))
+        wait.on_update = lambda news: self._news.put_nowait((report.report_id, news))
         return wait
 
-    def _enough(self) -> bool:
-        left = len(self._trigger.running) - len(self._reports) - len(self._errors)
-        if time.time() >= self._trigger.deadline:
+    @property
+    def _fires_at(self) -> float:
+        return min(self._trigger.deadline, self._trigger.rotate_at or self._trigger.deadline)
+
+    def _should_fire(self) -> bool:
+        left = len(self._waits) - len(self._reports) - len(self._errors)
+        if time.time() >= self._fires_at:
             return True
         if self._trigger.creates:
             # The permits to create come soon enough.
             return False
         held = time.monotonic() - self._ready_since
-        return left == 0 or self._ready >= _handful(self._moving) or (self._ready > 0 and held >= HOLD)
+        return left == 0 or self._ready >= _handful(self._storing) or (self._ready > 0 and held >= HOLD)
 
     def _patience(self) -> float:
-        left = self._trigger.deadline - time.time()
+        left = self._fires_at - time.time()
         if self._ready and not self._trigger.creates:
             left = min(left, self._ready_since + HOLD - time.monotonic())
         return max(left, 0.05)
 
-    async def _hear(self, seconds: float) -> None:
+    async def _receive(self, seconds: float) -> None:
         try:
             news = await asyncio.wait_for(self._news.get(), seconds) if seconds else self._news.get_nowait()
         except TimeoutError:
             return
         if news is None:
             return
-        report_id, told = news
-        if isinstance(told, Report):
-            if told.is_terminal:
-                metrics.report_ended(told.processing_status)
-                self._reports[report_id] = told
-            if told.processing_status == ProcessingStatus.DONE:
+        report_id, update = news
+        if isinstance(update, Report):
+            if update.is_terminal:
+                metrics.report_ended(update.processing_status)
+                self._reports[report_id] = update
+            if update.processing_status == ProcessingStatus.DONE:
                 self._ready_since = self._ready_since if self._ready else time.monotonic()
                 self._ready += 1
-        elif any(wait.finished for wait in self._waits if wait.report_id == report_id):
-            self._errors[report_id] = told
+        elif self._waits[report_id].finished:
+            self._errors[report_id] = update
 
-    async def _permits_to_move(self, *, wait: bool) -> int:
-        wanted = min(self._ready, _handful(self._moving))
+    async def _permits_to_store(self, *, wait: bool) -> int:
+        wanted = min(self._ready, _handful(self._storing))
         if not wanted:
             return 0
-        left = self._trigger.deadline - time.time()
+        left = self._fires_at - time.time()
         if not wait or left <= 0:
-            return self._moving.take_up_to(wanted)
+            return self._storing.take_up_to(wanted)
         try:
-            await asyncio.wait_for(wait_for_permits(self._moving, "getReportDocument", wanted), left)
+            await asyncio.wait_for(wait_for_permits(self._storing, "getReportDocument", wanted), left)
         except TimeoutError:
             return 0
         return wanted

@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
+from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.documents.errors import DocumentDownloadError, DocumentStorageError
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError
-from airflow_provider_amzbiz.transfers.manifest import Manifest
 from tests.documents.scripted_server import SECRET, Document
 
 LARGE = random.Random(5).randbytes(10 * 1024**2)
@@ -166,12 +165,13 @@ class TestStorage:
         assert not caught.value.permanent
 
     @pytest.mark.parametrize("method", ["GET", "PUT"])
-    def test_a_manifest_is_an_error(self, cutting, s3, bucket, method):
-        Manifest(s3, bucket, "manifest.json").save()
-        cut = Manifest(cutting(lambda each, _: each == method, 100), bucket, "manifest.json")
-        with pytest.raises(AmazonBusinessError):
-            cut.read() and cut.save()
-        assert Manifest(s3, bucket, "manifest.json").read()
+    def test_of_a_record_is_an_error(self, cutting, s3, bucket, method):
+        body = b"{}" * 500
+        ObjectStore(s3, bucket).put("record.json", body, content_type="application/json")
+        cut = ObjectStore(cutting(lambda each, _: each == method, 100), bucket)
+        with pytest.raises(DocumentStorageError):
+            cut.get("record.json") and cut.put("record.json", body, content_type="application/json")
+        assert ObjectStore(s3, bucket).get("record.json").body == body
 
 
 class RawHost:

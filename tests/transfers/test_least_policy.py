@@ -9,6 +9,7 @@ import random
 import re
 import zipfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -167,6 +168,25 @@ def batch(sandbox):
     run(lambda: ReportsToS3Operator(task_id="batch", **given), context())
 
 
+def batch_with_ledger(sandbox):
+    """A batch of which a part was delivered before, and which joins small objects of the ledger's index."""
+    for last in range(9):
+        requests = [
+            {"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": str(each)}} for each in (0, last)
+        ]
+        given = {
+            "requests": requests,
+            "s3_bucket": BUCKET,
+            "s3_key": "amazon-business/{invoiceId}.pdf",
+            "manifest_key": f"amazon-business/_manifests/{last}.json",
+            "ledger": f"s3://{BUCKET}/amazon-business/ledger/",
+            "audit_key": f"amazon-business/audit/{last}.jsonl",
+            "poke_interval": 0.1,
+        }
+        make = partial(ReportsToS3Operator, task_id="batch", **given)
+        assert run(make, context())["landed"] == 1
+
+
 def open_uploads(moto):
     return boto3.client("s3", endpoint_url=moto, **ROOT).list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
 
@@ -184,7 +204,9 @@ def without(action):
 
 
 @pytest.mark.parametrize(
-    "job", [small, same_again, large, invoice, archive, lost_creation, batch], ids=lambda job: job.__name__
+    "job",
+    [small, same_again, large, invoice, archive, lost_creation, batch, batch_with_ledger],
+    ids=lambda job: job.__name__,
 )
 def test_the_policy_is_enough(sandbox, moto, under_policy, job):
     with under_policy(documented_policy()):

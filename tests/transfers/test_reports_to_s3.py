@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
+import hashlib
+import io
+import itertools
 import json
 import threading
+import time
+import zipfile
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.standard.operators.empty import EmptyOperator
+from botocore.endpoint import Endpoint
 from botocore.exceptions import ConnectionClosedError
+from jinja2.exceptions import UndefinedError
 
 from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.object_store import ObjectStore
+from airflow_provider_amzbiz.batch.record import Record
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     InvalidInputError,
+    ManifestError,
     ManifestTakenError,
     ReportTimeoutError,
+    TaskKilledError,
 )
-from airflow_provider_amzbiz.sandbox import Fault, Sandbox
-from airflow_provider_amzbiz.transfers import reports_to_s3
+from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
+from airflow_provider_amzbiz.transfers import batch_actions, batch_run
+from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack, unpack
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
 
 LINES = "SANDBOX_ORDER_LINES"
 INVOICE = "GET_AB_INVOICE_PDF"
+DAMAGED = RawDocument(b"\x1f\x8b\x08\x00 this is no gzip at all", content_type="application/octet-stream")
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-    monkeypatch.setattr(reports_to_s3, "_REST", 0.2)
+    monkeypatch.setattr(batch_run, "REST_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -46,6 +67,18 @@ def prefix(s3, request):
 
 def invoices(*numbers):
     return [{"report_type": INVOICE, "report_options": {"invoiceId": str(number)}} for number in numbers]
+
+
+def named(name, content):
+    """A document as the API gives an invoice: a ZIP of one file, compressed again."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr(name, content)
+    return RawDocument(gzip.compress(file.getvalue()), content_type="application/octet-stream")
+
+
+def lines(*days):
+    return [{"report_type": LINES, "report_options": {"rows": day}} for day in days]
 
 
 def batch(prefix, requests, **arguments):
@@ -67,6 +100,16 @@ def manifest(s3, prefix):
     return json.loads(body)["items"]
 
 
+def record(s3, prefix):
+    owner = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
+    return Record(ObjectStore(s3, "tests"), f"{prefix}_manifests/dag/run/task.json", owner)
+
+
+def on_record(s3, prefix):
+    """The items that the next attempt would find."""
+    return attempt._read(record(s3, prefix)).begun
+
+
 def keys(s3, prefix):
     listed = s3.list_objects_v2(Bucket="tests", Prefix=prefix).get("Contents", [])
     return sorted(each["Key"].removeprefix(prefix) for each in listed if "_manifests" not in each["Key"])
@@ -81,6 +124,7 @@ def test_every_document_lands_under_its_key(sandbox, s3, prefix, deferrable):
         "manifest": f"s3://tests/{prefix}_manifests/dag/run/task.json",
         "requested": 3,
         "landed": 3,
+        "already_delivered": 0,
         "failed": 0,
         "skipped": 0,
         "bytes": sum(item["bytes"] for item in manifest(s3, prefix)),
@@ -202,16 +246,39 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
 @pytest.mark.parametrize(
     ("requests", "arguments", "named"),
     [
-        ([], {}, "at least one dict"),
-        ("text", {}, "at least one dict"),
+        (None, {}, "requests is None, but must be a list of dicts"),
+        ("text", {}, "requests is 'text', but must be a list of dicts"),
         (["text"], {}, r"requests\[0\] is 'text'"),
         ([{"report_typ": LINES}], {}, r"requests\[0\] has 'report_typ'"),
         ([{"report_type": ""}], {}, r"requests\[0\]: report_type"),
-        (invoices(1, 2, 1), {}, r"requests\[2\] asks for the same report as requests\[0\]"),
-        (invoices(1, 2), {"s3_key": "fixed.pdf"}, r"requests\[1\] would write the key 'fixed.pdf'"),
+        (
+            [*invoices(1, 2), {**invoices(1)[0], "key": "other.pdf"}],
+            {},
+            r"requests\[2\] asks for the same report as requests\[0\], but under the key 'other.pdf'",
+        ),
+        (
+            invoices(1, 2),
+            {"s3_key": "fixed.pdf"},
+            r"requests\[1\] \(invoiceId=2\) would write the key 'fixed.pdf', as would requests\[0\] ",
+        ),
+        (invoices(1), {"s3_key": "a/all.json", "manifest_key": "a/all.json"}, "keeps its manifest"),
+        (invoices(1), {"s3_key": "m.json.parts/{invoiceId}", "manifest_key": "m.json"}, "keeps its manifest"),
+        (
+            invoices(1),
+            {"s3_key": "a/audit.jsonl", "audit_key": "a/audit.jsonl"},
+            "keeps its manifest or its table",
+        ),
+        (invoices(1), {"manifest_key": "m.json", "audit_key": "m.json.parts/a.jsonl"}, "audit_key is"),
+        (invoices(1), {"audit_key": "audit.csv"}, "audit_key is 'audit.csv', but must end with"),
+        (invoices(1), {"ledger": "bucket/prefix"}, "ledger is 'bucket/prefix', but must be an S3 URI"),
+        (invoices(1), {"s3_key": 20261127}, r"s3_key is 20261127 \(int\), but must be a non-empty string"),
+        (invoices(1), {"manifest_key": 20261127}, r"manifest_key is 20261127 \(int\)"),
+        ([{**invoices(1)[0], "key": 20261127}], {}, r"requests\[0\].key is 20261127 \(int\)"),
+        ([{**invoices(1)[0], "key": ""}], {}, r"requests\[0\].key is ''"),
+        ([{**invoices(1)[0], "key": "a//b"}], {}, r"requests\[0\].key is 'a//b', which has the part ''"),
         (invoices(1), {"s3_key": "{order}.pdf"}, "placeholder {order}"),
-        (invoices(1), {"s3_bucket": None}, "s3_bucket and s3_key have to be given"),
-        (invoices(1), {"s3_key": ""}, "s3_bucket and s3_key have to be given"),
+        (invoices(1), {"s3_bucket": None}, "s3_bucket is '', but must be|s3_bucket is ''"),
+        (invoices(1), {"s3_key": ""}, "s3_key is ''"),
         ([{"report_type": LINES, "data_start_time": "2099-01-01T00:00:00Z"}], {}, "in the future"),
     ],
 )
@@ -314,8 +381,7 @@ def test_a_worker_lost_while_it_creates_loses_no_report_that_was_noted(sandbox, 
     with pytest.raises(Killed):
         run(lambda: batch(prefix, invoices(*range(8))), context())
     monkeypatch.setattr(durable_create, "create", landed)
-    noted = {item["report_id"] for item in manifest(s3, prefix)} - {None}
-    assert noted == set(sandbox.reports)
+    assert {item.report_id for item in on_record(s3, prefix)} - {None} == set(sandbox.reports)
 
     run(lambda: batch(prefix, invoices(*range(8))), context(try_number=2))
 
@@ -360,12 +426,42 @@ def test_faults_that_pass_are_tried_again(sandbox, s3, prefix, fault):
     assert len(sandbox.reports) == 3
 
 
-def test_a_document_that_never_arrives_fails_its_request_only(sandbox, s3, prefix):
-    sandbox.script(document=b"\x1f\x8b\x08\x00 this is no gzip at all")
+def test_a_damaged_document_is_created_again_once_and_the_item_says_so(sandbox, s3, prefix):
+    sandbox.script(document=DAMAGED)
 
-    with pytest.raises(AmazonBusinessError, match="1 of 3 requests failed"):
-        run(lambda: batch(prefix, invoices(1, 2, 3)), context())
-    assert len(keys(s3, prefix)) == 2
+    result = run(lambda: batch(prefix, invoices(1, 2, 3)), context())
+
+    assert result["landed"] == 3
+    assert len(keys(s3, prefix)) == 3
+    assert len(sandbox.reports) == 4
+    (again,) = [item for item in manifest(s3, prefix) if item.get("recreated")]
+    assert "damaged" in again["recreated"]
+    assert again["uri"]
+
+
+def test_a_document_that_stays_damaged_fails_its_request_only(sandbox, s3, prefix):
+    sandbox.script(document=DAMAGED, times=2)
+
+    with pytest.raises(AmazonBusinessError, match="1 of 1 requests failed") as caught:
+        run(lambda: batch(prefix, invoices(1)), context())
+    assert not isinstance(caught.value, AirflowFailException)
+    assert keys(s3, prefix) == []
+    assert len(sandbox.reports) == 2
+
+
+def test_a_document_that_amazon_no_longer_has_is_created_again(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=3600)
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(1), timeout=1), context())
+    sandbox.clock.advance(3600)
+    sandbox.inject(Fault(operation="getReportDocument", kind="status", status=404, body="json", times=3))
+
+    result = run(lambda: batch(prefix, invoices(1)), context(try_number=2))
+
+    assert result["landed"] == 1
+    assert len(sandbox.reports) == 2
+    (item,) = manifest(s3, prefix)
+    assert "no longer has its document" in item["recreated"]
 
 
 def test_a_request_that_the_api_refuses_fails_alone(sandbox, s3, prefix):
@@ -384,19 +480,59 @@ def test_a_missing_role_ends_the_batch(sandbox, s3, prefix):
 
 
 def test_of_two_processes_the_late_one_stops(sandbox, s3, prefix):
+    """Airflow may start a task for one event twice, where it took the first process for dead."""
     with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1, 2)).execute(context())
     (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
-    late = batch(prefix, invoices(1, 2))
-    stale = late._batch(context())
-    stale.manifest.read()
-    run(lambda: batch(prefix, invoices(1, 2)), context(), begin=lambda: late.execute_complete(context(), event))
+    first, late = batch(prefix, invoices(1, 2)), batch(prefix, invoices(1, 2))
+    with pytest.raises(TaskDeferred):
+        first.execute_complete(context(), event)
     created = len(sandbox.reports)
 
-    stale.manifest.match(stale.items)
     with pytest.raises(ManifestTakenError, match="written by another process"):
-        late._work(stale, event)
-    assert len(sandbox.reports) == created
+        late.execute_complete(context(), event)
+    assert len(sandbox.reports) == created == 2
+
+
+def test_a_process_that_was_given_up_stops_before_it_creates(sandbox, s3, prefix, monkeypatch):
+    """Both have read the record before either of them writes to it."""
+    with pytest.raises(TaskDeferred) as deferred:
+        batch(prefix, invoices(1, 2)).execute(context())
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    resume: Any = BatchRun.resume.__func__  # type: ignore[attr-defined]
+    slow: list[str] = []
+
+    def overtaken(cls, operator, ctx, where):
+        found = resume(cls, operator, ctx, where)
+        if not slow:
+            slow.append(operator)
+            with pytest.raises(TaskDeferred):
+                batch(prefix, invoices(1, 2)).execute_complete(context(), event)
+        return found
+
+    monkeypatch.setattr(BatchRun, "resume", classmethod(overtaken))
+    with pytest.raises(ManifestTakenError, match="written by another process"):
+        batch(prefix, invoices(1, 2)).execute_complete(context(), event)
+    assert len(sandbox.reports) == 2
+
+
+def test_a_process_that_was_replaced_by_a_new_attempt_stops_at_its_next_report(sandbox, s3, prefix, monkeypatch):
+    create, lock, replaced = durable_create.create, threading.Lock(), []
+
+    def create_slowly(*arguments):
+        with lock:
+            report_id = create(*arguments)
+            if not replaced:
+                replaced.append(True)
+                with pytest.raises(TaskDeferred):
+                    batch(prefix, invoices(*range(8))).execute(context(try_number=2))
+            return report_id
+
+    monkeypatch.setattr(durable_create, "create", create_slowly)
+    with pytest.raises(ManifestTakenError):
+        run(lambda: batch(prefix, invoices(*range(8))), context())
+    # One that was under way in each of the other threads.
+    assert len(sandbox.reports) <= 4
 
 
 def test_a_kill_cancels_what_is_in_the_queue_and_the_next_try_creates_it_again(sandbox, s3, prefix):
@@ -435,48 +571,96 @@ def test_a_manifest_at_a_key_of_its_own(sandbox, s3, prefix):
     assert json.loads(s3.get_object(Bucket="tests", Key=f"{prefix}mine.json")["Body"].read())["items"]
 
 
-def test_without_its_manifest_a_batch_does_not_begin_anew(sandbox, s3, prefix):
+def test_without_its_manifest_a_batch_does_not_begin_again(sandbox, s3, prefix):
     """What was created would be created twice."""
+    key = f"{prefix}_manifests/dag/run/task.json"
     with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1)).execute(context())
     (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
-    s3.delete_object(Bucket="tests", Key=f"{prefix}_manifests/dag/run/task.json")
-
-    with pytest.raises(AmazonBusinessError, match="is gone"):
+    with pytest.raises(TaskDeferred) as deferred:
         batch(prefix, invoices(1)).execute_complete(context(), event)
-    assert sandbox.reports == {}
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    s3.delete_object(Bucket="tests", Key=key)
+
+    for step in (
+        lambda: batch(prefix, invoices(1)).execute_complete(context(), event),
+        lambda: batch(prefix, invoices(1)).execute(context(try_number=2)),
+    ):
+        with pytest.raises(ManifestError, match=r"is missing, although .*parts/ shows that the batch has begun"):
+            step()
+    assert len(sandbox.reports) == 1
 
 
-@pytest.mark.parametrize("body", [b"a text", b"[]", b'{"version": 99, "items": []}'])
+def test_a_part_that_is_missing_or_damaged_ends_the_batch_with_a_remedy(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=3600)
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(1), timeout=1), context())
+    listed = s3.list_objects_v2(Bucket="tests", Prefix=f"{prefix}_manifests/")["Contents"]
+    (part,) = [each["Key"] for each in listed if "log-000001-002" in each["Key"]]
+
+    s3.put_object(Bucket="tests", Key=part, Body=b"no gzip")
+    with pytest.raises(ManifestError, match=f"{part} is damaged: restore it"):
+        batch(prefix, invoices(1)).execute(context(try_number=2))
+    s3.delete_object(Bucket="tests", Key=part)
+    with pytest.raises(ManifestError, match=f"{part} is missing, which the batch needs to continue: restore it"):
+        batch(prefix, invoices(1)).execute(context(try_number=2))
+    assert len(sandbox.reports) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"a text", b"[]", b'{"version": 99, "items": []}', b'{"version": 1, "items": []}']
+)
 def test_what_is_no_manifest_is_not_written_over(sandbox, s3, prefix, body):
     key = f"{prefix}_manifests/dag/run/task.json"
     s3.put_object(Bucket="tests", Key=key, Body=body)
 
-    with pytest.raises(AmazonBusinessPermanentError, match="no manifest that this version can read"):
+    with pytest.raises(ManifestError, match="no manifest that this version can read"):
         batch(prefix, invoices(1)).execute(context())
     assert s3.get_object(Bucket="tests", Key=key)["Body"].read() == body
     assert sandbox.reports == {}
 
 
-def test_a_writing_of_the_manifest_whose_answer_is_lost_is_no_other_process(sandbox, s3, prefix):
+@pytest.mark.parametrize(
+    ("field", "value"), [("dag_id", "other"), ("task_id", "other"), ("run_id", "other"), ("map_index", 3)]
+)
+def test_tasks_cannot_share_a_manifest(sandbox, s3, prefix, field, value):
+    arguments = {"manifest_key": f"{prefix}mine.json"}
+    run(lambda: batch(prefix, invoices(1), **arguments), context())
+    other = context()
+    setattr(other["ti"], field, value)
+
+    with pytest.raises(ManifestError, match="cannot share a manifest"):
+        run(lambda: batch(prefix, invoices(2), **arguments), other)
+    assert len(sandbox.reports) == 1
+
+
+@pytest.mark.parametrize("which", range(1, 8))
+def test_a_write_whose_response_is_lost_is_no_other_process(sandbox, s3, prefix, which, monkeypatch):
     """boto3 writes again, and S3 refuses that: the condition does not hold any more."""
-    task = batch(prefix, invoices(1))
-    manifest = task._batch(context()).manifest
-    http, lost = manifest.s3._endpoint.http_session, []
-    send = http.send
+    client, writes = ReportsToS3Operator.s3_client, []
 
-    def lose(request):
-        answer = send(request)
-        if request.method == "PUT" and not lost:
-            lost.append(answer.status_code)
-            raise ConnectionClosedError(endpoint_url=request.url)
-        return answer
+    def losing(self):
+        made = client(self)
+        http = made._endpoint.http_session
+        send = http.send
 
-    http.send = lose
-    manifest.save()
-    manifest.save()
+        def lose(request):
+            response = send(request)
+            if request.method == "PUT" and "_manifests" in request.url:
+                writes.append(response.status_code)
+                if len(writes) == which:
+                    raise ConnectionClosedError(endpoint_url=request.url)
+            return response
 
-    assert lost == [200]
+        http.send = lose
+        return made
+
+    monkeypatch.setattr(ReportsToS3Operator, "s3_client", losing)
+    run(lambda: batch(prefix, invoices(1)), context())
+
+    assert writes[which - 1] == 200
+    assert writes[which] == 412
+    assert len(sandbox.reports) == 1
 
 
 def test_a_wait_that_cannot_go_on_fails_with_its_reason(sandbox, s3, prefix):
@@ -527,15 +711,20 @@ def test_a_report_of_an_earlier_try_that_is_lost_is_made_anew(sandbox, s3, prefi
     assert len(sandbox.reports) == 2
 
 
-def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix):
-    both = [batch(prefix, invoices(1, 2))._batch(context()).manifest for _ in range(2)]
-    for number, manifest in enumerate(both, 1):
-        assert not manifest.read()
-        manifest.deadline = number
+def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix, monkeypatch):
+    read, second = attempt._read, []
 
-    both[0].save()
+    def read_together(found):
+        known = read(found)
+        if not second:
+            second.append(True)
+            with pytest.raises(TaskDeferred):
+                batch(prefix, invoices(1, 2)).execute(context())
+        return known
+
+    monkeypatch.setattr(attempt, "_read", read_together)
     with pytest.raises(ManifestTakenError, match="written by another process"):
-        both[1].save()
+        batch(prefix, invoices(1, 2)).execute(context())
 
 
 def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3, prefix, monkeypatch):
@@ -553,3 +742,330 @@ def test_what_nobody_foresaw_of_one_document_does_not_end_the_batch(sandbox, s3,
     (error,) = [each["error"] for each in manifest(s3, prefix) if each["error"]]
     assert "OverflowError" in error
     assert "secret" not in error
+
+
+def test_of_documents_with_one_name_only_the_first_is_stored(sandbox, s3, prefix):
+    for number in (b"1", b"2", b"3"):
+        sandbox.script(document=named("invoice.pdf", b"%PDF-1.4 " + number))
+
+    with pytest.raises(AmazonBusinessPermanentError, match="2 of 3 requests failed"):
+        run(lambda: batch(prefix, invoices(1, 2, 3), s3_key=prefix + "{name}"), context())
+
+    assert keys(s3, prefix) == ["invoice.pdf"]
+    (kept,) = [item for item in manifest(s3, prefix) if item["objects"]]
+    body = s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == kept["sha256"]
+    for item in manifest(s3, prefix):
+        if item is not kept and item["error"]:
+            assert f"{prefix}invoice.pdf" in item["error"]
+            assert f"requests[{kept['index']}]" in item["error"]
+
+    # The one that has the key keeps it in the next attempt, too.
+    with pytest.raises(AmazonBusinessPermanentError, match="2 of 3 requests failed"):
+        run(lambda: batch(prefix, invoices(1, 2, 3), s3_key=prefix + "{name}"), context(try_number=2))
+    assert s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read() == body
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.json.parts/x"])
+def test_no_document_is_written_where_the_manifest_is(sandbox, s3, prefix, name):
+    sandbox.script(document=named(name, b"%PDF-1.4"))
+    arguments = {"s3_key": prefix + "{name}", "manifest_key": f"{prefix}all.json"}
+
+    with pytest.raises(AmazonBusinessPermanentError, match="keeps its manifest"):
+        run(lambda: batch(prefix, invoices(1), **arguments), context())
+    assert json.loads(s3.get_object(Bucket="tests", Key=f"{prefix}all.json")["Body"].read())["items"][0]["error"]
+
+
+def test_an_index_belongs_to_one_request_whatever_the_list(sandbox, s3, prefix):
+    def lists(*numbers, try_number=1):
+        given = {"s3_key": prefix + "{index}.pdf"}
+        return run(lambda: batch(prefix, invoices(*numbers), **given), context(try_number=try_number))
+
+    lists("A", "B")
+    lists("C", "A", "B", try_number=2)
+    lists("B", "D", try_number=3)
+    lists("A", "B", "C", "D", try_number=4)
+
+    items = {item["report_options"]["invoiceId"]: item for item in manifest(s3, prefix)}
+    assert {number: item["index"] for number, item in items.items()} == {"A": 0, "B": 1, "C": 2, "D": 3}
+    assert len(sandbox.reports) == 4
+    for item in items.values():
+        stored = s3.get_object(Bucket="tests", Key=f"{prefix}{item['index']}.pdf")["Body"].read()
+        assert hashlib.sha256(stored).hexdigest() == item["sha256"]
+
+
+def test_what_is_stored_under_another_key_is_not_stored(sandbox, s3, prefix):
+    arguments = {"manifest_key": f"{prefix}_manifests/m.json"}
+    run(lambda: batch(f"{prefix}wrong/", invoices(1, 2), **arguments), context())
+
+    result = run(lambda: batch(f"{prefix}right/", invoices(1, 2), **arguments), context(try_number=2))
+
+    assert result["landed"] == 2
+    assert keys(s3, prefix) == ["right/1.pdf", "right/2.pdf", "wrong/1.pdf", "wrong/2.pdf"]
+
+
+def test_what_is_stored_for_another_account_is_not_stored(sandbox, s3, prefix, monkeypatch):
+    run(lambda: batch(prefix, invoices(1)), context())
+
+    with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as other:
+        connect(monkeypatch, other)
+        result = run(lambda: batch(prefix, invoices(1)), context(try_number=2))
+
+        assert result["landed"] == 1
+        assert len(other.reports) == 1
+    assert len(sandbox.reports) == 1
+
+
+def test_a_rotated_refresh_token_loses_nothing(sandbox, s3, prefix, monkeypatch):
+    first = run(lambda: batch(prefix, invoices(1)), context())
+    target = batch_actions.target_of
+    monkeypatch.setattr(
+        batch_actions, "target_of", lambda *given: replace(target(*given), account="of-another-token")
+    )
+
+    assert run(lambda: batch(prefix, invoices(1)), context(try_number=2)) == first
+    assert len(sandbox.reports) == 1
+
+
+def test_a_list_that_renders_differently_on_each_resume_is_the_first_one(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=1, times=3)
+    number = itertools.count()
+
+    def moving():
+        each = next(number)
+        return batch(
+            f"{prefix}{each}/",
+            invoices(f"A{each}", f"B{each}", f"C{each}"),
+            aws_conn_id="aws_default" if each == 0 else "no_such_connection",
+            amazon_business_conn_id="amazon_business_default" if each == 0 else "no_such_connection",
+        )
+
+    result = run(moving, context())
+
+    assert result["landed"] == 3
+    assert len(sandbox.reports) == 3
+    assert keys(s3, prefix) == ["0/A0.pdf", "0/B0.pdf", "0/C0.pdf"]
+
+
+def test_equal_requests_are_one(sandbox, s3, prefix, caplog, capsys):
+    caplog.set_level("INFO")
+    given = [*invoices(1, 2), {**invoices(1)[0], "marketplace_ids": None}, *invoices(1)]
+
+    result = run(lambda: batch(prefix, given), context())
+
+    assert (result["requested"], result["landed"]) == (2, 2)
+    assert len(sandbox.reports) == 2
+    assert manifest(s3, prefix)[0]["positions"] == [0, 2, 3]
+    assert "more than once" in caplog.text + capsys.readouterr().out
+
+
+def test_an_empty_list_is_a_success_or_a_skip(sandbox, s3, prefix):
+    result = run(lambda: batch(prefix, []), context())
+    assert (result["requested"], result["landed"], result["failed"], result["bytes"]) == (0, 0, 0, 0)
+    assert manifest(s3, prefix) == []
+
+    with pytest.raises(AirflowSkipException, match="skip_if_empty"):
+        run(lambda: batch(prefix, (), skip_if_empty=True), context())
+    assert sandbox.calls == []
+
+
+@pytest.mark.parametrize(("share", "failing", "fails"), [(0.29, 29, False), (0.29, 30, True), (0.07, 7, False)])
+def test_a_share_that_may_fail_is_exact(sandbox, s3, prefix, share, failing, fails):
+    operator = batch(prefix, [], max_failed=share)
+    items = [
+        Item(index, {"reportType": LINES}, "key", error="x" if index < failing else None, skipped=index >= failing)
+        for index in range(100)
+    ]
+
+    if fails:
+        with pytest.raises(AmazonBusinessError, match="30 of 100"):
+            operator._check_failed(items, "s3://tests/m")
+    else:
+        operator._check_failed(items, "s3://tests/m")
+
+
+def test_the_record_carries_what_all_requests_need(sandbox, s3, prefix, monkeypatch):
+    sent, make = [], Endpoint.make_request
+
+    def noted(self, model, request):
+        if model.service_model.service_name == "s3":
+            sent.append((model.name, {name.lower(): value for name, value in request["headers"].items()}))
+        return make(self, model, request)
+
+    monkeypatch.setattr(Endpoint, "make_request", noted)
+    given = {"ExpectedBucketOwner": "0" * 12, "RequestPayer": "requester", "StorageClass": "STANDARD"}
+    with contextlib.suppress(AmazonBusinessError):
+        run(lambda: batch(prefix, invoices(1), extra_args=given), context())
+
+    assert {name for name, _ in sent} >= {"GetObject", "PutObject"}
+    assert [name for name, headers in sent if headers.get("x-amz-expected-bucket-owner") != "0" * 12] == []
+    assert [name for name, headers in sent if headers.get("x-amz-request-payer") != "requester"] == []
+
+
+def test_what_a_ledger_has_is_not_created_again(sandbox, s3, prefix):
+    given = {"ledger": f"s3://tests/{prefix}ledger/"}
+    run(lambda: batch(f"{prefix}first/", invoices(1, 2), **given), context())
+    other = context()
+    other["ti"].run_id = "other"
+
+    result = run(lambda: batch(f"{prefix}second/", invoices(2, 3), **given), other)
+
+    assert (result["landed"], result["already_delivered"]) == (1, 1)
+    assert len(sandbox.reports) == 3
+    body = s3.get_object(Bucket="tests", Key=f"{prefix}second/_manifests/dag/other/task.json")["Body"].read()
+    delivered, stored = json.loads(body)["items"]
+    assert delivered["already_delivered"]
+    assert delivered["uri"] == f"s3://tests/{prefix}first/2.pdf"
+    assert delivered["sha256"]
+    assert stored["uri"] == f"s3://tests/{prefix}second/3.pdf"
+
+    s3.delete_object(Bucket="tests", Key=f"{prefix}first/2.pdf")
+    other["ti"].run_id = "third"
+    result = run(lambda: batch(f"{prefix}third/", invoices(2), **given), other)
+    assert (result["landed"], result["already_delivered"]) == (1, 0)
+    other["ti"].run_id = "fourth"
+    result = run(lambda: batch(f"{prefix}fourth/", invoices(2), **given), other)
+    assert (result["landed"], result["already_delivered"]) == (0, 1)
+
+
+def test_the_result_is_a_table_too(sandbox, s3, prefix):
+    key = f"{prefix}audit/run.jsonl"
+    requests = invoices("1", "FATAL-2", "NO-DATA-3")
+
+    result = run(lambda: batch(prefix, requests, audit_key=key, max_failed=1, on_cancelled="skip"), context())
+
+    assert result["audit"] == f"s3://tests/{key}"
+    rows = [json.loads(line) for line in s3.get_object(Bucket="tests", Key=key)["Body"].read().splitlines()]
+    assert [row["status"] for row in rows] == ["landed", "failed", "skipped"]
+    assert rows[0]["request"] == "invoiceId=1"
+    assert rows[0]["uri"] == f"s3://tests/{prefix}1.pdf"
+    assert (rows[0]["dag_id"], rows[0]["run_id"], rows[0]["task_id"]) == ("dag", "run", "task")
+
+
+def test_a_kill_on_the_worker_cancels_and_the_next_attempt_creates_again(sandbox, s3, prefix):
+    sandbox.script(queue_seconds=3600, times=2)
+    task = batch(prefix, invoices(1, 2), deferrable=False)
+
+    def kill():
+        while sandbox.count("createReport") < 2 or task._wait is None:
+            time.sleep(0.02)
+        task.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(TaskKilledError, match="a retry continues from"):
+        task.execute(context())
+    killer.join()
+    assert [report.cancelled for report in sandbox.reports.values()] == [True, True]
+
+    result = run(lambda: batch(prefix, invoices(1, 2)), context(try_number=2))
+    assert result["landed"] == 2
+    assert len(sandbox.reports) == 4
+
+
+def test_a_kill_in_the_middle_of_a_round_keeps_what_was_created_on_record(sandbox, s3, prefix, monkeypatch):
+    sandbox.script(queue_seconds=3600, times=8)
+    create, task = durable_create.create, batch(prefix, invoices(*range(8)), deferrable=False)
+
+    def create_then_kill(*arguments):
+        report_id = create(*arguments)
+        task.on_kill()
+        return report_id
+
+    monkeypatch.setattr(durable_create, "create", create_then_kill)
+    with pytest.raises(TaskKilledError):
+        task.execute(context())
+    assert 1 <= len(sandbox.reports) <= 4
+    assert {item.report_id for item in on_record(s3, prefix)} - {None} == set(sandbox.reports)
+    assert all(report.cancelled for report in sandbox.reports.values())
+
+
+@pytest.mark.parametrize("length", [11, 64, 200])
+def test_any_number_of_running_reports_fits_a_row_of_the_database(length):
+    from airflow.models.trigger import Trigger
+
+    running = [
+        RunningReport(f"{number:0{length}d}", INVOICE, 1e9 + number * 10, number % 2 == 0)
+        for number in range(10_000)
+    ]
+    packed, fitting = pack(running)
+    trigger = BatchTrigger(
+        amazon_business_conn_id="c" * 200,
+        record={
+            "bucket": "b" * 63,
+            "key": "k" * 1024,
+            "attempt": "a" * 12,
+            "stint": 9999,
+            "aws_conn_id": "a" * 200,
+        },
+        creates=10_000,
+        running=packed,
+        documents=10_000,
+        poke_interval=15.0,
+        deadline=1e10,
+    )
+
+    assert len(Trigger.encrypt_kwargs(trigger.serialize()[1])) < 60_000
+    assert fitting > 30_000 // (length + 30)
+    assert unpack(packed) == running[:fitting]
+
+
+def test_reports_that_do_not_fit_one_trigger_get_their_turn(sandbox, s3, prefix, monkeypatch):
+    monkeypatch.setattr(batch_run, "ROTATE_SECONDS", 0.3)
+    monkeypatch.setattr(batch_run, "pack", lambda reports: pack(reports, 300))
+    waited = []
+    sandbox.script(queue_seconds=3600, times=30)
+
+    def noted(trigger):
+        waited.append({report.report_id for report in unpack(trigger.running)})
+        return trigger
+
+    make = BatchRun.trigger
+    monkeypatch.setattr(BatchRun, "trigger", lambda self: noted(make(self)))
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(*range(30)), timeout=8), context())
+
+    assert max(map(len, waited)) < 30
+    assert set().union(*waited) == set(sandbox.reports)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_strings_without_a_template_are_what_airflow_makes_of_them(native):
+    with DAG(
+        "rendering", schedule=None, render_template_as_native_obj=native, user_defined_macros={"x": "X"}
+    ) as dag:
+        texts = [
+            "1",
+            "007",
+            "1e5",
+            "a",
+            "{{ x }}",
+            "{% if 1 %}b{% endif %}",
+            "{# c #}d",
+            "e\n",
+            "[1]",
+            "{n}",
+            "None",
+        ]
+        requests = [{"report_type": text, "report_options": {"invoiceId": text}} for text in texts]
+        ours = batch("p/", requests)
+        plain = EmptyOperator(task_id="plain")
+    environment = dag.get_template_env()
+    ours.render_template_fields({}, environment)
+
+    assert [each["report_type"] for each in ours.requests] == [
+        plain.render_template(text, {}, environment) for text in texts
+    ]
+
+
+def test_a_resumed_task_renders_no_requests(monkeypatch):
+    with DAG("rendering", schedule=None):
+        task = batch("p/", [{"report_type": "{{ undefined_function() }}"}], s3_key="{{ 'k' }}")
+    resumed = context()
+    resumed["ti"].next_method = "execute_complete"
+
+    task.render_template_fields(resumed)
+
+    assert task.s3_key == "k"
+    with pytest.raises(UndefinedError):
+        task.render_template_fields(context())

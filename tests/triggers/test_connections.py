@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers import connections
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 
@@ -64,8 +64,9 @@ async def test_many_triggers_read_one_connection_once(sandbox, reads):
         ],
         BatchTrigger(
             amazon_business_conn_id="amazon_business_default",
+            record={},
             creates=0,
-            running=[[report_id, "SANDBOX_ORDER_LINES", "2026-01-01T00:00:00+00:00"]],
+            running=pack([RunningReport(report_id, "SANDBOX_ORDER_LINES", now, adopted=False)])[0],
             documents=0,
             poke_interval=0.2,
             deadline=now + 20,
@@ -74,7 +75,7 @@ async def test_many_triggers_read_one_connection_once(sandbox, reads):
 
     events = await asyncio.gather(*[trigger.event() for trigger in triggers])
 
-    assert {event["status"] for event in events} == {"ended", "permitted", "go_on"}
+    assert {event["status"] for event in events} == {"ended", "permitted", "ready"}
     assert reads == ["amazon_business_default"]
 
 

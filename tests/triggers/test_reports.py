@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack
 from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
@@ -40,8 +40,9 @@ def trigger(report_id, **arguments):
 def a_batch(report_id):
     return BatchTrigger(
         amazon_business_conn_id="amazon_business_default",
+        record={},
         creates=0,
-        running=[(report_id, "SANDBOX_ORDER_LINES", "2026-01-01T00:00:00+00:00")],
+        running=pack([RunningReport(report_id, "SANDBOX_ORDER_LINES", time.time(), adopted=False)])[0],
         documents=0,
         poke_interval=1.0,
         deadline=time.time() + 10,
@@ -165,13 +166,15 @@ async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_repor
         ),
         BatchTrigger(
             amazon_business_conn_id="c",
+            record={"bucket": "b", "key": "k"},
             creates=1,
-            running=[["1", "T", "2026-01-01T00:00:00+00:00"]],
+            running=pack([RunningReport("1", "T", 7.0, adopted=False)])[0],
             documents=2,
             poke_interval=3.0,
             deadline=4.0,
             not_before=5.0,
-            refused=["createReport"],
+            rotate_at=3.5,
+            throttled=["createReport"],
             not_found_grace_until=6.0,
         ),
         ReportsDoneTrigger(
@@ -213,7 +216,7 @@ class TestMaskedTokens:
     async def test_those_of_a_batch_do_not(self, sandbox):
         batch = a_batch(sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE"))
 
-        assert (await only_event(batch))["status"] == "go_on"
+        assert (await only_event(batch))["status"] == "ready"
         self.assert_unmasked(sandbox, 1)
 
     async def test_those_of_a_watch_do_not(self, sandbox):

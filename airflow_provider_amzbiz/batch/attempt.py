@@ -1,0 +1,243 @@
+"""How an attempt of the task begins: with a new plan, or with what is left of an earlier one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
+from airflow_provider_amzbiz.batch.head import COMPLETE, Head, Target
+from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.parts import Log
+from airflow_provider_amzbiz.batch.plan import Keys, Place, check_keys, is_late, reconcile
+from airflow_provider_amzbiz.batch.record import Record, Stint
+from airflow_provider_amzbiz.batch.state import BatchState
+
+log = logging.getLogger(__name__)
+
+# How often an attempt begins again because the process that it replaces has just ended in good order.
+_BEGINNINGS = 3
+
+# Items by identity to the objects that an earlier batch has delivered.
+Delivered = Callable[[Sequence[Item]], Mapping[str, list[dict[str, Any]]]]
+
+
+def _nothing(_: Sequence[Item]) -> Mapping[str, list[dict[str, Any]]]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a task wants now.
+
+    :ivar planned: today's list, checked.
+    :ivar target: account and bucket.
+    :ivar place: bucket, key and manifest's key.
+    :ivar deadline: Unix time at which the attempt ends.
+    :ivar settings: what else was rendered and must not change on a resume: JSON-safe, and no secrets.
+    :ivar is_same_account: whether this account knows a report, where its refresh token has changed.
+    :ivar delivered: what a ledger knows of requests that no report was created for.
+    :ivar check: called before anything is written, with how many reports and documents are still to come.
+    """
+
+    planned: Sequence[Item]
+    target: Target
+    place: Place
+    keys: Keys
+    deadline: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    is_same_account: Callable[[str], bool] = lambda _: False
+    delivered: Delivered = _nothing
+    check: Callable[[int, int], None] = lambda creates, stores: None
+
+
+@dataclass
+class _Known:
+    """What is on record of an earlier attempt.
+
+    :ivar head: None where there is none.
+    :ivar begun: items that were begun, finished ones too; ``waiting`` were not.
+    :ivar dropped: items of earlier lists, with the targets that they were planned for.
+    :ivar finished: indexes of items in segments.
+    """
+
+    head: Head | None = None
+    log: Log | None = None
+    begun: list[Item] = field(default_factory=list)
+    waiting: list[Item] = field(default_factory=list)
+    dropped: list[tuple[Target, Item]] = field(default_factory=list)
+
+
+def begin(record: Record, attempt: Attempt) -> Stint:
+    """Begin an attempt, and return its first stint, which is open.
+
+    :raises RecordError: the record cannot be used, or another process has begun at the same time.
+    :raises InvalidParameterError: two items would write the same key.
+    """
+    for beginning in range(1, _BEGINNINGS + 1):
+        known = _read(record)
+        try:
+            return _begin(record, attempt, known)
+        except RecordTakenError:
+            there = record.read()
+            if known.head is None or there is None or beginning == _BEGINNINGS:
+                raise
+            if there[0].attempt != known.head.attempt or there[0].stint == known.head.stint:
+                raise
+            # The process that this attempt replaces lived, and has ended its stint meanwhile.
+            log.info("The previous process has just ended its turn; beginning again from %s", record.uri)
+    raise AssertionError("the loop ends in a return or an exception")
+
+
+def resume(record: Record, attempt: str, stint: int) -> Stint:
+    """Continue an attempt after a wait.
+
+    :param attempt: what the head named it when the wait began, and ``stint`` which stint had ended then.
+    :raises RecordTakenError: another process has continued since.
+    :raises RecordError: the record cannot be used.
+    """
+    found = record.read()
+    if found is None:
+        raise RecordMissingError(
+            f"{record.uri} is missing, and {record.parts.uri} too: restore them, or clear the task to begin "
+            "again, which creates all reports again"
+        )
+    head, _ = found
+    if (head.attempt, head.stint) != (attempt, stint):
+        raise RecordTakenError(
+            f"{record.uri} was written by another process: this one stops, so that nothing is created twice"
+        )
+    return Stint(record, head, record.load(head))
+
+
+def _read(record: Record) -> _Known:
+    found = record.read()
+    if found is None:
+        return _Known()
+    head, content = found
+    known = _Known(head, Log(record.parts, head.stint + 1))
+    if head.state == COMPLETE:
+        known.begun = [Item.from_dict(each) for each in content["items"]]
+    else:
+        state = record.load(head)
+        for entry in known.log.recover() if known.log else ():
+            state.apply(entry["items"], entry["cursor"])
+        latest = {item.index: item for item in record.segments(head)}
+        latest.update(state.fresh)
+        latest.update(state.live)
+        known.begun = list(latest.values())
+        known.waiting = record.planned(head, state.cursor)
+    if head.dropped:
+        for group in record.parts.get(head.dropped):
+            target = Target(*group["target"])
+            known.dropped += [(target, Item.from_part(part)) for part in group["items"]]
+    gone = {item.index for _, item in known.dropped}
+    known.begun = [item for item in known.begun if item.index not in gone]
+    return known
+
+
+def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
+    before = known.head.target if known.head else attempt.target
+    if before != attempt.target and _is_rotated(before, attempt, known.begun):
+        log.info("The refresh token is another one, but of the same account: continuing")
+        known.dropped = [(attempt.target if target == before else target, item) for target, item in known.dropped]
+        before = attempt.target
+    there = [*known.begun, *known.waiting] if before == attempt.target else []
+    others = [] if before == attempt.target else [(before, item) for item in known.begun]
+    again = {item.index: item for target, item in known.dropped if target == attempt.target}
+    next_index = known.head.next_index if known.head else 0
+    # Those that are in the list still come last, so that they count where an earlier list had the same.
+    found = reconcile(attempt.planned, [*again.values(), *there], next_index)
+    check_keys(found.items, attempt.place, attempt.keys)
+    for item in found.items:
+        if item.index in again:
+            # Another item may have replaced its object since.
+            item.objects = item.stored_at = None
+            item.already_delivered, item.delivered = False, None
+        item.reset_for_retry()
+    _take_delivered(found.items, attempt)
+    state = BatchState(requested=len(found.items))
+    begun = {item.index for item in known.begun} | set(again)
+    finished = [item for item in found.items if item.is_finished]
+    waiting = [item for item in found.items if not item.is_finished and item.index not in begun]
+    live = [item for item in found.items if not item.is_finished and item.index in begun]
+    state.live = {item.index: item for item in live}
+    state.planned = len(waiting)
+    for item in finished:
+        state.counts.add(item)
+    attempt.check(state.creates, state.unfinished)
+    dropped = [*others, *[(t, i) for t, i in known.dropped if t != attempt.target]]
+    dropped += [(attempt.target, item) for item in found.dropped if item.index in begun]
+    head = Head(
+        owner=record.owner,
+        target=attempt.target,
+        attempt=record.parts.token,
+        deadline=attempt.deadline,
+        requested=len(found.items),
+        next_index=found.next_index,
+        planned=len(waiting),
+        claims=any(map(is_late, found.items)),
+        settings=dict(attempt.settings),
+        counts=state.counts.to_dict(),
+    )
+    return _write(record, head, state, known, finished=finished, waiting=waiting, dropped=dropped)
+
+
+def _write(
+    record: Record,
+    head: Head,
+    state: BatchState,
+    known: _Known,
+    *,
+    finished: list[Item],
+    waiting: list[Item],
+    dropped: list[tuple[Target, Item]],
+) -> Stint:
+    if known.head is not None and known.log is not None:
+        if known.head.state == COMPLETE:
+            known.log.recover()
+        # From here on, a process that was given up for lost is refused.
+        known.log.write({}, 0)
+        head.stint = known.log.stint
+    head.plan = record.put_items("plan", waiting)
+    head.segments = record.put_items("segment", finished)
+    if state.live:
+        head.snapshot, size = record.parts.put("snapshot", [item.to_part() for item in state.live.values()])
+        head.sizes = [size, 0]
+    if dropped:
+        head.dropped, _ = record.parts.put("dropped", _grouped(dropped))
+    record.write_head(head)
+    return Stint(record, head, state)
+
+
+def _grouped(dropped: Iterable[tuple[Target, Item]]) -> list[dict[str, Any]]:
+    groups: dict[Target, list[dict[str, Any]]] = {}
+    for target, item in dropped:
+        groups.setdefault(target, []).append(item.to_part())
+    return [
+        {"target": [target.account, target.application, target.bucket], "items": items}
+        for target, items in groups.items()
+    ]
+
+
+def _is_rotated(before: Target, attempt: Attempt, begun: Sequence[Item]) -> bool:
+    """Tell whether only the refresh token has changed since: the account knows the newest report still."""
+    now = attempt.target
+    if (before.application, before.bucket) != (now.application, now.bucket):
+        return False
+    created = [item for item in begun if item.report_id]
+    newest = max(created, key=lambda item: item.sent_at or 0.0, default=None)
+    return newest is not None and attempt.is_same_account(newest.report_id or "")
+
+
+def _take_delivered(items: Sequence[Item], attempt: Attempt) -> None:
+    """Finish what an earlier batch has delivered, unless a report of it is under way."""
+    asked = [item for item in items if item.to_create and item.sent_at is None]
+    found = attempt.delivered(asked) if asked else {}
+    for item in asked:
+        if item.identity in found:
+            item.objects, item.already_delivered = found[item.identity], True
+            item.stored_at = time.time()

@@ -1,0 +1,261 @@
+"""What one process of a batch does: take in what reports have come to, create the next ones, store documents."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, ThrottledCall
+from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.key_claims import KeyClaims
+from airflow_provider_amzbiz.batch.plan import Place
+from airflow_provider_amzbiz.batch.record import Record, Stint
+from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+
+log = logging.getLogger(__name__)
+
+# Calls and transfers at the same time, which mostly wait for the network.
+_MAX_WORKERS = 4
+# How often an item is tried in one attempt, after faults that may pass.
+MAX_FAILURES = 5
+# How often a document must prove damaged until its report is created again, and how often an attempt does that.
+MAX_DAMAGES = 2
+MAX_RECREATIONS = 1
+_USELESS = (ProcessingStatus.FATAL, ProcessingStatus.CANCELLED)
+
+Objects = list[dict[str, Any]]
+
+
+class Actions(Protocol):
+    """What a round does outside: with the API, the documents and the ledger. Called by several threads."""
+
+    def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
+        """Create an item's report, and return its id, and whether it was taken from a listing.
+
+        :param sent_before: Unix time at which an earlier process sent the request, if what came of it is unknown.
+        :raises ThrottledCall: the account's limit is used up.
+        :raises NothingSent: nothing was created, and nothing else can be now.
+        :raises ItemError: there is no report, as far as is known.
+        """
+
+    def document_of(self, item: Item, report: Report) -> str | None:
+        """Return the document of a report that has ended, None where its end is no failure, but brings none.
+
+        :raises ItemError: its end is a failure.
+        """
+
+    def store(self, item: Item, claim: Callable[[str], None]) -> Objects:
+        """Store an item's document, and return its objects.
+
+        :param claim: called with each key before anything is written under it.
+        :raises ThrottledCall: nothing was stored.
+        :raises ItemError: nothing was stored.
+        """
+
+    def find_delivered(self, item: Item) -> Objects | None:
+        """Return what an earlier batch has delivered of an item, if there is a ledger and it has it."""
+
+    def record_delivery(self, item: Item, objects: Objects) -> None:
+        """Put on the ledger, if there is one, that an item was stored.
+
+        :raises ItemError: that is not possible now.
+        """
+
+
+class Round:
+    """One round.
+
+    :param stopped: asked before each step whether the task is being ended.
+    :ivar throttled: operations that were throttled although there was a permit.
+    :ivar faults: what failed and will be tried again, and ``progress`` what did not fail.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        stint: Stint,
+        place: Place,
+        actions: Actions,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._record = record
+        self._stint = stint
+        self._state = stint.state
+        self._place = place
+        self._actions = actions
+        self._stopped = stopped
+        self._clock = clock
+        self._broken = False
+        self._claims = KeyClaims(record.parts, self._is_active)
+        self.throttled: set[str] = set()
+        self.faults = self.progress = 0
+
+    def run(self, permits: Mapping[str, int], reports: Iterable[Report], errors: Mapping[str, ItemError]) -> None:
+        """Do what can be done now, and put it on record.
+
+        :param permits: operation to the number of calls that may be sent.
+        :param reports: those that have ended.
+        :param errors: by the ids of reports that cannot be waited for.
+        :raises RecordTakenError: another process continues.
+        """
+        by_id = {item.report_id: item for item in self._state.live.values() if item.report_id}
+        for report_id, error in errors.items():
+            if report_id in by_id:
+                self._lost(by_id[report_id], error)
+        steps: list[tuple[Callable[..., None], Item, Any]] = [
+            (self._ended, by_id[report.report_id], report) for report in reports if report.report_id in by_id
+        ]
+        sending = self._to_create(permits.get("createReport", 0))
+        before = {item.index: item.sent_at for item in sending}
+        now = self._clock()
+        for item in sending:
+            item.sent_at = now
+        if sending:
+            # Should this process be lost now, the next one knows what may have been sent.
+            self._stint.open(sending)
+        try:
+            self._in_threads([*steps, *((self._create, item, before[item.index]) for item in sending)])
+            # After the reports that have ended: some of these documents are theirs.
+            due = self._state.to_store[: permits.get("getReportDocument", 0)]
+            self._in_threads([(self._store, item, None) for item in due])
+        finally:
+            # Also where one of them ends the task: the next process must not do again what the others have done.
+            self._stint.close()
+
+    def _to_create(self, count: int) -> list[Item]:
+        again = [item for item in self._state.live.values() if item.to_create][:count]
+        left = min(count - len(again), self._state.planned - self._state.cursor)
+        if left <= 0:
+            return again
+        new = self._record.planned(self._stint.head, self._state.cursor, left)
+        self._state.begin(new)
+        return [*again, *new]
+
+    def _in_threads(self, steps: Iterable[tuple[Callable[..., None], Item, Any]]) -> None:
+        todo = list(steps)
+        if not todo:
+            return
+        with ThreadPoolExecutor(min(_MAX_WORKERS, len(todo)), thread_name_prefix="amzbiz-batch") as workers:
+            running = [workers.submit(self._step, *step) for step in todo]
+            try:
+                for each in running:
+                    each.result()
+            except BaseException:
+                self._broken = True
+                raise
+            finally:
+                workers.shutdown(cancel_futures=True)
+
+    def _step(self, action: Callable[[Item, Any], None], item: Item, given: Any) -> None:
+        if self._broken or self._stopped():
+            return
+        try:
+            action(item, given)
+        except BaseException:
+            self._broken = True
+            raise
+        finally:
+            self._stint.touch([item])
+
+    def _create(self, item: Item, sent_before: float | None) -> None:
+        delivered = self._actions.find_delivered(item) if sent_before is None else None
+        if delivered is not None:
+            item.objects, item.already_delivered, item.sent_at = delivered, True, None
+            item.stored_at = self._clock()
+            self.progress += 1
+            return
+        try:
+            item.report_id, item.adopted = self._actions.create(item, sent_before)
+        except ThrottledCall as throttled:
+            if throttled.nothing_sent:
+                item.sent_at = sent_before
+            if throttled.operation == "createReport":
+                self.throttled.add("createReport")
+            return
+        except NothingSent as refused:
+            item.sent_at = sent_before
+            raise refused.reason from None
+        except ItemError as error:
+            self._failed(item, error)
+            return
+        item.created_at = self._clock()
+        item.failures = 0
+        self.progress += 1
+        self._stint.note(item)
+
+    def _ended(self, item: Item, report: Report) -> None:
+        if item.earlier and report.processing_status in _USELESS:
+            item.drop_report(f"report {report.report_id} of a previous attempt was {report.processing_status}")
+            log.info("%s: %s; creating another one", item.label, item.recreated)
+            return
+        item.status = str(report.processing_status)
+        self.progress += 1
+        try:
+            item.report_document_id = self._actions.document_of(item, report)
+        except ItemError as error:
+            self._give_up(item, error)
+            return
+        item.skipped = item.report_document_id is None
+
+    def _lost(self, item: Item, error: ItemError) -> None:
+        self._stint.touch([item])
+        if item.earlier:
+            item.drop_report(f"report {item.report_id} of a previous attempt is no longer known")
+            log.info("%s: %s; creating another one", item.label, item.recreated)
+        else:
+            self._give_up(item, error)
+
+    def _store(self, item: Item, _: None) -> None:
+        try:
+            objects = self._actions.store(item, lambda key: self._claim(item, key))
+            item.stored_at = self._clock()
+            self._actions.record_delivery(item, objects)
+        except ThrottledCall:
+            self.throttled.add("getReportDocument")
+            return
+        except ItemError as error:
+            item.damages += error.damaged
+            useless = error.gone or item.damages >= MAX_DAMAGES
+            if useless and item.recreations < MAX_RECREATIONS:
+                self._recreate(item, error)
+            else:
+                self._failed(item, error)
+            return
+        item.objects = objects
+        self.progress += 1
+
+    def _claim(self, item: Item, key: str) -> None:
+        if self._place.is_reserved(key):
+            raise ItemError(
+                f"Its document would have the key {key!r}, where the batch keeps its manifest or its table; "
+                "change s3_key, manifest_key or audit_key",
+                permanent=True,
+            )
+        if self._stint.head.claims:
+            self._claims.claim(item, key)
+
+    def _is_active(self, index: int) -> bool:
+        return index not in self._record.dropped(self._stint.head)
+
+    def _recreate(self, item: Item, error: ItemError) -> None:
+        why = "Amazon no longer has its document" if error.gone else "its document is damaged"
+        item.drop_report(f"report {item.report_id}: {why}: {error}")
+        self.progress += 1
+        log.warning("%s: %s. Creating another report", item.label, item.recreated)
+
+    def _failed(self, item: Item, error: ItemError) -> None:
+        item.failures += 1
+        self.faults += 1
+        if error.permanent or item.failures >= MAX_FAILURES:
+            self._give_up(item, error)
+        else:
+            log.warning("%s failed, and will be tried again: %s", item.label, error)
+
+    def _give_up(self, item: Item, error: ItemError) -> None:
+        log.warning("%s failed: %s", item.label, error)
+        item.fail(str(error), permanent=error.permanent)

@@ -1,0 +1,278 @@
+"""What a batch does outside of its record: with the API, the documents, the ledger and the table."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordError, ThrottledCall
+from airflow_provider_amzbiz.batch.plan import names
+from airflow_provider_amzbiz.exceptions import (
+    AccessDeniedError,
+    AmazonBusinessError,
+    AmazonBusinessPermanentError,
+    AuthenticationError,
+    DocumentError,
+    DocumentPermanentError,
+    ReportNotFoundError,
+    TaskKilledError,
+    ThrottledError,
+    translated_errors,
+)
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.report_status import raise_for_status
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.batch.head import Target
+    from airflow_provider_amzbiz.batch.item import Item
+    from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger
+    from airflow_provider_amzbiz.client.config import ClientConfig
+    from airflow_provider_amzbiz.client.models import Report
+    from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+
+log = logging.getLogger(__name__)
+
+_CONCERNS_ALL = (AuthenticationError, AccessDeniedError)
+_UNKNOWN_DOCUMENT = (400, 404)
+
+Objects = list[dict[str, Any]]
+
+
+class BatchActions:
+    """The actions of one round; see :class:`.batch.round.Actions`.
+
+    :param permits: operation to the number of calls that were queued for.
+    """
+
+    def __init__(
+        self,
+        operator: ReportsToS3Operator,
+        s3: Any,
+        bucket: str,
+        deliveries: Deliveries,
+        permits: Mapping[str, int],
+    ) -> None:
+        self._operator = operator
+        self._s3 = s3
+        self._bucket = bucket
+        self._deliveries = deliveries
+        # It has the permits of this round, and waits for no more.
+        self._sender = AmazonBusinessHook(
+            operator.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, stopped=lambda: operator._killed
+        )
+        for operation, count in permits.items():
+            self._sender.client.grant(operation, count)
+
+    def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
+        """Create a report, or find the one that an earlier process may have created."""
+        request, record = item.request, durable_create.CreateRecord({}, durable=False)
+        lookup = self._operator.lookup_hook
+        looking = True
+        try:
+            report_id = None
+            if sent_before is not None:
+                sent: list[durable_create.Sent] = [[sent_before, None]]
+                why = f"{item.label}: an earlier process ended while it created the report"
+                report_id = durable_create.find_lost(lookup, request, sent, why, record)
+            looking = False
+            report_id = report_id or durable_create.create(self._sender, lookup, request, record)
+        except ThrottledError as error:
+            nothing_sent = looking or error.operation == "createReport"
+            raise ThrottledCall(error.operation, nothing_sent=nothing_sent) from None
+        except _CONCERNS_ALL as error:
+            raise NothingSent(error) from None
+        except TaskKilledError:
+            raise
+        except AmazonBusinessError as error:
+            raise item_error(error) from None
+        return report_id, record.is_adopted(request)
+
+    def document_of(self, item: Item, report: Report) -> str | None:
+        """Return the document of a report that has ended well, None where there is none and that is no failure."""
+        operator = self._operator
+        try:
+            raise_for_status(
+                report,
+                on_cancelled=operator.on_cancelled,
+                amazon_business_conn_id=operator.amazon_business_conn_id,
+            )
+        except AirflowSkipException as skip:
+            log.info("%s is skipped: %s", item.label, skip)
+            return None
+        except AmazonBusinessError as error:
+            raise item_error(error) from None
+        return report.report_document_id
+
+    def store(self, item: Item, claim: Callable[[str], None]) -> Objects:
+        """Store a document."""
+        document_id = item.report_document_id or ""
+        first = [self._sender]
+        refused: list[Exception] = []
+
+        def claimed(key: str) -> None:
+            try:
+                claim(key)
+            except (ItemError, RecordError) as error:
+                refused.append(error)
+                raise DocumentPermanentError(str(error)) from None
+
+        try:
+            return self._operator._store_document(
+                # Only the first URL is what permits were queued for.
+                lambda: self._operator.document(first.pop() if first else self._operator.hook, document_id),
+                s3=self._s3,
+                bucket=self._bucket,
+                key=item.key,
+                names={**names(item), "report_id": item.report_id, "report_document_id": document_id},
+                claim=claimed,
+            )
+        except ThrottledError as error:
+            raise ThrottledCall(error.operation, nothing_sent=True) from None
+        except (*_CONCERNS_ALL, TaskKilledError):
+            raise
+        except AmazonBusinessError as error:
+            if refused:
+                raise refused[0] from None
+            if self._operator._killed:
+                raise TaskKilledError(str(error)) from None
+            raise _document_error(error) from None
+        except Exception as error:  # noqa: BLE001
+            # One document must not end the batch. The text of what nobody foresaw may have a URL in it.
+            at = extract_tb(error.__traceback__)[-1]
+            unforeseen = f"{type(error).__name__} at {at.filename}:{at.lineno} while the document was stored"
+            raise ItemError(unforeseen) from None
+
+    def find_delivered(self, item: Item) -> Objects | None:
+        """Return what the ledger has of a request."""
+        return self._deliveries.find(item)
+
+    def record_delivery(self, item: Item, objects: Objects) -> None:
+        """Put a stored document on the ledger."""
+        try:
+            self._deliveries.record(item, objects)
+        except AmazonBusinessError as error:
+            raise item_error(error) from None
+
+
+class Deliveries:
+    """The ledger of a batch, if it has one.
+
+    :param verify: whether what it has must still be in S3.
+    :param by: who delivers.
+    """
+
+    def __init__(self, ledger: Ledger | None, *, verify: bool, by: str) -> None:
+        self._ledger = ledger
+        self._verify = verify
+        self._by = by
+        # Deliveries whose objects are missing.
+        self._lost: dict[str, Delivery] = {}
+
+    def load(self, items: Sequence[Item]) -> dict[str, Objects]:
+        """Return what was delivered of many items, by identity."""
+        from airflow_provider_amzbiz.batch.object_store import in_threads
+
+        if self._ledger is None:
+            return {}
+        with translated_errors():
+            found = self._ledger.load(item.identity for item in items)
+            there = in_threads(self._is_there, found.items())
+        known = {name: each for (name, each), is_there in zip(found.items(), there, strict=True) if is_there}
+        for item in items:
+            if item.identity in known:
+                item.delivered = _described(known[item.identity])
+        log.info("The ledger has %s of %s requests", len(known), len(items))
+        return {identity: _objects(delivery) for identity, delivery in known.items()}
+
+    def find(self, item: Item) -> Objects | None:
+        """Return what was delivered of an item: another run may have, since it was planned."""
+        if self._ledger is None:
+            return None
+        with translated_errors():
+            delivery = self._ledger.find(item.identity)
+            if delivery is None or not self._is_there((item.identity, delivery)):
+                return None
+        item.delivered = _described(delivery)
+        return _objects(delivery)
+
+    def record(self, item: Item, objects: Objects) -> None:
+        """Record a delivery; that of another run, which was quicker, stays."""
+        if self._ledger is None:
+            return
+        delivery = self._delivery(item, objects)
+        with translated_errors():
+            there = self._ledger.record(item.identity, delivery, replaces=self._lost.get(item.identity))
+            if there != delivery and not self._is_there((item.identity, there)):
+                self._ledger.record(item.identity, delivery, replaces=there)
+
+    def index(self, items: Iterable[Item]) -> None:
+        """Add all that was stored to the index, which makes the next :meth:`load` quick."""
+        if self._ledger is None:
+            return
+        stored = {item.identity: self._delivery(item, item.objects or []) for item in items if item.is_stored}
+        if stored:
+            with translated_errors():
+                self._ledger.index(stored)
+
+    def _is_there(self, found: tuple[str, Delivery]) -> bool:
+        identity, delivery = found
+        missing = self._ledger.missing_object(delivery) if self._verify and self._ledger else None
+        if missing is None:
+            return True
+        log.warning("%s, which the ledger has as delivered: it is delivered again", missing)
+        self._lost[identity] = delivery
+        return False
+
+    def _delivery(self, item: Item, objects: Objects) -> Delivery:
+        from airflow_provider_amzbiz.batch.ledger import Delivery
+
+        return Delivery(
+            objects=tuple(objects),
+            report_type=item.report_type,
+            report_options=item.request.options,
+            report_id=item.report_id or "",
+            report_document_id=item.report_document_id or "",
+            delivered_at=datetime.fromtimestamp(item.stored_at or 0.0, timezone.utc),
+            by=self._by,
+        )
+
+
+def target_of(config: ClientConfig, bucket: str) -> Target:
+    """Return what tells a batch's account and bucket apart; the account is hashed, so that it is no secret."""
+    from airflow_provider_amzbiz.batch.head import Target
+
+    application = [config.endpoint, config.client_id]
+    return Target(_hashed(*application, config.refresh_token), _hashed(*application), bucket)
+
+
+def item_error(error: AmazonBusinessError) -> ItemError:
+    """Return an error of Airflow's tree as one of an item."""
+    return ItemError(f"{type(error).__name__}: {error}", permanent=isinstance(error, AmazonBusinessPermanentError))
+
+
+def _document_error(error: AmazonBusinessError) -> ItemError:
+    of_document = error.operation == "getReportDocument"
+    gone = of_document and (isinstance(error, ReportNotFoundError) or error.status in _UNKNOWN_DOCUMENT)
+    found = item_error(error)
+    found.gone, found.damaged = gone, isinstance(error, DocumentError) and error.is_useless
+    return found
+
+
+def _hashed(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _described(delivery: Delivery) -> dict[str, str]:
+    described = delivery.to_dict()
+    return {name: described[name] for name in ("report_id", "report_document_id", "delivered_at", "by")}
+
+
+def _objects(delivery: Delivery) -> Objects:
+    return [dict(each) for each in delivery.objects]

@@ -1,0 +1,358 @@
+"""A batch as one process of its task has it: the engine, which knows no Airflow, put together with the task."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.exceptions import (
+    InvalidInputError,
+    ReportNotFoundError,
+    translated_errors,
+)
+from airflow_provider_amzbiz.transfers.keys import (
+    check_bucket,
+    check_key,
+    check_placeholders,
+    render_key,
+)
+from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger, RunningReport, pack
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_amzbiz.batch.attempt import Attempt
+    from airflow_provider_amzbiz.batch.head import Head
+    from airflow_provider_amzbiz.batch.item import Item
+    from airflow_provider_amzbiz.batch.plan import Place
+    from airflow_provider_amzbiz.batch.record import Record, Stint
+    from airflow_provider_amzbiz.batch.state import BatchState
+    from airflow_provider_amzbiz.client.request import ReportRequest
+    from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
+    from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+
+log = logging.getLogger(__name__)
+
+# Seconds of rest after a round in which nothing but faults happened.
+REST_SECONDS = 60.0
+# Seconds after which other running reports are waited for, where one trigger cannot hold all of them.
+ROTATE_SECONDS = 300.0
+# Documents are kept for 30 days (facts, 0).
+_RETENTION = timedelta(days=30)
+
+
+class BatchRun:
+    """One process's hold of a batch.
+
+    :ivar s3: a boto3 client.
+    :ivar place: where everything goes.
+    """
+
+    def __init__(
+        self,
+        operator: ReportsToS3Operator,
+        s3: Any,
+        place: Place,
+        record: Record,
+        stint: Stint,
+        deliveries: Deliveries,
+    ) -> None:
+        self._operator = operator
+        self.s3 = s3
+        self.place = place
+        self._record = record
+        self._stint = stint
+        self._deliveries = deliveries
+        self._throttled: list[str] = []
+        self._only_faults = False
+
+    @classmethod
+    def begin(cls, operator: ReportsToS3Operator, context: Context) -> BatchRun:
+        """Begin an attempt, from scratch or from what is left of an earlier one."""
+        from airflow_provider_amzbiz.batch.attempt import begin
+        from airflow_provider_amzbiz.batch.object_store import ObjectStore
+        from airflow_provider_amzbiz.batch.plan import plan_items
+        from airflow_provider_amzbiz.batch.record import Record
+        from airflow_provider_amzbiz.transfers.batch_actions import target_of
+
+        with translated_errors():
+            place = _place(operator, context)
+            planned = plan_items(
+                operator.requests,
+                place,
+                parse=lambda where, given: _parsed(operator, where, given),
+                keys=_Keys,
+            )
+            if not planned and operator.skip_if_empty:
+                raise AirflowSkipException("requests is empty, and skip_if_empty is set")
+            operator._remember_attempt(context)
+            s3, target = operator.s3_client(), target_of(operator.hook.client.config, place.bucket)
+            settings = {
+                "s3_key": place.key,
+                "content_type": operator.content_type,
+                "audit_key": place.audit_key,
+                "ledger": operator.ledger,
+            }
+            owner = _owner(context)
+            deliveries = _deliveries(operator, s3, operator.ledger, target.account, owner)
+            record = Record(ObjectStore(s3, place.bucket, operator.extra_args), place.manifest_key, owner)
+            stint = begin(
+                record,
+                _attempt(operator, planned, place, target=target, settings=settings, delivered=deliveries.load),
+            )
+        run = cls(operator, s3, place, record, stint, deliveries)
+        if done := stint.state.counts.finished:
+            log.info("Continuing from %s: %s of %s requests are done", run.uri, done, stint.state.requested)
+        return run
+
+    @classmethod
+    def resume(cls, operator: ReportsToS3Operator, context: Context, where: Mapping[str, Any]) -> BatchRun:
+        """Continue after a deferral.
+
+        :param where: what :meth:`trigger` gave the trigger.
+        :raises ManifestTakenError: another process has continued since.
+        :raises ManifestError: the record cannot be used.
+        """
+        from airflow_provider_amzbiz.batch.attempt import resume
+        from airflow_provider_amzbiz.batch.object_store import ObjectStore
+        from airflow_provider_amzbiz.batch.plan import Place
+        from airflow_provider_amzbiz.batch.record import Record
+
+        operator._remember_attempt(context)
+        with translated_errors():
+            s3, owner = operator.s3_client(), _owner(context)
+            record = Record(ObjectStore(s3, where["bucket"], operator.extra_args), where["key"], owner)
+            stint = resume(record, where["attempt"], where["stint"])
+            stint.state.rotation = where["rotation"]
+            head = stint.head
+            settings = head.settings
+            operator.content_type = settings["content_type"]
+            place = Place(head.target.bucket, settings["s3_key"], record.key, settings["audit_key"])
+            deliveries = _deliveries(operator, s3, settings["ledger"], head.target.account, owner)
+        return cls(operator, s3, place, record, stint, deliveries)
+
+    @property
+    def head(self) -> Head:
+        """The record's head."""
+        return self._stint.head
+
+    @property
+    def state(self) -> BatchState:
+        """What the batch has come to."""
+        return self._stint.state
+
+    @property
+    def uri(self) -> str:
+        """Where the manifest lies."""
+        return self._record.uri
+
+    @property
+    def deadline(self) -> float:
+        """Unix time at which the attempt ends."""
+        return self.head.deadline
+
+    def work(self, event: BatchReady) -> None:
+        """Use the permits that an event brings, and take in what it reports."""
+        from airflow_provider_amzbiz.batch.round import Round
+        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, item_error
+
+        operator, permits = self._operator, event.permits
+        actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
+        round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
+        with translated_errors():
+            round_.run(
+                permits,
+                event.reports,
+                {report_id: item_error(error) for report_id, error in event.errors.items()},
+            )
+        self._throttled = sorted(round_.throttled)
+        self._only_faults = round_.faults > 0 and round_.progress == 0
+
+    def trigger(self) -> BatchTrigger:
+        """Return what waits for the next work."""
+        now, state, operator = time.time(), self.state, self._operator
+        waiting = sorted(state.running, key=lambda item: (item.index <= state.rotation, item.index))
+        running, fitting = pack(
+            RunningReport(item.report_id or "", item.report_type, item.sent_at or now, item.adopted)
+            for item in waiting
+        )
+        # As of when the next process continues; until then, nothing is written.
+        state.rotation = waiting[fitting - 1].index if fitting < len(waiting) else -1
+        return BatchTrigger(
+            amazon_business_conn_id=operator.amazon_business_conn_id,
+            record={
+                "bucket": self.place.bucket,
+                "key": self._record.key,
+                "attempt": self.head.attempt,
+                "stint": self.head.stint,
+                "rotation": state.rotation,
+                "amazon_business_conn_id": operator.amazon_business_conn_id,
+                "aws_conn_id": operator.aws_conn_id,
+            },
+            creates=state.creates,
+            running=running,
+            documents=len(state.to_store),
+            poke_interval=operator.poke_interval,
+            deadline=self.deadline,
+            rotate_at=now + ROTATE_SECONDS if fitting < len(waiting) else None,
+            not_before=now + REST_SECONDS if self._only_faults else 0.0,
+            throttled=self._throttled,
+            not_found_grace_until=now + durable_create.NOT_FOUND_GRACE,
+        )
+
+    def log_progress(self) -> None:
+        """Log how far the batch is."""
+        state, counts = self.state, self.state.counts
+        log.info(
+            "%s requested: %s to create, %s running, %s to store, %s stored, %s delivered before, %s skipped, "
+            "%s failed; at least %.0f minutes left",
+            state.requested,
+            state.creates,
+            len(state.running),
+            len(state.to_store),
+            counts.stored,
+            counts.already_delivered,
+            counts.skipped,
+            counts.failed,
+            _min_seconds(self._operator, state.creates, state.unfinished) / 60,
+        )
+
+    def finish(self) -> list[Item]:
+        """Write the manifest, and return its items."""
+        with translated_errors():
+            items = self._stint.complete()
+        self._deliveries.index(items)
+        return items
+
+    def write_audit(self, items: Iterable[Item]) -> str:
+        """Write the table, and return its URI."""
+        from airflow_provider_amzbiz.batch.table import audit_rows, write_rows
+
+        task = {"account": self.head.target.account, **self._record.owner}
+        rows = (row for item in items for row in audit_rows(item.to_dict(), task))
+        with translated_errors():
+            stored = write_rows(
+                rows,
+                s3=self.s3,
+                bucket=self.place.bucket,
+                key=self.place.audit_key or "",
+                extra_args=self._operator.extra_args,
+            )
+        return stored.uri
+
+
+class _Keys:
+    """The rules of keys; see :class:`.batch.plan.Keys`."""
+
+    render = staticmethod(render_key)
+
+    @staticmethod
+    def check(parameter: str, key: str, known: Iterable[str]) -> None:
+        check_key(parameter, key)
+        check_placeholders(key, known)
+
+
+def _place(operator: ReportsToS3Operator, context: Context) -> Place:
+    from airflow_provider_amzbiz.batch.plan import Place, check_string
+
+    key, manifest_key = operator.s3_key, operator.manifest_key
+    check_string("s3_key", key)
+    if manifest_key is None:
+        ti: Any = context["ti"]
+        mapped = f"-{ti.map_index}" if ti.map_index >= 0 else ""
+        fixed = (key or "").split("{")[0]
+        folder = fixed[: fixed.rfind("/") + 1]
+        manifest_key = f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}.json"
+    place = Place(operator.s3_bucket or "", key or "", manifest_key, operator.audit_key)
+    check_bucket("s3_bucket", place.bucket)
+    check_key("manifest_key", place.manifest_key)
+    if place.audit_key is not None:
+        from airflow_provider_amzbiz.batch.table import table_format
+
+        check_key("audit_key", place.audit_key)
+        table_format("audit_key", place.audit_key)
+    return place
+
+
+def _owner(context: Context) -> dict[str, Any]:
+    ti: Any = context["ti"]
+    return {
+        "dag_id": ti.dag_id,
+        "run_id": ti.run_id,
+        "task_id": ti.task_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+    }
+
+
+def _parsed(operator: ReportsToS3Operator, where: str, given: Mapping[str, Any]) -> ReportRequest:
+    others = {name: value for name, value in given.items() if name not in ("report_type", "key")}
+    try:
+        return operator.hook.report_request(given.get("report_type", ""), **others)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}", report_type=error.report_type) from None
+
+
+def _deliveries(
+    operator: ReportsToS3Operator, s3: Any, uri: str | None, account: str, owner: Mapping[str, Any]
+) -> Deliveries:
+    from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
+
+    ledger = None
+    if uri is not None:
+        from airflow_provider_amzbiz.batch.ledger import Ledger
+
+        ledger = Ledger(s3, uri, account=account, request_args=operator.extra_args)
+    by = "/".join(str(owner[name]) for name in ("dag_id", "run_id", "task_id"))
+    return Deliveries(ledger, verify=operator.verify_delivered, by=by)
+
+
+def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Place, **more: Any) -> Attempt:
+    from airflow_provider_amzbiz.batch.attempt import Attempt
+
+    def knows(report_id: str) -> bool:
+        try:
+            operator.lookup_hook.get_report(report_id)
+        except ReportNotFoundError:
+            return False
+        return True
+
+    return Attempt(
+        planned=planned,
+        place=place,
+        keys=_Keys,
+        deadline=time.time() + operator.timeout,
+        is_same_account=knows,
+        check=lambda creates, stores: _check_time(operator, len(planned), creates, stores),
+        **more,
+    )
+
+
+def _check_time(operator: ReportsToS3Operator, requested: int, creates: int, stores: int) -> None:
+    """Log how long the batch takes at least, and refuse what is too long."""
+    minimum = _min_seconds(operator, creates, stores)
+    log.info("%s requests: at least %.0f minutes under the account's limits", requested, minimum / 60)
+    for name, limit in (
+        ("timeout", operator.timeout),
+        ("the time that documents are kept", _RETENTION.total_seconds()),
+    ):
+        if minimum > limit:
+            raise InvalidInputError(
+                f"The batch takes at least {minimum:.0f} s under the account's limits, which is longer than "
+                f"{name}, {limit:g} s; give it more time or fewer requests"
+            )
+
+
+def _min_seconds(operator: ReportsToS3Operator, creates: int, stores: int) -> float:
+    from airflow_provider_amzbiz.client.token_bucket import token_buckets
+
+    buckets = token_buckets(operator.hook.client.config)
+    return max(
+        buckets["createReport"].limit.min_seconds(creates),
+        buckets["getReportDocument"].limit.min_seconds(stores),
+    )

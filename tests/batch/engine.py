@@ -1,0 +1,272 @@
+"""A world for the engine of the batch: a bucket with conditional writes, an API and documents, all in memory."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_provider_amzbiz.batch.attempt import Attempt, begin, resume
+from airflow_provider_amzbiz.batch.errors import ItemError, ThrottledCall
+from airflow_provider_amzbiz.batch.head import Target
+from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
+from airflow_provider_amzbiz.batch.plan import Place, names, plan_items
+from airflow_provider_amzbiz.batch.record import Record
+from airflow_provider_amzbiz.batch.round import Round
+from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.client.request import ReportRequest
+from airflow_provider_amzbiz.transfers.batch_run import _Keys
+from airflow_provider_amzbiz.transfers.keys import render_key
+
+OWNER = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
+MANIFEST = "m/batch.json"
+
+
+def request_of(given):
+    return ReportRequest.of("T", ["A"], report_options=given["report_options"])
+
+
+class Lost(BaseException):
+    """Stands for a SIGKILL: nothing after it runs."""
+
+
+@dataclass
+class Stored:
+    body: bytes
+    etag: str
+
+
+class Bucket:
+    """Objects by key.
+
+    :ivar before: called with the key before each write, and ``after`` after it; they may raise.
+    """
+
+    def __init__(self):
+        self.objects = {}
+        self.writes = 0
+        self.bytes = 0
+        self.reads = 0
+        self.before = self.after = lambda key: None
+
+    def uri(self, key):
+        return f"s3://bucket/{key}"
+
+    def get(self, key):
+        self.reads += 1
+        return self.objects.get(key)
+
+    def put(self, key, body, *, content_type, **condition):
+        self.before(key)
+        there = self.objects.get(key)
+        if "IfNoneMatch" in condition and there is not None:
+            raise PreconditionFailed
+        if "IfMatch" in condition and (there is None or there.etag != condition["IfMatch"]):
+            raise PreconditionFailed
+        self.writes += 1
+        self.bytes += len(body)
+        self.objects[key] = Stored(body, str(self.writes))
+        self.after(key)
+        return str(self.writes)
+
+    def mentions(self, text):
+        """Whether any object of the record has a text."""
+        found = text.encode()
+        return any(
+            found in (gzip.decompress(each.body) if key.endswith(".gz") else each.body)
+            for key, each in self.objects.items()
+        )
+
+
+@dataclass
+class Made:
+    """A report of the API.
+
+    :ivar document: ``good``, ``damaged`` or ``gone``.
+    """
+
+    report_id: str
+    request: str
+    target: str
+    status: str = "IN_PROGRESS"
+    document: str = "good"
+
+    @property
+    def is_useful(self):
+        return self.status in ("IN_PROGRESS", "DONE") and self.document == "good"
+
+
+@dataclass
+class World:
+    """Everything outside of the engine.
+
+    :ivar windows: calls that were under way when a process was lost or replaced, at most.
+    :ivar duplicates: reports that were created although there was one that nobody knew of.
+    :ivar late_calls: calls that are still sent by a process that was replaced.
+    :ivar violations: of what is promised. Not raised: the end of the round would hide them.
+    :ivar on_create: called before a report is created, and ``created`` after it; they may raise.
+    """
+
+    bucket: Bucket = field(default_factory=Bucket)
+    made: list[Made] = field(default_factory=list)
+    documents: dict[str, Made] = field(default_factory=dict)
+    wanted: list = field(default_factory=list)
+    key: str = "d/{n}.pdf"
+    throttled: int = 0
+    windows: int = 0
+    duplicates: int = 0
+    late_calls: int = 0
+    violations: list[str] = field(default_factory=list)
+    on_create: Any = lambda item: None
+    created: Any = lambda item: None
+    on_store: Any = lambda item: None
+
+    def requests(self):
+        return [{"report_type": "T", "report_options": {"n": str(each)}} for each in self.wanted]
+
+    def by_id(self, report_id):
+        return next(each for each in self.made if each.report_id == report_id)
+
+    # What a round does outside.
+
+    def create(self, item, sent_before):
+        self.on_create(item)
+        if self.throttled:
+            self.throttled -= 1
+            raise ThrottledCall("createReport", nothing_sent=True)
+        target = render_key(item.key, {**names(item), "index": "i", "name": "x"})
+        for each in self.made:
+            if (each.request, each.target) == (item.identity, target) and each.is_useful:
+                self._created_twice(item, each, sent_before)
+        made = Made(f"r-{len(self.made):04d}", item.identity, target)
+        self.made.append(made)
+        self.created(item)
+        return made.report_id, False
+
+    def _created_twice(self, item, there, sent_before):
+        if self.late_calls:
+            # It was under way when its process was replaced.
+            self.late_calls -= 1
+        elif self.bucket.mentions(there.report_id):
+            self.violations.append(f"{item.label} is created twice, although its report is on record")
+        elif sent_before is None:
+            self.violations.append(f"{item.label} is created twice, and nothing says that it may have been sent")
+        else:
+            # The id was lost with a process: the window that the docs name.
+            self.duplicates += 1
+            if self.duplicates > self.windows:
+                self.violations.append("more ids are lost than calls were under way")
+
+    def document_of(self, item, report):
+        made = self.by_id(report.report_id)
+        if made.status != "DONE":
+            raise ItemError(f"{report.report_id} ended {made.status}", permanent=True)
+        return f"doc-{made.report_id}"
+
+    def store(self, item, claim):
+        self.on_store(item)
+        made = self.by_id(item.report_document_id.removeprefix("doc-"))
+        if made.document == "gone":
+            raise ItemError("404", permanent=True, gone=True)
+        if made.document == "damaged":
+            raise ItemError("damaged", damaged=True)
+        number = int(item.request.options["n"])
+        key = render_key(item.key, {**names(item), "name": f"name-{number // 2}.pdf"})
+        claim(key)
+        there = self.documents.get(key)
+        if there is not None and there.request != made.request:
+            active = {
+                ReportRequest.of("T", ["A"], report_options={"n": str(each)}).fingerprint for each in self.wanted
+            }
+            if there.request in active:
+                self.violations.append(f"{key} of another request is overwritten")
+        self.documents[key] = made
+        return [
+            {"uri": f"s3://bucket/{key}", "bytes": 7, "sha256": made.report_id, "crc32": "", "content_type": ""}
+        ]
+
+    def find_delivered(self, item):
+        return None
+
+    def record_delivery(self, item, objects):
+        pass
+
+
+class Process:
+    """A task, from process to process."""
+
+    def __init__(self, world):
+        self.world = world
+        self.deferred = None
+        self.attempts = 0
+        self.stints = 0
+
+    def record(self):
+        return Record(self.world.bucket, MANIFEST, OWNER)
+
+    def place(self):
+        return Place("bucket", self.world.key, MANIFEST)
+
+    def execute(self):
+        """Begin an attempt; True when the batch is complete."""
+        self.attempts += 1
+        self.deferred = None
+        items = plan_items(
+            self.world.requests(),
+            self.place(),
+            parse=lambda _, given: request_of(given),
+            keys=_Keys,
+        )
+        attempt = Attempt(items, Target("account", "application", "bucket"), self.place(), _Keys, deadline=1e12)
+        return self._wait(begin(self.record(), attempt))
+
+    def event(self):
+        """What the trigger would report now: the reports that have ended."""
+        head, _ = self.record().read()
+        state = self.record().load(head)
+        ended = []
+        for item in state.running:
+            made = self.world.by_id(item.report_id)
+            if made.status != "IN_PROGRESS":
+                now = datetime.now(timezone.utc)
+                ended.append(Report(made.report_id, "T", made.status, now))
+        return ended
+
+    def resume(self, permits=3):
+        """Continue after a wait; True when the batch is complete."""
+        attempt, stint = self.deferred
+        reports = self.event()
+        self.stints += 1
+        record = self.record()
+        continued = resume(record, attempt, stint)
+        count = {"createReport": permits, "getReportDocument": permits}
+        Round(record, continued, self.place(), self.world).run(count, reports, {})
+        return self._wait(continued)
+
+    def _wait(self, stint):
+        state = stint.state
+        counted = state.counts.finished + len(state.live) + state.planned - state.cursor
+        assert counted == state.requested, "the counts do not add up"
+        if state.is_finished:
+            stint.complete()
+            self.deferred = None
+            return True
+        self.deferred = stint.head.attempt, stint.head.stint
+        return False
+
+    def manifest(self):
+        """The head and, where the batch is complete, its items."""
+        found = self.record().read()
+        return found if found is None else (found[0], found[1].get("items"))
+
+    def run_to_the_end(self):
+        """Run healthy processes until the batch is complete."""
+        done = self.execute()
+        for _ in range(200):
+            if done:
+                return
+            for each in self.world.made:
+                each.status = "DONE" if each.status == "IN_PROGRESS" else each.status
+            done = self.resume()
+        raise AssertionError("the batch does not end")
