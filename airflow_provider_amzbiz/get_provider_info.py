@@ -61,8 +61,8 @@ def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata in the form of Airflow's ``provider_info.schema.json``."""
     package = "airflow_provider_amzbiz"
 
-    def modules(name: str) -> list[dict[str, Any]]:
-        return [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.{name}"]}]
+    def modules(*names: str) -> list[dict[str, Any]]:
+        return [{"integration-name": _INTEGRATION, "python-modules": [f"{package}.{each}" for each in names]}]
 
     asset_uris = [
         {
@@ -84,7 +84,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.amazon_business"),
-        "operators": modules("operators.reports"),
+        "operators": modules("operators.reports", "operators.reconciliation"),
         "sensors": modules("sensors.reports"),
         "triggers": [
             {

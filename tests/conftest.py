@@ -141,10 +141,9 @@ def connect(monkeypatch, sandbox, conn_id="amazon_business_default", **extra):
 
     The limits are set high, so that a retry after a 429 takes no ten seconds.
     """
+    from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
+
     connection = sandbox.connection
-    quick = {
-        operation: [500, 500]
-        for operation in ("createReport", "getReports", "getReport", "cancelReport", "getReportDocument")
-    }
+    quick = {operation: [500, 500] for operation in USAGE_PLAN}
     connection = {**connection, "extra": {**connection["extra"], "rate_limits": json.dumps(quick), **extra}}
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))

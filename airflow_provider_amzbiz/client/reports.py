@@ -69,6 +69,11 @@ class ReportsClient:
         )
 
     @property
+    def transport(self) -> Transport:
+        """The transport, for the other APIs of the same account."""
+        return self._transport
+
+    @property
     def clock_offset(self) -> float:
         """Seconds by which the API's clock is ahead of this machine's, by its last response, to a second."""
         return self._transport.clock_offset
@@ -217,7 +222,8 @@ class ReportsClient:
 
         def attempt() -> bool:
             try:
-                self._transport.call("cancelReport", "DELETE", path, empty=True)
+                # A successful response has no body.
+                self._transport.call("cancelReport", "DELETE", path, read=lambda _: None)
                 return True
             except RequestRejectedError as error:
                 # The spec has no error of its own for "too late", so the status of the report decides.

@@ -57,7 +57,7 @@ class _Request(NamedTuple):
     method: str
     path: str
     body: dict[str, Any] | None
-    has_response_body: bool
+    read: Callable[[bytes], Any]
     on_sending: Callable[[], None] | None
 
 
@@ -103,24 +103,25 @@ class Transport:
         *,
         query: str = "",
         body: dict[str, Any] | None = None,
-        repeatable: bool = True,
-        empty: bool = False,
+        repeatable: bool | Callable[[TransientError], bool] = True,
+        read: Callable[[bytes], Any] = json.loads,
         on_sending: Callable[[], None] | None = None,
     ) -> Any:
-        """Call an operation and return its parsed JSON body, repeating it while that can help.
+        """Call an operation and return its parsed body, repeating it while that can help.
 
         Every request first takes a permit of the account's limit, and waits for it. After a fault the pauses grow
         exponentially with full jitter.
 
         :param query: the encoded query string.
-        :param repeatable: whether a second call is harmless where the first may have had its effect.
-        :param empty: whether a successful response has no body.
+        :param repeatable: whether a second call is harmless where the first may have had its effect; or a
+            function that returns this for an error.
+        :param read: parses the body of a successful response; raises ValueError if it cannot.
         :param on_sending: called right before each HTTP request of the operation, when it has its permit and its
             token; not for requests of a token.
         :raises StoppedError: ``stopped`` returned True; nothing was sent after that.
         :raises ApiError: the error of the last attempt, with the number of attempts.
         """
-        request = _Request(operation, method, path + query, body, not empty, on_sending)
+        request = _Request(operation, method, path + query, body, read, on_sending)
         wait = PermitWait(self._permits, operation)
         retrying = self._retrying(operation, wait, repeatable=repeatable)
         try:
@@ -129,13 +130,16 @@ class Transport:
             error.attempts = retrying.statistics["attempt_number"]
             raise
 
-    def _retrying(self, operation: str, wait: PermitWait, *, repeatable: bool) -> Retrying:
+    def _retrying(
+        self, operation: str, wait: PermitWait, *, repeatable: bool | Callable[[TransientError], bool]
+    ) -> Retrying:
         """Return the retries of a call: after a fault only, because a 429 queues again for its permit."""
 
         def should_retry(error: BaseException) -> bool:
             if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
                 return False
-            return repeatable or _had_no_effect(error)
+            harmless = repeatable(error) if callable(repeatable) else repeatable
+            return harmless or _had_no_effect(error)
 
         def is_over(state: RetryCallState) -> bool:
             # Time in the queue is no fault, so it does not count.
@@ -216,10 +220,8 @@ class Transport:
                 request_id=request_id,
                 retry_after=_retry_after(response.headers.get("Retry-After")),
             ).hide(token, self._config.refresh_token, self._config.client_secret)
-        if not request.has_response_body:
-            return None
         try:
-            return json.loads(response.content)
+            return request.read(response.content)
         except (ValueError, RecursionError):
             what = "an unreadable body" if response.content else "an empty body"
             raise UnavailableError(

@@ -25,4 +25,8 @@ USAGE_PLAN: Mapping[str, Limit] = {
     "getReport": Limit(2.0, 15),
     "cancelReport": Limit(0.1, 10),
     "getReportDocument": Limit(0.1, 15),
+    # Reconciliation API, as its model has it; older copies of its reference say 0.5 requests per second.
+    "getTransactions": Limit(2.0, 10),
+    "getInvoiceDetailsByOrderLineItems": Limit(2.0, 10),
+    "getBatchInvoicePaymentDetails": Limit(2.0, 10),
 }

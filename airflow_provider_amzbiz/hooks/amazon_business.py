@@ -1,4 +1,4 @@
-"""The hook: the operations of the Amazon Business Reports API with an Airflow connection."""
+"""The hook: the operations of the Amazon Business APIs with an Airflow connection."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from airflow_provider_amzbiz.exceptions import AmazonBusinessError, about_report
 from airflow_provider_amzbiz.hooks.base import AmazonBusinessBaseHook
 from airflow_provider_amzbiz.hooks.connection import marketplace_ids_of
 from airflow_provider_amzbiz.hooks.connection_check import check, secret_age
+from airflow_provider_amzbiz.hooks.reconciliation import ReconciliationMixin
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.models import Report, ReportDocument
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 _TEST_SECONDS = 5.0
 
 
-class AmazonBusinessHook(AmazonBusinessBaseHook):
-    """Calls the five operations of the Reports API with the credentials of an Airflow connection.
+class AmazonBusinessHook(AmazonBusinessBaseHook, ReconciliationMixin):
+    """Calls the Reports API and the Reconciliation API with the credentials of an Airflow connection.
 
     All methods raise :class:`.AmazonBusinessError`; see :mod:`airflow_provider_amzbiz.exceptions` for its
     kinds and which of them a retry can fix.

@@ -13,6 +13,8 @@ The beginning of its ``invoiceId`` chooses the outcome of a report, without any 
 ``MULTI``      DONE, with a ZIP of three PDFs
 =============  ======================================================
 
+With a :class:`.Company`, the Reconciliation API serves its purchases, and invoices are those of its books.
+
 The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, set by the options ``rows`` or
 ``bytes``.
 """
@@ -23,13 +25,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_amzbiz.sandbox.company import Company
     from airflow_provider_amzbiz.sandbox.documents import RawDocument
     from airflow_provider_amzbiz.sandbox.faults import Fault
+    from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationSettings
     from airflow_provider_amzbiz.sandbox.server import Sandbox
 
-__all__ = ["Fault", "RawDocument", "Sandbox"]
+__all__ = ["Company", "Fault", "RawDocument", "ReconciliationSettings", "Sandbox"]
 
-_HOMES = {"Fault": "faults", "RawDocument": "documents", "Sandbox": "server"}
+_HOMES = {
+    "Company": "company",
+    "Fault": "faults",
+    "RawDocument": "documents",
+    "ReconciliationSettings": "reconciliation",
+    "Sandbox": "server",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,15 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--queue-seconds", type=float, default=5.0, help="sandbox seconds IN_QUEUE")
     parser.add_argument("--processing-seconds", type=float, default=5.0, help="sandbox seconds IN_PROGRESS")
     _add_behaviour(parser)
-    parser.add_argument("--static", action="store_true", help="Amazon's ten static cases and nothing else")
+    parser.add_argument(
+        "--company",
+        type=int,
+        nargs="?",
+        const=1,
+        metavar="SEED",
+        help="serve the purchases of a made-up company, by the Reconciliation API and as invoices",
+    )
+    parser.add_argument("--static", action="store_true", help="Amazon's static cases and nothing else")
     for name in ("client-id", "client-secret", "refresh-token"):
         parser.add_argument(f"--{name}", default="", help="by default a random one")
     parser.add_argument("--connection-file", type=Path, help="write the Airflow connection there, as JSON")
@@ -82,6 +90,7 @@ def main() -> int:
     if not given.pop("allow_remote") and not _is_loopback(given["host"]):
         parser.error(f"{given['host']} can be reached by others; pass --allow-remote if that is intended")
     try:
+        from airflow_provider_amzbiz.sandbox.company import Company
         from airflow_provider_amzbiz.sandbox.server import Sandbox
     except ImportError as error:
         print(
@@ -90,6 +99,8 @@ def main() -> int:
         )
         return 1
     connection_file = given.pop("connection_file")
+    if given["company"] is not None:
+        given["company"] = Company(seed=given["company"])
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -16,6 +16,7 @@ from airflow_provider_amzbiz.sandbox import validation
 from airflow_provider_amzbiz.sandbox.backend import Backend
 from airflow_provider_amzbiz.sandbox.control import control_router
 from airflow_provider_amzbiz.sandbox.faults import Fault
+from airflow_provider_amzbiz.sandbox.reconciliation_routes import reconciliation_router
 from airflow_provider_amzbiz.sandbox.responses import (
     ApiResponse,
     ErrorResponse,
@@ -97,6 +98,7 @@ def make_app(sandbox: Backend) -> FastAPI:
     """Return the application of a sandbox."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(control_router(sandbox))
+    app.include_router(reconciliation_router(sandbox, _operate))
     _add_reports(app, sandbox)
 
     @app.post("/auth/o2/token")

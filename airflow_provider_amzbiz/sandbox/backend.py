@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.company import Company
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.journal import Journal
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
 from airflow_provider_amzbiz.sandbox.marketplaces import ANY, REGIONS, default_marketplace
 from airflow_provider_amzbiz.sandbox.operations import Behaviour, Operations
+from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationOperations
 from airflow_provider_amzbiz.sandbox.responses import denied
 from airflow_provider_amzbiz.sandbox.state import (
     Course,
@@ -58,7 +60,13 @@ class Backend(Journal):
         self._folder = tempfile.TemporaryDirectory(prefix="amzbiz-sandbox-")
         self.storage = Storage(clock, Path(self._folder.name), url_seconds)
         self.operations = Operations(clock, self.storage, behaviour)
+        self.reconciliation = ReconciliationOperations(clock, behaviour.reconciliation)
         self.accounts: list[SandboxAccount] = []
+
+    @property
+    def company(self) -> Company | None:
+        """The company of the built-in account, with its books; None if it has none."""
+        return self.accounts[0].company
 
     @property
     def reports(self) -> dict[str, SandboxReport]:
@@ -128,6 +136,7 @@ class Backend(Journal):
         *,
         region: str | None = None,
         has_role: bool = True,
+        company: Company | None = None,
         client_id: str = "",
         client_secret: str = "",
         refresh_token: str = "",
@@ -137,11 +146,14 @@ class Backend(Journal):
         :param region: of the consent, by default the sandbox's; an account of another region gets 403.
         :param has_role: whether its application has the role Business Purchase Reconciliation; without it, every
             operation returns 403.
+        :param company: whose purchases it shows; by default an account without purchases.
         :param client_id: LWA client id; by default a random one, as the other two.
         """
         region = region or self.region
         if region not in REGIONS:
             raise ValueError(f"region is {region!r}, but must be one of {list(REGIONS)}")
+        if company is not None:
+            company.settle(self.clock.now(), region)
         credentials = {"client_id": client_id, "client_secret": client_secret, "refresh_token": refresh_token}
         given = {name: value for name, value in credentials.items() if value}
         account = SandboxAccount(
@@ -149,6 +161,7 @@ class Backend(Journal):
             Buckets(self._plan, self.clock),
             region=region,
             has_role=has_role,
+            company=company,
         )
         with self.lock:
             self.accounts.append(account)

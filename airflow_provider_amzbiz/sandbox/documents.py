@@ -98,11 +98,19 @@ def _block(seed: str, rows: int) -> bytes:
 
 def invoice(names: list[str]) -> bytes:
     """Return gzip(zip(pdf)), as the API packs invoices, with one PDF per name."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in names:
-            packed.writestr(zipfile.ZipInfo(_file_name(name)), pdf(f"Invoice {name}"))
-    return _gzipped(archive.getvalue())
+    return packed({_file_name(name): pdf(f"Invoice {name}") for name in names})
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """Return gzip(zip(files)), the same for the same files.
+
+    :param files: content by name.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, each in files.items():
+            archive.writestr(zipfile.ZipInfo(name), each)
+    return _gzipped(content.getvalue())
 
 
 def _file_name(invoice: str) -> str:

@@ -25,8 +25,11 @@ _RESPONSE_KINDS = frozenset(
     {"status", "empty", "lost", "lost_status", "drop", "expire_token", "redirect", "expire_url"}
 )
 _OPERATIONS = frozenset(
-    {"createReport", "getReports", "getReport", "cancelReport", "getReportDocument", "token", "document", "*"}
-)
+    {
+        "createReport", "getReports", "getReport", "cancelReport", "getReportDocument", "token", "document", "*",
+        "getTransactions", "getInvoiceDetailsByOrderLineItems", "getBatchInvoicePaymentDetails",
+    }
+)  # fmt: skip
 
 # A page that the gateway has been seen to return instead of JSON.
 HTML = "<html><head><title>503</title></head><body><h1>Website Temporarily Unavailable</h1></body></html>"

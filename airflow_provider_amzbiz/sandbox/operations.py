@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.sandbox import invoices, validation
+from airflow_provider_amzbiz.sandbox.company_reports import company_report
+from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationSettings
 from airflow_provider_amzbiz.sandbox.responses import ApiResponse, good, invalid, not_found
 from airflow_provider_amzbiz.sandbox.state import SandboxAccount, SandboxReport, course, new_report
 
@@ -30,6 +32,7 @@ class Behaviour:
     shared_document_seconds: float
     one_at_a_time: bool
     known_invoices: set[str] | None
+    reconciliation: ReconciliationSettings
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -112,6 +115,11 @@ class Operations:
         known = self.behaviour.known_invoices
         is_invoice = report.report_type == invoices.INVOICE
         has_no_data = is_invoice and not invoices.has_data(report.report_options, known)
+        if is_invoice and account.company is not None and report.outcome == "DONE":
+            report.document = company_report(
+                account.company, report.marketplace_ids[0], report.report_options, report.created_time
+            )
+            has_no_data = report.document is None
         if report.report_type in validation.SIBLING_TYPES:
             report.outcome = "FATAL"
         elif has_no_data or self._earlier(account, report, self.behaviour.repeat_seconds):

@@ -9,10 +9,12 @@ from typing import Any, Self
 from airflow_provider_amzbiz.sandbox.app import make_app
 from airflow_provider_amzbiz.sandbox.backend import Backend
 from airflow_provider_amzbiz.sandbox.clock import TIME_FORMATS, Clock
+from airflow_provider_amzbiz.sandbox.company import Company
 from airflow_provider_amzbiz.sandbox.journal import Call
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
 from airflow_provider_amzbiz.sandbox.marketplaces import ANY, default_marketplace
 from airflow_provider_amzbiz.sandbox.operations import Behaviour
+from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationSettings
 from airflow_provider_amzbiz.sandbox.serving import ServerThread
 
 __all__ = ["Call", "Sandbox"]
@@ -51,7 +53,11 @@ class Sandbox(Backend):
     :param url_seconds: life of a document URL in sandbox seconds.
     :param token_seconds: life of an access token in sandbox seconds.
     :param plan: the limits: ``2026``, ``2025`` (before February 2026) or ``sandbox``.
-    :param static: respond as Amazon's static sandbox: its ten cases and nothing else.
+    :param static: respond as Amazon's static sandboxes: their sixteen cases and nothing else.
+    :param company: whose purchases the Reconciliation API shows, and whose invoices exist; by default none, and
+        then every invoice exists as far as the other settings allow.
+    :param reconciliation: how the Reconciliation API behaves where sources contradict each other; by default as
+        :class:`.ReconciliationSettings` has it.
     :param reject_with_401: reject tokens with 401, as the spec has it, instead of 403, as the gateway does.
     :param client_id: LWA client id of the built-in account; by default a random one.
     :param client_secret: LWA client secret of the built-in account; by default a random one.
@@ -85,6 +91,8 @@ class Sandbox(Backend):
         token_seconds: float = 3600,
         plan: str = "2026",
         static: bool = False,
+        company: Company | None = None,
+        reconciliation: ReconciliationSettings | None = None,
         reject_with_401: bool = False,
         client_id: str = "",
         client_secret: str = "",
@@ -103,7 +111,11 @@ class Sandbox(Backend):
             shared_document_seconds=shared_document_seconds,
             one_at_a_time=one_at_a_time,
             known_invoices=None if known_invoices is None else set(known_invoices),
+            reconciliation=reconciliation or ReconciliationSettings(),
         )
+        if company is not None:
+            # Before there is a folder to remove, because it may be of another region.
+            company.settle(clock.now(), region)
         super().__init__(
             clock,
             behaviour,
@@ -115,7 +127,11 @@ class Sandbox(Backend):
             url_seconds=url_seconds,
         )
         self.add_account(
-            has_role=has_role, client_id=client_id, client_secret=client_secret, refresh_token=refresh_token
+            has_role=has_role,
+            company=company,
+            client_id=client_id,
+            client_secret=client_secret,
+            refresh_token=refresh_token,
         )
         self._server = ServerThread(make_app(self), host, port)
         self.url = self.storage.base_url = self._server.url

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.company import Company
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.marketplaces import REGION_OF
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
@@ -155,6 +156,7 @@ class SandboxAccount:
     """An application with the consent of one customer.
 
     :ivar region: the region of the consent; only its marketplaces are served.
+    :ivar company: whose purchases the account shows; None for an account without purchases.
     :ivar has_role: whether the application had the role Business Purchase Reconciliation at the consent; without
         it, every operation returns 403.
     """
@@ -166,6 +168,7 @@ class SandboxAccount:
         *,
         region: str,
         has_role: bool,
+        company: Company | None = None,
     ) -> None:
         self.client_id = credentials["client_id"]
         self.client_secret = credentials["client_secret"]
@@ -173,6 +176,7 @@ class SandboxAccount:
         self.buckets = buckets
         self.region = region
         self.has_role = has_role
+        self.company = company
         self.revoked = False
         self.reports: dict[str, SandboxReport] = {}
         self.pages: dict[str, tuple[list[str], int]] = {}

@@ -1,4 +1,4 @@
-"""Amazon's own static sandbox: ten requests, each with its response, and nothing else."""
+"""Amazon's own static sandboxes: ten requests for reports, six for reconciliation, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from urllib.parse import parse_qsl
 
 from airflow_provider_amzbiz.sandbox.responses import ApiResponse, error
 
-_CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("static_cases.json").read_text())
+
+def _cases(file: str) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads(Path(__file__).with_name(file).read_text("utf-8"))
+    return cases
+
+
+_CASES = _cases("static_cases.json") + _cases("static_reconciliation_cases.json")
 
 # The sibling Selling Partner API's static sandbox also accepts the default.
 _DEFAULT_PAGE_SIZE = ("pageSize", "10")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 # Operation to requests per second and burst. Amazon raised the rates in February 2026; getReport's are those
 # of the sibling Selling Partner API, because Amazon Business publishes none.
+# The Reconciliation API's of 2025 are those of older copies of its reference.
 PLANS: Mapping[str, Mapping[str, tuple[float, int]]] = {
     "2026": {
         "createReport": (0.1, 15),
@@ -17,6 +18,9 @@ PLANS: Mapping[str, Mapping[str, tuple[float, int]]] = {
         "getReport": (2.0, 15),
         "cancelReport": (0.1, 10),
         "getReportDocument": (0.1, 15),
+        "getTransactions": (2.0, 10),
+        "getInvoiceDetailsByOrderLineItems": (2.0, 10),
+        "getBatchInvoicePaymentDetails": (2.0, 10),
     },
     "2025": {
         "createReport": (0.0167, 15),
@@ -24,6 +28,9 @@ PLANS: Mapping[str, Mapping[str, tuple[float, int]]] = {
         "getReport": (2.0, 15),
         "cancelReport": (0.0222, 10),
         "getReportDocument": (0.0167, 15),
+        "getTransactions": (0.5, 10),
+        "getInvoiceDetailsByOrderLineItems": (0.5, 10),
+        "getBatchInvoicePaymentDetails": (0.5, 10),
     },
     "sandbox": {
         "createReport": (5.0, 15),
@@ -31,6 +38,9 @@ PLANS: Mapping[str, Mapping[str, tuple[float, int]]] = {
         "getReport": (5.0, 15),
         "cancelReport": (5.0, 15),
         "getReportDocument": (5.0, 15),
+        "getTransactions": (5.0, 15),
+        "getInvoiceDetailsByOrderLineItems": (5.0, 15),
+        "getBatchInvoicePaymentDetails": (5.0, 15),
     },
 }
 

@@ -23,6 +23,9 @@ CALLS = {
     "getReports": lambda hook: list(hook.get_reports(report_types=[LINES])),
     "cancelReport": lambda hook: hook.cancel_report("1"),
     "getReportDocument": lambda hook: hook.get_report_document("1"),
+    "getTransactions": lambda hook: list(hook.get_transactions("2026-01-01T00:00:00Z", "2026-01-01T00:00:30Z")),
+    "getInvoiceDetailsByOrderLineItems": lambda hook: list(hook.get_invoice_details([("1", "2", "3")])),
+    "getBatchInvoicePaymentDetails": lambda hook: list(hook.get_invoice_payment_details(["1"])),
     "token": lambda hook: hook.get_report("1"),
 }
 JSON = st.recursive(

@@ -8,10 +8,12 @@ import signal
 import stat
 import subprocess
 import sys
+from datetime import datetime, timezone
 
 import pytest
 import requests
 
+from airflow_provider_amzbiz.sandbox import Company
 from tests.sandbox.processes import ENVIRONMENT, MODULE, run
 
 
@@ -128,6 +130,22 @@ def test_the_role_can_be_missing(launch):
     assert response.status_code == 403
 
 
+@pytest.mark.parametrize(("arguments", "seed"), [([], 1), (["7"], 7)])
+def test_a_company_by_its_seed(launch, arguments, seed):
+    _, connection, _ = launch("--region", "eu", "--company", *arguments)
+    books = requests.get(f"{connection['host']}/sandbox/company", timeout=10).json()
+
+    company = Company(seed=seed)
+    company.settle(datetime.now(timezone.utc), "eu")
+
+    assert {each["number"] for each in books["documents"]} <= {each.number for each in company.documents}
+    assert books["transactions"]
+
+
+def test_without_a_company_there_are_no_books(shared_api):
+    assert shared_api.request("GET", "/sandbox/company").json() == {"transactions": [], "documents": []}
+
+
 def test_help_lists_the_invoice_ids():
     output = run("--help").stdout
     for word in ("NO-DATA", "FATAL-DOC", "SLOW", "MULTI", "SANDBOX_ORDER_LINES", "/sandbox/faults"):
@@ -178,6 +196,7 @@ runpy.run_module({MODULE!r}, run_name="__main__")
 def test_imports_no_airflow_and_the_plugin_no_web_server():
     code = f"""
 import sys
+from datetime import datetime, timezone
 import {MODULE}.pytest_plugin
 assert not {{"fastapi", "uvicorn", "starlette", "isal"}} & set(sys.modules)
 import {MODULE}.server
