@@ -100,7 +100,7 @@ def get_provider_info() -> dict[str, Any]:
                 "target-integration-name": "Amazon Simple Storage Service (S3)",
                 "python-module": f"{package}.transfers.{each}",
             }
-            for each in ("report_document_to_s3", "reports_to_s3")
+            for each in ("report_document_to_s3", "reports_to_s3", "invoices_to_s3", "transactions_to_s3")
         ],
         "extra-links": [f"{package}.links.{each}" for each in ("S3ConsoleLink", "ReportStatusesLink")],
         "asset-uris": asset_uris,

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STRING, INTEGER, TIME = "string", "integer", "timestamp"
+# Exact: a string in JSON Lines, a decimal of 38 digits in Parquet, 9 of them fractional.
+DECIMAL = "decimal"
+# A list of strings.
+STRINGS = "strings"
+BOOLEAN = "boolean"
+_DIGITS, _FRACTION_DIGITS = 38, 9
 # The audit table of a batch, a row for each object and for each request without one.
 AUDIT_COLUMNS: Mapping[str, str] = {
     # The request.
@@ -149,7 +156,7 @@ def write_rows(
 
     :param rows: values by column; times are Unix seconds, aware or ISO 8601. A column that is missing is null.
     :param key: ends with ``.jsonl`` or ``.parquet``.
-    :param columns: name to ``string``, ``integer`` or ``timestamp``.
+    :param columns: name to ``string``, ``integer``, ``timestamp``, ``decimal``, ``strings`` or ``boolean``.
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload.
     :raises InvalidParameterError: the key ends otherwise, or ``pyarrow`` is not installed.
     :raises ValueError: a row has another column, or a value of another type.
@@ -201,6 +208,33 @@ def _integer(name: str, value: Any) -> int | None:
     return value
 
 
+def _boolean(name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"Column {name!r} is a boolean, but gets {value!r}")
+    return value
+
+
+def _strings(name: str, value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"Column {name!r} is a list of strings, but gets {value!r}")
+    return list(value)
+
+
+def _decimal(name: str, value: Any) -> Decimal | None:
+    if value is None:
+        return None
+    # A float has lost digits before.
+    if isinstance(value, (str, Decimal)) or (isinstance(value, int) and not isinstance(value, bool)):
+        try:
+            if (number := Decimal(value)).is_finite():
+                return number
+        except InvalidOperation:
+            pass
+    raise ValueError(f"Column {name!r} is a decimal, but gets {value!r}")
+
+
 def _time(name: str, value: Any) -> datetime | None:
     if value is None:
         return None
@@ -216,15 +250,24 @@ def _time(name: str, value: Any) -> datetime | None:
     raise ValueError(f"Column {name!r} is a time with a zone, but gets {value!r}")
 
 
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {STRING: _string, INTEGER: _integer, TIME: _time}
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    STRING: _string,
+    INTEGER: _integer,
+    TIME: _time,
+    DECIMAL: _decimal,
+    STRINGS: _strings,
+    BOOLEAN: _boolean,
+}
 
 
 def _json_lines(rows: Iterable[Row]) -> Iterator[bytes]:
     for row in rows:
-        yield json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=_iso).encode() + b"\n"
+        yield json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=_as_json).encode() + b"\n"
 
 
-def _iso(value: datetime) -> str:
+def _as_json(value: datetime | Decimal) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -232,12 +275,21 @@ def _parquet(rows: Iterable[Row], columns: Columns) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    types = {STRING: pyarrow.string(), INTEGER: pyarrow.int64(), TIME: pyarrow.timestamp("us", tz="UTC")}
+    types = {
+        STRING: pyarrow.string(),
+        INTEGER: pyarrow.int64(),
+        TIME: pyarrow.timestamp("us", tz="UTC"),
+        DECIMAL: pyarrow.decimal128(_DIGITS, _FRACTION_DIGITS),
+        STRINGS: pyarrow.list_(pyarrow.string()),
+        BOOLEAN: pyarrow.bool_(),
+    }
+    decimals = [name for name, kind in columns.items() if kind == DECIMAL]
     schema = pyarrow.schema([pyarrow.field(name, types[kind]) for name, kind in columns.items()])
     file = io.BytesIO()
     with parquet.ParquetWriter(file, schema, compression="snappy") as writer:
         group: list[Row] = []
         for row in rows:
+            _check_digits(row, decimals)
             group.append(row)
             if len(group) == _GROUP:
                 writer.write_table(pyarrow.Table.from_pylist(group, schema))
@@ -245,6 +297,20 @@ def _parquet(rows: Iterable[Row], columns: Columns) -> bytes:
         if group:
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
     return file.getvalue()
+
+
+def _check_digits(row: Row, decimals: Iterable[str]) -> None:
+    """Refuse an amount that a column of Parquet could only hold rounded."""
+    for name in decimals:
+        value = row[name]
+        if value is None or value.is_zero():
+            continue
+        exponent = value.normalize(Context(prec=_DIGITS * 3)).as_tuple().exponent
+        if -exponent > _FRACTION_DIGITS or value.adjusted() >= _DIGITS - _FRACTION_DIGITS:
+            raise ValueError(
+                f"Column {name!r} gets {value}, but has {_DIGITS - _FRACTION_DIGITS} digits before the point and "
+                f"{_FRACTION_DIGITS} after it in Parquet; write JSON Lines, which keep every digit"
+            )
 
 
 class _Lines(io.RawIOBase):

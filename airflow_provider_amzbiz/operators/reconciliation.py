@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, check_rendered
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_amzbiz.client.reconciliation_models import Transaction
 
@@ -49,7 +49,7 @@ class GetTransactionsOperator(AmazonBusinessOperator):
     """
 
     template_fields: Sequence[str] = ("feed_start", "feed_end", *AmazonBusinessOperator.template_fields)
-    operator_extra_links = ()
+    operator_extra_links: Collection[BaseOperatorLink] = ()
 
     def __init__(
         self,

@@ -190,7 +190,7 @@ class Deliveries:
         known = {name: each for (name, each), is_there in zip(found.items(), there, strict=True) if is_there}
         for item in items:
             if item.identity in known:
-                item.delivered = _described(known[item.identity])
+                item.delivered = described(known[item.identity])
         log.info("The ledger has %s of %s requests", len(known), len(items))
         return {identity: _objects(delivery) for identity, delivery in known.items()}
 
@@ -202,18 +202,20 @@ class Deliveries:
             delivery = self._ledger.find(item.identity)
             if delivery is None or not self._is_there((item.identity, delivery)):
                 return None
-        item.delivered = _described(delivery)
+        item.delivered = described(delivery)
         return _objects(delivery)
 
     def record(self, item: Item, objects: Objects) -> None:
         """Record a delivery; that of another run, which was quicker, stays."""
         if self._ledger is None:
             return
-        delivery = self._delivery(item, objects)
+        self._record(self._ledger, item.identity, self._delivery(item, objects))
+
+    def _record(self, ledger: Ledger, identity: str, delivery: Delivery) -> None:
         with translated_errors():
-            there = self._ledger.record(item.identity, delivery, replaces=self._lost.get(item.identity))
-            if there != delivery and not self._is_there((item.identity, there)):
-                self._ledger.record(item.identity, delivery, replaces=there)
+            there = ledger.record(identity, delivery, replaces=self._lost.get(identity))
+            if there != delivery and not self._is_there((identity, there)):
+                ledger.record(identity, delivery, replaces=there)
 
     def index(self, items: Iterable[Item]) -> None:
         """Add all that was stored to the index, which makes the next :meth:`load` quick."""
@@ -272,9 +274,10 @@ def _hashed(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _described(delivery: Delivery) -> dict[str, str]:
-    described = delivery.to_dict()
-    return {name: described[name] for name in ("report_id", "report_document_id", "delivered_at", "by")}
+def described(delivery: Delivery) -> dict[str, str]:
+    """Return what an item keeps of its delivery by another batch."""
+    values = delivery.to_dict()
+    return {name: values[name] for name in ("report_id", "report_document_id", "delivered_at", "by")}
 
 
 def _objects(delivery: Delivery) -> Objects:

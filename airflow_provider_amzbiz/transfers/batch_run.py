@@ -100,8 +100,8 @@ class BatchRun:
                 "audit_key": place.audit_key,
                 "ledger": operator.ledger,
             }
-            owner = _owner(context)
-            deliveries = _deliveries(operator, s3, operator.ledger, target.account, owner)
+            owner = owner_of(context)
+            deliveries = operator._deliveries(s3, operator.ledger, target.account, owner)
             record = Record(ObjectStore(s3, place.bucket, operator.extra_args), place.manifest_key, owner)
             stint = begin(
                 record,
@@ -127,7 +127,7 @@ class BatchRun:
 
         operator._remember_attempt(context)
         with translated_errors():
-            s3, owner = operator.s3_client(), _owner(context)
+            s3, owner = operator.s3_client(), owner_of(context)
             record = Record(ObjectStore(s3, where["bucket"], operator.extra_args), where["key"], owner)
             stint = resume(record, where["attempt"], where["stint"])
             stint.state.rotation = where["rotation"]
@@ -135,7 +135,7 @@ class BatchRun:
             settings = head.settings
             operator.content_type = settings["content_type"]
             place = Place(head.target.bucket, settings["s3_key"], record.key, settings["audit_key"])
-            deliveries = _deliveries(operator, s3, settings["ledger"], head.target.account, owner)
+            deliveries = operator._deliveries(s3, settings["ledger"], head.target.account, owner)
         return cls(operator, s3, place, record, stint, deliveries)
 
     @property
@@ -265,11 +265,7 @@ def _place(operator: ReportsToS3Operator, context: Context) -> Place:
     key, manifest_key = operator.s3_key, operator.manifest_key
     check_string("s3_key", key)
     if manifest_key is None:
-        ti: Any = context["ti"]
-        mapped = f"-{ti.map_index}" if ti.map_index >= 0 else ""
-        fixed = (key or "").split("{")[0]
-        folder = fixed[: fixed.rfind("/") + 1]
-        manifest_key = f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}.json"
+        manifest_key = default_manifest_key(key or "", context)
     place = Place(operator.s3_bucket or "", key or "", manifest_key, operator.audit_key)
     check_bucket("s3_bucket", place.bucket)
     check_key("manifest_key", place.manifest_key)
@@ -281,7 +277,17 @@ def _place(operator: ReportsToS3Operator, context: Context) -> Place:
     return place
 
 
-def _owner(context: Context) -> dict[str, Any]:
+def default_manifest_key(key: str, context: Context) -> str:
+    """Return the manifest's key where none is given: in the folder that the documents' key begins with."""
+    ti: Any = context["ti"]
+    mapped = f"-{ti.map_index}" if ti.map_index >= 0 else ""
+    fixed = key.split("{")[0]
+    folder = fixed[: fixed.rfind("/") + 1]
+    return f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}.json"
+
+
+def owner_of(context: Context) -> dict[str, Any]:
+    """Return whose a batch is."""
     ti: Any = context["ti"]
     return {
         "dag_id": ti.dag_id,
@@ -299,9 +305,10 @@ def _parsed(operator: ReportsToS3Operator, where: str, given: Mapping[str, Any])
         raise InvalidInputError(f"{where}: {error}", report_type=error.report_type) from None
 
 
-def _deliveries(
+def deliveries_of(
     operator: ReportsToS3Operator, s3: Any, uri: str | None, account: str, owner: Mapping[str, Any]
 ) -> Deliveries:
+    """Return what was delivered before, and takes note of what is delivered now."""
     from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
 
     ledger = None

@@ -26,7 +26,7 @@ from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.report_status import check_on_cancelled
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
-from airflow_provider_amzbiz.transfers.batch_run import BatchRun
+from airflow_provider_amzbiz.transfers.batch_run import BatchRun, deliveries_of
 from airflow_provider_amzbiz.transfers.keys import check_bucket_at_parsing, check_key_at_parsing, key_prefix
 from airflow_provider_amzbiz.transfers.rendering import PlainStrings
 from airflow_provider_amzbiz.triggers.batch import BatchReady
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_amzbiz.batch.item import Item
+    from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
 
 
 class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
@@ -259,22 +260,36 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
             for item in items
             if item.is_stored
         ]
+        failure = self._failure(items, batch.uri)
+        if failure is None:
+            summary |= self._conclude(items)
         self._emit_lineage(context, moved, **summary)
-        self._check_failed(items, batch.uri)
+        if failure is not None:
+            raise failure
         return summary
 
-    def _check_failed(self, items: Sequence[Item], uri: str) -> None:
+    def _conclude(self, items: Sequence[Item]) -> Mapping[str, Any]:
+        """Do what is left to do when a batch has succeeded, and return what the summary is to have of it."""
+        return {}
+
+    def _deliveries(self, s3: Any, ledger: str | None, account: str, owner: Mapping[str, Any]) -> Deliveries:
+        """Return what was delivered before, and takes note of what is delivered now."""
+        return deliveries_of(self, s3, ledger, account, owner)
+
+    def _failure(self, items: Sequence[Item], uri: str) -> AmazonBusinessError | None:
+        """Return the task's error where too many requests failed."""
         failed = [item for item in items if item.error is not None]
         allowed: int | float = self.max_failed
         if isinstance(allowed, float):
             # 0.29 of 100 is 29, but 0.29 * 100 is a little less.
             allowed = int(Fraction(str(allowed)) * len(items))
-        if len(failed) > allowed:
-            kind = AmazonBusinessPermanentError if all(each.permanent for each in failed) else AmazonBusinessError
-            raise kind(
-                f"{len(failed)} of {len(items)} requests failed, and max_failed is {self.max_failed!r}; see "
-                f"{uri}. The first, {failed[0].label}: {failed[0].error}"
-            )
+        if len(failed) <= allowed:
+            return None
+        kind = AmazonBusinessPermanentError if all(each.permanent for each in failed) else AmazonBusinessError
+        return kind(
+            f"{len(failed)} of {len(items)} requests failed, and max_failed is {self.max_failed!r}; see "
+            f"{uri}. The first, {failed[0].label}: {failed[0].error}"
+        )
 
 
 def _check_max_failed(value: Any) -> None:

@@ -1,0 +1,249 @@
+"""The end of a run: tables first, the cursor last, so that a run that is killed in between is repeated."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from airflow_provider_amzbiz.documents.errors import DocumentStorageError
+from airflow_provider_amzbiz.feed.columns import TABLES
+from airflow_provider_amzbiz.feed.lines import iso
+from airflow_provider_amzbiz.feed.open_items import OpenItem, open_items
+from airflow_provider_amzbiz.feed.plan import Plan
+from airflow_provider_amzbiz.feed.rows import (
+    Outcome,
+    Row,
+    Stored,
+    document_rows,
+    line_rows,
+    retraction,
+    transaction_row,
+    written_record,
+)
+from airflow_provider_amzbiz.feed.state import Cursor, FeedState, RunFolder
+from airflow_provider_amzbiz.feed.window import Window, advanced
+
+log = logging.getLogger(__name__)
+
+# Attempts to write the cursor, which other runs may write at the same time.
+_ATTEMPTS = 20
+_NOT_TRIED = "its report was not created in this run"
+
+
+class Tables(Protocol):
+    """Where the tables go."""
+
+    def write(self, name: str, file: str, rows: Iterable[Row]) -> str:
+        """Write a table's file, whole or not at all, and return its URI."""
+
+    def mark(self, file: str, content: Mapping[str, Any]) -> str:
+        """Write the marker that says that all tables of a run are there, and return its URI."""
+
+
+class Finish:
+    """The end of one run.
+
+    :param base: the open parts that the run has taken over.
+    :param begun_at: names the files, so that they sort in the order of the runs.
+    """
+
+    def __init__(
+        self,
+        state: FeedState,
+        folder: RunFolder,
+        plan: Plan,
+        outcomes: Mapping[int, Outcome],
+        *,
+        task: Mapping[str, Any],
+        base: Cursor,
+        begun_at: datetime,
+        overlap: timedelta,
+        open_for: timedelta,
+    ) -> None:
+        self._state = state
+        self._folder = folder
+        self._plan = plan
+        self._outcomes = outcomes
+        self._run_id = task["run_id"]
+        self._base = base
+        self._begun_at = begun_at
+        self._overlap = overlap
+        self._open_for = open_for
+        found = plan.latest_feed_date
+        self.latest_feed_date = datetime.fromisoformat(found) if found else None
+
+    def write_tables(self, tables: Tables | None) -> dict[str, Any]:
+        """Write the tables and their marker, and return the run's result."""
+        result: dict[str, Any] = {**self._counts(), "tables": {}}
+        if tables is None:
+            return result
+        file = f"{self._begun_at:%Y%m%dT%H%M%S.%fZ}-{self._folder.name.replace('/', '-')}"
+        rows: Mapping[str, Iterable[Row]] = {
+            "documents": self._documents(),
+            "document_lines": self._document_lines(),
+            "transactions": self._transactions(),
+            "open_items": self._open_rows(),
+        }
+        result["tables"] = {name: [tables.write(name, file, rows[name])] for name in TABLES}
+        tables.mark(file, {"run_id": self._run_id, **result})
+        return result
+
+    def advance(self, window: Window, latest: datetime) -> None:
+        """Advance the cursor, and leave the open lines to the next run.
+
+        :param latest: the time up to which Amazon surely had its transactions.
+        :raises DocumentStorageError: others write the cursor all the time.
+        """
+        mine: list[str] | None = None
+        for _ in range(_ATTEMPTS):
+            cursor, etag = self._state.read_cursor()
+            if cursor.run == self._folder.name:
+                # A previous attempt was killed after this.
+                return
+            if mine is None:
+                mine = self._folder.write_lines("open", self._state_after())
+            is_alone = cursor.open == self._base.open
+            keys = mine if is_alone else self._folder.write_lines("open", self._merged(cursor, mine))
+            before = datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None
+            after = Cursor(iso(advanced(before, window, latest)), keys, self._folder.name)
+            if self._state.write_cursor(after, etag):
+                return
+        raise DocumentStorageError("The feed's cursor is written by other runs all the time; a retry continues")
+
+    def _merged(self, cursor: Cursor, mine: list[str]) -> Iterator[Any]:
+        """Yield this run's open lines, and those of other runs that this one has not seen."""
+        seen = {each["line"]["transaction_id"] for each in self._plan.lines()}
+        known = {tuple(each["key"]) for each in self._state.read_lines(self._base.open) if "key" in each}
+        yield from self._state.read_lines(mine)
+        for record in self._state.read_lines(cursor.open):
+            # A row that both have is the same one, and a later run takes it once.
+            if "written" in record or (
+                record["line"]["transaction_id"] not in seen and tuple(record["key"]) not in known
+            ):
+                yield record
+
+    def _counts(self) -> dict[str, int]:
+        requests = self._plan.requests
+        due = [self._outcome(number) for number in self._plan.due]
+        stored = [each for each in due if each.objects is not None]
+        landed = [each for each in stored if not each.already_delivered]
+        skipped = sum(each.objects is None and each.skipped for each in due)
+        return {
+            "requested": len(requests),
+            "landed": len(landed),
+            "already_delivered": len(requests) - len(due) + len(stored) - len(landed),
+            "failed": len(due) - len(stored) - skipped,
+            "skipped": skipped,
+            "open_items": sum(1 for _ in self._open_items()),
+            "bytes": sum(described["bytes"] for each in landed for described in each.objects or ()),
+        }
+
+    def _outcome(self, number: int) -> Outcome:
+        return self._outcomes.get(number) or Outcome(reason=_NOT_TRIED)
+
+    def _failure(self, document: int) -> tuple[str, str, str] | None:
+        """Return type and number of a document that was not delivered, and why; None where it was."""
+        found = self._plan.documents[document]
+        reason = found["refused"]
+        if found["request"] is not None:
+            if not self._plan.requests[found["request"]].is_due:
+                return None
+            outcome = self._outcome(found["request"])
+            if outcome.objects is not None:
+                return None
+            reason = outcome.reason or _NOT_TRIED
+        return found["document_type"], found["number"], f"{found['document_type']} {found['number']}: {reason}"
+
+    def _stored(self) -> Iterator[Stored]:
+        for number, request in enumerate(self._plan.requests):
+            documents = [self._plan.documents[each] for each in request.documents]
+            if request.is_due:
+                outcome = self._outcome(number)
+                if outcome.objects is not None:
+                    yield Stored(
+                        documents,
+                        outcome.objects,
+                        request.options,
+                        outcome.report_id,
+                        outcome.report_document_id,
+                        iso(outcome.fetched_at),
+                        request.is_again,
+                    )
+                continue
+            yield from _stored_before([each for each in documents if not each["has_row"]])
+
+    def _documents(self) -> Iterator[Row]:
+        for stored in self._stored():
+            yield from document_rows(stored, self._run_id)
+
+    def _document_lines(self) -> Iterator[Row]:
+        for record in self._plan.retracted():
+            yield retraction(record, self._run_id)
+        for each in self._plan.lines():
+            yield from self._line_rows(each)
+
+    def _line_rows(self, planned: Mapping[str, Any]) -> Iterator[Row]:
+        own = [document for document, is_own in planned["documents"] if is_own and not self._failure(document)]
+        return line_rows(planned["line"], (self._plan.documents[number] for number in own), self._run_id)
+
+    def _transactions(self) -> Iterator[Row]:
+        for each in self._plan.lines():
+            if each["fresh"]:
+                yield transaction_row(each["line"], self._run_id)
+
+    def _open_items(self) -> Iterator[OpenItem]:
+        return open_items(self._plan.lines(), self._failure, self._begun_at, self._open_for)
+
+    def _open_rows(self) -> Iterator[Row]:
+        for item in self._open_items():
+            yield {**item.row(iso(self._begun_at) or "", self._open_for), "run_id": self._run_id}
+
+    def _state_after(self) -> Iterator[dict[str, Any]]:
+        """Yield what the next run needs: open lines, and rows that it may have to retract."""
+        expired = 0
+        for item in self._open_items():
+            if item.is_expired:
+                expired += 1
+                continue
+            yield from item.state()
+        if expired:
+            log.warning(
+                "%s lines have no document after %s days, and are not asked for any more; open_items lists them",
+                expired,
+                self._open_for.days,
+            )
+        for record in self._plan.kept():
+            if self._may_change(record, is_named=record["is_named"]):
+                yield {"written": record}
+        for each in self._plan.lines():
+            is_named = bool(each["line"]["invoice_number"])
+            for row in self._line_rows(each):
+                if self._may_change(row, is_named=is_named):
+                    yield {"written": {**written_record(row), "is_named": is_named}}
+
+    def _may_change(self, row: Mapping[str, Any], *, is_named: bool) -> bool:
+        """Tell whether a line may still turn out to belong elsewhere, as far as a later run reads it again."""
+        is_settled = is_named and row["shipment_id"]
+        since = self._begun_at - (2 * self._overlap if is_settled else self._open_for)
+        return (row["feed_date"] or "") >= (iso(since) or "")
+
+
+def _stored_before(documents: list[Mapping[str, Any]]) -> Iterator[Stored]:
+    """Yield what a run delivered that has never written its tables."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for document in documents:
+        groups.setdefault(json.dumps(document["delivered"]["objects"]), []).append(document)
+    for group in groups.values():
+        delivered = group[0]["delivered"]
+        yield Stored(
+            group,
+            delivered["objects"],
+            delivered["report_options"],
+            delivered["report_id"] or None,
+            delivered["report_document_id"] or None,
+            delivered["delivered_at"],
+            is_again=True,
+        )

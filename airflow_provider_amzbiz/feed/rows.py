@@ -1,0 +1,169 @@
+"""Rows of the tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_amzbiz.batch.table import DECIMAL
+from airflow_provider_amzbiz.feed.columns import DOCUMENT_LINES, TRANSACTIONS
+from airflow_provider_amzbiz.feed.lines import is_number
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+_WRITTEN = (
+    "document_number",
+    "document_type",
+    "marketplace_id",
+    "transaction_id",
+    "transaction_type",
+    "transaction_date",
+    "feed_date",
+    "order_id",
+    "order_line_item_id",
+    "shipment_id",
+    "currency",
+    "line_number",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request.
+
+    :ivar objects: what was stored, as the transfer describes it; None where nothing was.
+    :ivar reason: why nothing was.
+    :ivar fetched_at: when it was stored.
+    :ivar skipped: whether its report was CANCELLED and that is no failure.
+    :ivar already_delivered: whether another run delivered it since this one looked.
+    """
+
+    objects: Sequence[Mapping[str, Any]] | None = None
+    reason: str | None = None
+    report_id: str | None = None
+    report_document_id: str | None = None
+    fetched_at: datetime | None = None
+    skipped: bool = False
+    already_delivered: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Objects, and the documents that are in them.
+
+    :ivar options: report options that brought them.
+    :ivar is_again: whether some may have been delivered before, so that they have their rows.
+    """
+
+    documents: Sequence[Mapping[str, Any]]
+    objects: Sequence[Mapping[str, Any]]
+    options: Mapping[str, str]
+    report_id: str | None
+    report_document_id: str | None
+    fetched_at: str | None
+    is_again: bool = False
+
+
+def document_rows(stored: Stored, run_id: str) -> Iterator[Row]:
+    """Yield a row for each object.
+
+    A document that has its row already keeps it: what this run knows of it may be a part only.
+    """
+    for described, document in match(stored.objects, stored.documents):
+        if document is None and stored.is_again:
+            log.debug(
+                "%s is of an order that was delivered before, and none of its new documents", described["uri"]
+            )
+            continue
+        if document is not None and document["has_row"]:
+            continue
+        yield {
+            **(_about_unknown(stored.documents) if document is None else _about(document)),
+            "report_id": stored.report_id,
+            "report_document_id": stored.report_document_id,
+            "object_uri": described["uri"],
+            "size_bytes": described["bytes"],
+            "sha256": described.get("sha256"),
+            "archive_entry": described["uri"].rpartition("/")[2] if len(stored.objects) > 1 else None,
+            "requested_options": json.dumps(stored.options, sort_keys=True),
+            "fetched_at": stored.fetched_at,
+            "run_id": run_id,
+        }
+
+
+def match(
+    objects: Sequence[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
+    """Pair objects with the documents that they are: by the number in the name, and what is left, if it is one."""
+    left = sorted(documents, key=lambda each: -len(each["number"]))
+    found: dict[int, Mapping[str, Any] | None] = {}
+    for position, described in enumerate(objects):
+        name = described["uri"].rpartition("/")[2]
+        document = next((each for each in left if each["number"] in name), None)
+        if document is not None:
+            left.remove(document)
+            found[position] = document
+    unnamed = [position for position in range(len(objects)) if position not in found]
+    if len(unnamed) == len(left) == 1:
+        found[unnamed[0]] = left[0]
+    return [(described, found.get(position)) for position, described in enumerate(objects)]
+
+
+def line_rows(line: Mapping[str, Any], documents: Iterable[Mapping[str, Any]], run_id: str) -> Iterator[Row]:
+    """Yield the rows of a line in ``document_lines``: one for each document that it belongs to."""
+    for document in documents:
+        known = {name: line[name] for name in DOCUMENT_LINES if name in line}
+        about = {"document_number": document["number"], "document_type": document["document_type"]}
+        place = {"marketplace_id": document["marketplace_id"]}
+        yield {**known, **about, **place, "is_retracted": False, "run_id": run_id}
+
+
+def written_record(row: Mapping[str, Any]) -> Row:
+    """Return what the next runs need of a row of ``document_lines``, to retract it if it proves wrong."""
+    return {name: row.get(name) for name in _WRITTEN}
+
+
+def retraction(record: Mapping[str, Any], run_id: str) -> Row:
+    """Return the row that replaces a wrong one: the same key, and nothing for sums to count."""
+    zeros = {name: "0" for name, kind in DOCUMENT_LINES.items() if kind == DECIMAL}
+    return {**written_record(record), **zeros, "quantity": 0, "is_retracted": True, "run_id": run_id}
+
+
+def transaction_row(line: Mapping[str, Any], run_id: str) -> Row:
+    """Return the row of a line in ``transactions``."""
+    return {**{name: line[name] for name in TRANSACTIONS if name in line}, "run_id": run_id}
+
+
+def _about(document: Mapping[str, Any]) -> Row:
+    detail = document["detail"]
+    consolidated = detail.get("consolidated")
+    copied = ("document_type", "marketplace_id", "legal_entity", "group_name", "order_ids", "currency")
+    more = ("purchase_order_numbers", "payment_instrument_type", "last4", "charge_identifier")
+    return {
+        **{name: document[name] for name in (*copied, *more, "feed_date_min", "feed_date_max")},
+        "document_number": document["number"],
+        "consolidated_number": consolidated if is_number(consolidated) else None,
+        "document_date": detail.get("date"),
+        "total_amount": document["total"],
+        "tax_amount": document["tax"],
+        "issuer_name": document["issuer"],
+        "issuer_registration_number": detail.get("registration"),
+        "due_date": document.get("due_date"),
+        "payment_status": document.get("payment_status"),
+        "related_document_number": detail.get("related"),
+    }
+
+
+def _about_unknown(documents: Sequence[Mapping[str, Any]]) -> Row:
+    """Return what is true of all files of an archive that does not say which one is which document."""
+    about = [_about(document) for document in documents]
+    shared = ("marketplace_id", "legal_entity", "group_name", "currency")
+    return {
+        **{name: about[0][name] for name in shared if all(each[name] == about[0][name] for each in about)},
+        "order_ids": sorted({order_id for document in documents for order_id in document["order_ids"]}),
+    }

@@ -1,0 +1,215 @@
+"""A run of the feed: begun, planned, and finished once the documents are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.feed.collect import Api, collect
+from airflow_provider_amzbiz.feed.documents import Rules
+from airflow_provider_amzbiz.feed.finish import Finish, Tables
+from airflow_provider_amzbiz.feed.keys import check_key
+from airflow_provider_amzbiz.feed.lines import iso
+from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
+from airflow_provider_amzbiz.feed.plan import Plan, carry_over, label_of, write_plan
+from airflow_provider_amzbiz.feed.requests import Deliveries, find_delivered, find_documents
+from airflow_provider_amzbiz.feed.rows import Outcome
+from airflow_provider_amzbiz.feed.spool import Spool
+from airflow_provider_amzbiz.feed.state import Cursor, FeedState, RunFolder
+from airflow_provider_amzbiz.feed.window import Time, Window, window_of
+
+DEFAULT_OVERLAP = timedelta(days=3)
+DEFAULT_OPEN_FOR = timedelta(days=45)
+
+
+@dataclass(frozen=True)
+class FeedSettings:
+    """What a feed is to bring.
+
+    :ivar key: template of the documents' keys.
+    :ivar overlap: a run begins so long before the end of the last one, because rows appear late and are amended.
+    :ivar open_for: how long a line without a document is asked for.
+    :ivar include_personal_data: keep names and e-mail addresses of buyers and payers.
+    :raises InvalidParameterError: one of them is not allowed.
+    """
+
+    key: str
+    rules: Rules = field(default_factory=Rules)
+    overlap: timedelta = DEFAULT_OVERLAP
+    open_for: timedelta = DEFAULT_OPEN_FOR
+    include_personal_data: bool = False
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        types = self.rules.document_types
+        if not types or set(types) - set(DOCUMENT_TYPES) or len(set(types)) < len(types):
+            raise InvalidParameterError(
+                f"document_types is {list(types)!r}, but must have one or more of {', '.join(DOCUMENT_TYPES)}, "
+                "each once"
+            )
+        for name in ("overlap", "open_for"):
+            value = getattr(self, name)
+            if not isinstance(value, timedelta) or value < timedelta():
+                raise InvalidParameterError(f"{name} is {value!r}, but must be a timedelta of 0 or more")
+
+
+class InvoiceFeed:
+    """All invoices that became available, each once.
+
+    :param clock: now, aware.
+    """
+
+    def __init__(
+        self,
+        state: FeedState,
+        settings: FeedSettings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._clock = clock
+
+    def begin(
+        self,
+        task: Mapping[str, Any],
+        *,
+        feed_start: Time = None,
+        feed_end: Time = None,
+        first_start: Time = None,
+        frozen: Mapping[str, Any] | None = None,
+    ) -> FeedRun:
+        """Begin a run, or continue the task's unfinished one, whose window counts then.
+
+        :param task: whose run it is: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+        :param first_start: where a feed's first run begins: the start of the data interval.
+        :param frozen: JSON-safe values that the run keeps, whatever a retry gives.
+        :raises InvalidParameterError: the window is empty, or nothing says where to begin.
+        :raises FeedStateError: the state is damaged.
+        """
+        folder = self._state.run(label_of(task))
+        found = folder.read("begin")
+        if found is None:
+            cursor, _ = self._state.read_cursor()
+            now = self._clock()
+            window = window_of(
+                feed_start,
+                feed_end,
+                cursor=datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None,
+                first_start=first_start,
+                overlap=self._settings.overlap,
+                now=now,
+            )
+            content = {
+                "task": dict(task),
+                "begun_at": iso(now),
+                "feed_start": iso(window.start),
+                "feed_end": iso(window.end),
+                "open": cursor.open,
+                "frozen": dict(frozen or {}),
+            }
+            found = folder.write_once("begin", content)
+        return FeedRun(self._state, self._settings, folder, *found)
+
+    def resume(self, run: str) -> FeedRun:
+        """Continue a run.
+
+        :param run: as :attr:`.FeedRun.name` gives it.
+        :raises FeedStateError: it is missing.
+        """
+        folder = self._state.existing(run)
+        return FeedRun(self._state, self._settings, folder, *folder.must_read("begin"))
+
+
+class FeedRun:
+    """One run.
+
+    :ivar name: to :meth:`.InvoiceFeed.resume` it by.
+    :ivar window: of feed dates.
+    :ivar frozen: as it was given to :meth:`.InvoiceFeed.begin`.
+    """
+
+    def __init__(
+        self,
+        state: FeedState,
+        settings: FeedSettings,
+        folder: RunFolder,
+        begun: Mapping[str, Any],
+        stored_at: datetime,
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._folder = folder
+        self._begun = begun
+        self._stored_at = stored_at
+        self.name = folder.name
+        self.frozen: Mapping[str, Any] = begun["frozen"]
+        self.window = Window(
+            datetime.fromisoformat(begun["feed_start"]), datetime.fromisoformat(begun["feed_end"])
+        )
+
+    @property
+    def generation(self) -> int:
+        """How often the task has run, from 1 on: a cleared task whose run had succeeded begins another one."""
+        return int(self.name.rpartition("/")[2])
+
+    def plan(
+        self, api: Api, deliveries: Deliveries | None = None, *, stopped: Callable[[], None] = lambda: None
+    ) -> Plan:
+        """Read the window and freeze what is found, or return what was frozen before.
+
+        :param deliveries: what was delivered before; None asks for every document.
+        :param stopped: called between steps; raises where the run is to end.
+        :raises ApiError: the API did not give it; nothing is frozen then.
+        """
+        found = self._folder.read("plan")
+        if found is not None:
+            return Plan(self._folder, found[0])
+        settings = self._settings
+        with Spool() as spool:
+            carry_over(spool, self._state.read_lines(self._begun["open"]))
+            collect(
+                api,
+                spool,
+                self.window.start,
+                self.window.end,
+                settings.rules,
+                include_personal_data=settings.include_personal_data,
+                stopped=stopped,
+            )
+            documents = list(find_delivered(find_documents(spool, settings.rules), deliveries))
+            content = write_plan(self._folder, self._state, spool, documents, api, settings.key)
+        return Plan(self._folder, content)
+
+    def planned(self) -> Plan:
+        """Return what was frozen before.
+
+        :raises FeedStateError: nothing was.
+        """
+        return Plan(self._folder, self._folder.must_read("plan")[0])
+
+    def finish(self, plan: Plan, outcomes: Mapping[int, Outcome], tables: Tables | None = None) -> dict[str, Any]:
+        """Write the tables, and then advance the cursor; again and again, it comes to the same.
+
+        :param outcomes: by the number of the request in the plan, for all that were due.
+        :return: ``requested``, ``landed``, ``already_delivered``, ``failed``, ``skipped``, ``open_items``,
+            ``bytes`` and ``tables``.
+        """
+        finish = Finish(
+            self._state,
+            self._folder,
+            plan,
+            outcomes,
+            task=self._begun["task"],
+            base=Cursor(open=self._begun["open"]),
+            begun_at=datetime.fromisoformat(self._begun["begun_at"]),
+            overlap=self._settings.overlap,
+            open_for=self._settings.open_for,
+        )
+        result = finish.write_tables(tables)
+        latest = max(filter(None, (self._stored_at, finish.latest_feed_date)))
+        finish.advance(self.window, latest)
+        return self._folder.write_once("done", {"result": result})[0]["result"]  # type: ignore[no-any-return]

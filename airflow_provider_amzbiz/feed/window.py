@@ -1,0 +1,76 @@
+"""The window of feed dates that a run reads."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client.errors import InvalidParameterError
+
+log = logging.getLogger(__name__)
+
+Time = datetime | str | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """From ``start`` to ``end``, both aware."""
+
+    start: datetime
+    end: datetime
+
+
+def window_of(
+    feed_start: Time,
+    feed_end: Time,
+    *,
+    cursor: datetime | None,
+    first_start: Time,
+    overlap: timedelta,
+    now: datetime,
+) -> Window:
+    """Return the window of a run.
+
+    :param feed_start: where it begins; by default ``overlap`` before the cursor, or, without one, ``first_start``.
+    :param feed_end: where it ends; by default now.
+    :param first_start: where a feed's first run begins: the start of the data interval.
+    :raises InvalidParameterError: it ends before it begins, or nothing says where to begin.
+    """
+    end = now if feed_end is None else parameters.time("feed_end", feed_end)
+    if feed_start is not None:
+        start = parameters.time("feed_start", feed_start)
+    elif cursor is not None:
+        # Before a window that is wholly in the past, or a cursor that a wrong clock has set, the overlap counts.
+        start = min(cursor, end) - overlap
+    elif first_start is not None:
+        start = parameters.time("feed_start", first_start)
+    else:
+        raise InvalidParameterError(
+            "feed_start is None, but the feed has no cursor yet and the run has no data interval: set feed_start "
+            "to the first feed date, such as 2026-10-01T00:00:00+00:00"
+        )
+    if start > end:
+        raise InvalidParameterError(
+            f"The feed would begin at {start.isoformat()} and end at {end.isoformat()}, but must begin before it "
+            "ends: set feed_start and feed_end"
+        )
+    return Window(start, end)
+
+
+def advanced(cursor: datetime | None, window: Window, latest: datetime) -> datetime | None:
+    """Return the cursor after a run.
+
+    :param latest: the time up to which Amazon surely had its transactions: nothing is skipped that comes later.
+    """
+    if cursor is not None and window.start > cursor:
+        log.warning(
+            "The window begins at %s, after the cursor %s: the cursor stays, so that the next run reads what is "
+            "between",
+            window.start.isoformat(),
+            cursor.isoformat(),
+        )
+        return cursor
+    end = min(window.end, latest)
+    return end if cursor is None else max(cursor, end)

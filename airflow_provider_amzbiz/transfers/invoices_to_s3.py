@@ -1,0 +1,294 @@
+"""All invoices of an account to S3, and their lines as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_amzbiz.client.marketplaces import region_of_endpoint, region_of_marketplace
+from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
+from airflow_provider_amzbiz.exceptions import InvalidInputError, TaskKilledError, translated_errors
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.operators.base import check_rendered
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
+from airflow_provider_amzbiz.transfers.batch_run import default_manifest_key, owner_of
+from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_amzbiz.batch.item import Item
+    from airflow_provider_amzbiz.feed.plan import Plan
+    from airflow_provider_amzbiz.feed.run import FeedRun, InvoiceFeed
+    from airflow_provider_amzbiz.lineage import MovedDocument
+    from airflow_provider_amzbiz.transfers.feed_deliveries import FeedDeliveries
+
+_INVOICE = "GET_AB_INVOICE_PDF"
+_CANCELLED = "its report ended CANCELLED, as one does whose document is not there yet"
+
+
+class InvoicesToS3Operator(ReportsToS3Operator):
+    """Stores all invoices and credit memos that became available, each once, and their lines as tables.
+
+    The numbers come from Amazon's Reconciliation API, so no list is needed: a run reads the transactions of a
+    window of feed dates, asks for the documents of each order line, and has those created that no run with the
+    same ledger has delivered. What has no document yet is asked for again by the next runs, and listed in
+    ``open_items`` with the reason. A missed day is caught up by the next run. A retry, a cleared task and a lost
+    worker continue with what the run found first; a task that had succeeded and is cleared reads again, and
+    creates nothing twice.
+
+    The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
+    ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded) and
+    ``tables`` (name to a list of URIs). The events of assets in ``outlets`` carry the same.
+
+    :param s3_bucket: the bucket of the documents. (templated)
+    :param s3_key: the key. ``{marketplace_id}``, ``{year}`` and ``{month}`` (of the document, or of the feed where
+        its date is unknown), ``{document_type}``, ``{document_number}``, ``{order_id}`` and ``{name}`` (the file's
+        name in the archive, which orders with several documents need) are filled in. (templated)
+    :param ledger: S3 URI prefix, such as ``s3://bucket/ledger/``: remembers what was delivered, how far the feed
+        has come, and what is open. All runs of a feed need the same. (templated)
+    :param tables: S3 URI prefix of the tables ``documents``, ``document_lines``, ``transactions`` and
+        ``open_items``: a file for each run in the folder of each, and a marker in ``_SUCCESS/`` when all are
+        there. By default there are none. (templated)
+    :param table_format: ``"jsonl"``, by default, or ``"parquet"``, which needs the extra ``parquet``.
+    :param feed_start: where the window begins, an aware datetime or an ISO 8601 string with an offset. By default
+        ``overlap`` before the end of the last run that succeeded, and at first the start of the data interval.
+        (templated)
+    :param feed_end: where it ends; by default now. (templated)
+    :param overlap: how long before the end of the last run a window begins, because rows appear late and are
+        amended; three days by default.
+    :param open_for: how long a line without a document is asked for; 45 days by default.
+    :param document_types: of ``"Invoice"``, ``"CreditMemo"`` and ``"OrderSummary"`` (card orders in North America,
+        which have no invoice), those to store; by default the first two.
+    :param include_personal_data: whether the tables have ids, names and e-mail addresses of buyers and payers.
+    :param manifest_key: key of the batch's manifest; see :class:`.ReportsToS3Operator`. (templated)
+    :param max_failed: reports that may fail without failing the task: a number, or a share as a float below 1.
+        They are in ``open_items``.
+    :param on_cancelled: what CANCELLED means for a report: ``"skip"``, by default, and ``"succeed"`` leave its
+        lines in ``open_items``, and ``"fail"`` counts it as failed.
+    :param verify_delivered: whether what was delivered must still be in S3, one HEAD for each object.
+    :param timeout: seconds for one attempt of the task, or a timedelta; a day by default.
+    :param poke_interval: seconds between two polls of the reports, or a timedelta; 15 by default.
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
+    :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
+        chain. (templated)
+    :param replace: whether other content under a document's key is replaced.
+    :param extra_args: more parameters of S3's; those of access and encryption apply to the ledger, too.
+        (templated)
+    :param max_bytes: decoded bytes of a document above which it is refused.
+    :param sha256: whether documents get a SHA-256, too.
+    :param deferrable: wait for reports in the triggerer. Without it the same happens on the worker.
+    :param max_throttle_wait: seconds that one call may wait on the worker for its permit.
+    :raises InvalidInputError: a parameter is not allowed, or nothing says where the first window begins.
+    :raises AmazonBusinessPermanentError: more than ``max_failed`` failed, and no retry can help any of them; or
+        the state in the ledger is damaged.
+    :raises AmazonBusinessError: more than ``max_failed`` failed; a retry tries them again.
+    :raises ReportTimeoutError: ``timeout`` is over; a retry or a cleared task continues.
+    """
+
+    template_fields: Sequence[str] = (
+        "ledger",
+        "tables",
+        "feed_start",
+        "feed_end",
+        "manifest_key",
+        *DocumentToS3Operator.template_fields,
+    )
+    template_fields_renderers = {"extra_args": "json"}
+    frozen_fields = ()
+
+    def __init__(
+        self,
+        *,
+        s3_bucket: str,
+        s3_key: str,
+        ledger: str,
+        tables: str | None = None,
+        table_format: str = "jsonl",
+        feed_start: datetime | str | None = None,
+        feed_end: datetime | str | None = None,
+        overlap: timedelta = timedelta(days=3),
+        open_for: timedelta = timedelta(days=45),
+        document_types: Sequence[str] = ("Invoice", "CreditMemo"),
+        include_personal_data: bool = False,
+        manifest_key: str | None = None,
+        max_failed: int | float = 0,
+        on_cancelled: str = "skip",
+        verify_delivered: bool = True,
+        timeout: timedelta | float = 86400.0,
+        poke_interval: timedelta | float = 15.0,
+        amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        replace: bool = True,
+        sha256: bool = True,
+        extra_args: Mapping[str, Any] | None = None,
+        max_bytes: int = MAX_BYTES,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        max_throttle_wait: timedelta | float = 3600.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            requests=(),
+            s3_bucket=s3_bucket,
+            s3_key=s3_key,
+            ledger=ledger,
+            manifest_key=manifest_key,
+            max_failed=max_failed,
+            on_cancelled=on_cancelled,
+            verify_delivered=verify_delivered,
+            timeout=timeout,
+            poke_interval=poke_interval,
+            amazon_business_conn_id=amazon_business_conn_id,
+            aws_conn_id=aws_conn_id,
+            replace=replace,
+            sha256=sha256,
+            extra_args=extra_args,
+            max_bytes=max_bytes,
+            deferrable=deferrable,
+            max_throttle_wait=max_throttle_wait,
+            **kwargs,
+        )
+        self.tables = tables
+        self.table_format = table_format
+        self.feed_start = feed_start
+        self.feed_end = feed_end
+        self.overlap = overlap
+        self.open_for = open_for
+        self.document_types = document_types
+        self.include_personal_data = include_personal_data
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the feed, or take what an earlier attempt has read, and store the documents."""
+        from airflow_provider_amzbiz.transfers.batch_actions import target_of
+
+        check_rendered(self)
+        if not self.ledger:
+            raise InvalidInputError(
+                f"ledger is {self.ledger!r}, but must be an S3 URI such as s3://bucket/ledger/"
+            )
+        with translated_errors():
+            s3 = self.s3_client()
+            self._check_tables(s3, self.tables, self.table_format)
+            account = target_of(self.hook.client.config, self.s3_bucket or "").account
+            run = self._feed(s3, self.ledger, account).begin(
+                owner_of(context),
+                feed_start=self.feed_start,
+                feed_end=self.feed_end,
+                first_start=context.get("data_interval_start"),
+                frozen={"tables": self.tables, "table_format": self.table_format},
+            )
+            self.log.info("The window of feed dates is %s to %s", run.window.start, run.window.end)
+            self._plan(run, s3, account)
+        if self.manifest_key is None:
+            self.manifest_key = default_manifest_key(self.s3_key or "", context)
+        if run.generation > 1:
+            # What an order brought in an earlier run is not what it brings now.
+            self.manifest_key = f"{self.manifest_key.removesuffix('.json')}-{run.generation}.json"
+        return super().execute(context)
+
+    _planned: tuple[FeedRun, Plan, Any] | None = None
+
+    def _plan(self, run: FeedRun, s3: Any, account: str) -> Plan:
+        """Read the window, or take what was read before, and have its reports created."""
+        from airflow_provider_amzbiz.client.reconciliation import ReconciliationClient
+
+        api = ReconciliationClient(self.hook.client.transport)
+        plan = run.plan(api, _Known(self._ledger(s3, self.ledger, account, run)), stopped=self._stop_if_killed)
+        self.requests = plan.batch_requests()
+        self._planned = run, plan, s3
+        return plan
+
+    def _deliveries(self, s3: Any, ledger: str | None, account: str, owner: Mapping[str, Any]) -> FeedDeliveries:
+        """Return what was delivered before, as the run's plan has it, whatever is rendered now."""
+        if self._planned is None:
+            run = self._feed(s3, ledger, account).begin(owner)
+            self._planned = run, run.planned(), s3
+        run, plan, _ = self._planned
+        deliveries = self._ledger(s3, ledger, account, run)
+        deliveries.use_plan(plan)
+        return deliveries
+
+    def _conclude(self, items: Sequence[Item]) -> Mapping[str, Any]:
+        """Write the tables, and then advance the cursor."""
+        from airflow_provider_amzbiz.feed.rows import Outcome
+
+        if self._planned is None:
+            raise AssertionError("the batch has asked for its deliveries")
+        run, plan, s3 = self._planned
+        numbers = {plan.fingerprint(number): number for number in plan.due}
+        outcomes = {
+            numbers[item.identity]: Outcome(
+                objects=item.objects,
+                reason=_CANCELLED if item.skipped else item.error,
+                report_id=item.report_id,
+                report_document_id=item.report_document_id,
+                fetched_at=datetime.fromtimestamp(item.stored_at, timezone.utc) if item.stored_at else None,
+                skipped=item.skipped,
+                already_delivered=item.already_delivered,
+            )
+            for item in items
+        }
+        with translated_errors():
+            tables = self._check_tables(s3, run.frozen["tables"], run.frozen["table_format"])
+            return run.finish(plan, outcomes, tables)
+
+    def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
+        # Airflow 2 wants to hash the values of an event.
+        tables = {f"table_{name}": uris[0] for name, uris in summary.pop("tables", {}).items()}
+        super()._emit_lineage(context, documents, **summary, **tables)
+
+    def _feed(self, s3: Any, ledger: str | None, account: str) -> InvoiceFeed:
+        from airflow_provider_amzbiz.batch.ledger import ledger_folder
+        from airflow_provider_amzbiz.batch.object_store import ObjectStore
+        from airflow_provider_amzbiz.feed.documents import Rules
+        from airflow_provider_amzbiz.feed.run import FeedSettings, InvoiceFeed
+        from airflow_provider_amzbiz.feed.state import FeedState
+
+        bucket, prefix = ledger_folder(ledger)
+        marketplace_id = self._default_marketplace_id()
+        region = region_of_endpoint(self.hook.client.config.endpoint)
+        if region is None and marketplace_id is not None:
+            region = region_of_marketplace(marketplace_id)
+        settings = FeedSettings(
+            self.s3_key or "",
+            Rules(tuple(self.document_types), marketplace_id, region),
+            overlap=self.overlap,
+            open_for=self.open_for,
+            include_personal_data=self.include_personal_data,
+        )
+        return InvoiceFeed(FeedState(ObjectStore(s3, bucket, self.extra_args), prefix, account), settings)
+
+    def _default_marketplace_id(self) -> str | None:
+        """Return the marketplace of the connection, where it has exactly one."""
+        try:
+            found = self.hook.report_request(_INVOICE).body["marketplaceIds"]
+        except InvalidInputError:
+            return None
+        return found[0] if len(found) == 1 else None
+
+    def _ledger(self, s3: Any, uri: str | None, account: str, run: FeedRun) -> FeedDeliveries:
+        from airflow_provider_amzbiz.batch.ledger import Ledger
+        from airflow_provider_amzbiz.transfers.feed_deliveries import FeedDeliveries
+
+        ledger = Ledger(s3, uri or "", account=account, request_args=self.extra_args)
+        return FeedDeliveries(ledger, verify=self.verify_delivered, by=run.name)
+
+    def _check_tables(self, s3: Any, uri: str | None, form: str) -> Any:
+        """Return the tables, None where none are wanted."""
+        from airflow_provider_amzbiz.feed.tables import S3Tables
+
+        return None if uri is None else S3Tables(s3, uri, form, self.extra_args)
+
+    def _stop_if_killed(self) -> None:
+        if self._killed:
+            raise TaskKilledError("The task was ended while it read the feed; a retry reads it again")
+
+
+class _Known:
+    """The ledger, as the feed looks documents up in it."""
+
+    def __init__(self, deliveries: FeedDeliveries) -> None:
+        self.load = deliveries.load_documents

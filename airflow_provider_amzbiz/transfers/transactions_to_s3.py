@@ -1,0 +1,156 @@
+"""The transactions of a time range to S3, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_amzbiz.exceptions import TaskKilledError, translated_errors
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.links import S3ConsoleLink
+from airflow_provider_amzbiz.operators.base import check_rendered
+from airflow_provider_amzbiz.operators.reconciliation import GetTransactionsOperator
+from airflow_provider_amzbiz.transfers.keys import (
+    check_bucket,
+    check_bucket_at_parsing,
+    check_key,
+    check_key_at_parsing,
+    check_placeholders,
+)
+from airflow_provider_amzbiz.transfers.s3_connection import s3_client
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class TransactionsToS3Operator(GetTransactionsOperator):
+    """Stores the transactions that became available in a time range as a table, a row for each order line.
+
+    The columns are those of the table ``transactions`` of :class:`.InvoicesToS3Operator`. Rows may be amended
+    and added for some days, so let ranges overlap, and replace rows by ``transaction_id`` and ``line_number``:
+    by default each run begins three days before its data interval. A retry writes the same key again. However
+    many there are, the task needs little memory.
+
+    The return value in XCom is a dict: ``uri``, ``transactions``, ``rows``, ``bytes``, ``feed_start`` and
+    ``feed_end``. The events of assets in ``outlets`` carry the same.
+
+    :param s3_bucket: the bucket. (templated)
+    :param s3_key: the key; its ending chooses the format: ``.jsonl``, or ``.parquet``, which needs the extra
+        ``parquet``. (templated)
+    :param feed_start: start of the range of feed dates, an aware datetime or an ISO 8601 string with an offset;
+        by default ``overlap`` before the start of the data interval. (templated)
+    :param feed_end: end of the range, the same way; by default the end of the data interval. (templated)
+    :param overlap: how long before the data interval the default range begins; a timedelta or seconds, by default
+        three days. It does not move a ``feed_start`` that is given.
+    :param include_personal_data: whether rows have ids, names and e-mail addresses of buyers and payers, by
+        default not.
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``, by default
+        ``amazon_business_default``. (templated)
+    :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
+        chain. (templated)
+    :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload. (templated)
+    :param max_throttle_wait: seconds that one call may wait on the worker for its permit under the account's
+        limits, by default an hour; then the task fails with :class:`.ThrottledError`, which Airflow retries.
+    :raises InvalidInputError: a parameter is not allowed; Airflow does not retry it.
+    """
+
+    template_fields: Sequence[str] = (
+        "s3_bucket",
+        "s3_key",
+        "aws_conn_id",
+        "extra_args",
+        *GetTransactionsOperator.template_fields,
+    )
+    template_fields_renderers = {"extra_args": "json"}
+    operator_extra_links = (S3ConsoleLink(),)
+    ui_color = "#f4b183"
+    # Where the AWS console shows what was written, once that is known.
+    console_url: str | None = None
+
+    def __init__(
+        self,
+        *,
+        s3_bucket: str,
+        s3_key: str,
+        feed_start: datetime | str | None = None,
+        feed_end: datetime | str | None = None,
+        overlap: timedelta | float = timedelta(days=3),
+        include_personal_data: bool = False,
+        amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        extra_args: Mapping[str, Any] | None = None,
+        max_throttle_wait: timedelta | float = 3600.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feed_start=feed_start,
+            feed_end=feed_end,
+            overlap=overlap,
+            max_transactions=None,
+            include_personal_data=include_personal_data,
+            amazon_business_conn_id=amazon_business_conn_id,
+            max_throttle_wait=max_throttle_wait,
+            **kwargs,
+        )
+        if isinstance(s3_bucket, str):
+            check_bucket_at_parsing("s3_bucket", s3_bucket)
+        if isinstance(s3_key, str):
+            check_key_at_parsing("s3_key", s3_key)
+        self.s3_bucket = s3_bucket
+        self.s3_key = s3_key
+        self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
+
+    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]
+        """Read the transactions, and write the table."""
+        from airflow_provider_amzbiz.batch.plan import check_string
+        from airflow_provider_amzbiz.batch.table import table_format
+        from airflow_provider_amzbiz.client.reconciliation import ReconciliationClient
+        from airflow_provider_amzbiz.feed.spool import Spool
+        from airflow_provider_amzbiz.feed.transactions import TransactionRows
+
+        check_rendered(self)
+        with translated_errors(), Spool() as spool:
+            for name in ("s3_bucket", "s3_key"):
+                check_string(name, getattr(self, name))
+            check_bucket("s3_bucket", self.s3_bucket)
+            check_key("s3_key", self.s3_key)
+            check_placeholders(self.s3_key, ())
+            table_format("s3_key", self.s3_key)
+            start, end = self._range(context)
+            s3, found = s3_client(self.aws_conn_id), TransactionRows(spool)
+            found.read(
+                ReconciliationClient(self.hook.client.transport),
+                start,
+                end,
+                include_personal_data=self.include_personal_data,
+                stopped=self._stop_if_killed,
+            )
+            ti: Any = context["ti"]
+            stored = self._write(s3, found.rows(ti.run_id))
+        S3ConsoleLink.show(self, context, s3, self.s3_bucket, self.s3_key)
+        summary = {
+            "uri": stored.uri,
+            "transactions": found.transactions,
+            "rows": found.lines,
+            "bytes": stored.bytes,
+            "feed_start": start.isoformat(),
+            "feed_end": end.isoformat(),
+        }
+        self.log.info("Stored %(rows)s rows of %(transactions)s transactions: %(uri)s", summary)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra.update(summary)
+        return summary
+
+    def _write(self, s3: Any, rows: Any) -> Any:
+        from airflow_provider_amzbiz.batch.table import write_rows
+        from airflow_provider_amzbiz.feed.columns import TRANSACTIONS
+
+        return write_rows(
+            rows, s3=s3, bucket=self.s3_bucket, key=self.s3_key, columns=TRANSACTIONS, extra_args=self.extra_args
+        )
+
+    def _stop_if_killed(self) -> None:
+        if self._killed:
+            raise TaskKilledError("The task was ended while it read transactions; nothing was written")

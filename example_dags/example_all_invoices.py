@@ -1,0 +1,25 @@
+"""All invoices and credit memos of the company to S3 every morning, and their lines as tables for the warehouse.
+
+Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
+
+# [START all_invoices]
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+with DAG("example_all_invoices", schedule="@daily", start_date=START, catchup=False, tags=["amazon-business"]):
+    InvoicesToS3Operator(
+        task_id="all_invoices",
+        s3_bucket="amazon-business",
+        s3_key="invoices/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
+        ledger="s3://amazon-business/ledger/",
+        tables="s3://amazon-business/tables/",
+        deferrable=True,
+    )
+# [END all_invoices]

@@ -1,0 +1,77 @@
+"""Companies of any kind: after some weeks of daily runs, the tables are the company's own books."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from decimal import Decimal
+
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_amzbiz.feed.documents import Rules
+from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
+from airflow_provider_amzbiz.feed.run import FeedSettings
+from airflow_provider_amzbiz.sandbox import Company
+from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
+from tests.feed.world import DAY, KEY, START, CompanyApi, World, WorldClock
+
+# It takes minutes, and what a company's seed shows is as good to debug.
+NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]
+
+
+def world_of(seed, orders, marketplaces, *, days=10, document_types=DOCUMENT_TYPES, signed_refunds=True):
+    company = Company(
+        seed=seed, orders=orders, days=days, start=START, marketplaces=marketplaces, signed_refunds=signed_refunds
+    )
+    clock = WorldClock(START)
+    rules = FeedSettings(KEY, Rules(tuple(document_types)))
+    return World(CompanyApi(company, clock), clock, rules, company)
+
+
+def live_on(world, step=DAY):
+    """Run every day, until nothing changes in the company any more."""
+    while world.clock.now() < world.company.end + step:
+        world.clock.advance(step)
+        world.run()
+
+
+def check_books(world):
+    """Compare all that was fetched with the company's own books."""
+    company = world.company
+    documents = {each.number: each for each in company.documents}
+    assert sorted(row["document_number"] for row in world.tables.documents) == sorted(documents)
+    for row in world.tables.documents:
+        book = documents[row["document_number"]]
+        assert (row["document_type"], row["marketplace_id"]) == (book.kind, book.marketplace_id)
+        assert row["consolidated_number"] in (book.consolidated_number, None)
+        content = world.stored[row["object_uri"].removeprefix("s3://bucket/")]
+        assert content == company.pdf(book)
+    # Each document once.
+    assert Counter(world.stored.values()) == Counter(company.pdf(each) for each in company.documents)
+    totals, taxes = defaultdict(Decimal), defaultdict(Decimal)
+    for row in world.tables.lines:
+        totals[row["document_number"]] += Decimal(row["total"])
+        taxes[row["document_number"]] += Decimal(row["tax"])
+    assert {number: total for number, total in totals.items() if documents[number]} == {
+        each.number: each.total for each in company.documents
+    }
+    assert taxes == {each.number: each.tax for each in company.documents}
+    spent = defaultdict(Decimal)
+    for row in world.tables.transactions:
+        spent[row["transaction_id"]] += Decimal(row["total"])
+    assert spent == {each.transaction_id: each.amount for each in company.transactions}
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=NO_SHRINKING)
+@given(
+    seed=st.integers(0, 10_000),
+    orders=st.integers(0, 40),
+    marketplaces=st.sets(st.sampled_from(sorted(MARKETS)), min_size=1, max_size=4),
+    step=st.sampled_from([DAY / 2, DAY, 2 * DAY]),
+    signed_refunds=st.booleans(),
+)
+@example(seed=1, orders=50, marketplaces=set(MARKETS), step=DAY, signed_refunds=True)
+def test_any_companys_tables_are_its_books(seed, orders, marketplaces, step, signed_refunds):
+    world = world_of(seed, orders, marketplaces, signed_refunds=signed_refunds)
+    live_on(world, step)
+    check_books(world)

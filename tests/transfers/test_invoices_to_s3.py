@@ -1,0 +1,220 @@
+"""All invoices of the sandbox's company to S3, through limits, retries and lost workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.exceptions import AccessDeniedError, AmazonBusinessPermanentError, InvalidInputError
+from airflow_provider_amzbiz.sandbox import Company, Sandbox
+from airflow_provider_amzbiz.transfers import batch_run
+from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
+from tests.conftest import BUCKET, connect
+from tests.deferring import context, events_of, rebuilt, run
+
+DAY = timedelta(days=1)
+US, DE, JP = "ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528"
+KEY = "{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(batch_run, "REST_SECONDS", 0.2)
+
+
+def sandbox_of(company, **more):
+    return Sandbox(region="any", throttle=False, queue_seconds=0, processing_seconds=0, company=company, **more)
+
+
+@pytest.fixture
+def company_sandbox(monkeypatch):
+    """A sandbox with a company whose orders are all in the past."""
+    start = datetime.now(timezone.utc) - 60 * DAY
+    company = Company(seed=3, orders=18, days=6, start=start, marketplaces=[US, DE, JP])
+    with sandbox_of(company) as running:
+        connect(monkeypatch, running)
+        yield running
+
+
+@pytest.fixture
+def prefix(s3, request):
+    name = f"feed/{abs(hash(request.node.name))}/"
+    yield name
+    for each in s3.list_objects_v2(Bucket=BUCKET, Prefix=name).get("Contents", []):
+        s3.delete_object(Bucket=BUCKET, Key=each["Key"])
+
+
+def feed(prefix, **arguments):
+    return InvoicesToS3Operator(
+        task_id="task",
+        **{
+            "s3_bucket": BUCKET,
+            "s3_key": f"{prefix}invoices/{KEY}",
+            "ledger": f"s3://{BUCKET}/{prefix}ledger/",
+            "tables": f"s3://{BUCKET}/{prefix}tables/",
+            "feed_start": (datetime.now(timezone.utc) - 70 * DAY).isoformat(),
+            "document_types": ["Invoice", "CreditMemo", "OrderSummary"],
+            "poke_interval": 0.1,
+            "deferrable": True,
+            **arguments,
+        },
+    )
+
+
+def run_named(name):
+    found = context()
+    found["ti"].run_id = name
+    return found
+
+
+def stored(s3, folder):
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=folder)
+    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
+    return {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def table(s3, prefix, name):
+    files = stored(s3, f"{prefix}tables/{name}/")
+    return [json.loads(line) for key in sorted(files) for line in files[key].splitlines()]
+
+
+def created(sandbox):
+    return [call for call in sandbox.calls if call.operation == "createReport"]
+
+
+def check_books(s3, prefix, company):
+    pdfs = stored(s3, f"{prefix}invoices/")
+    pdfs = {key: body for key, body in pdfs.items() if "_manifests/" not in key}
+    assert Counter(pdfs.values()) == Counter(company.pdf(each) for each in company.documents)
+    totals = defaultdict(Decimal)
+    rows = {
+        (row["document_number"], row["transaction_id"], row["order_line_item_id"], row["shipment_id"]): row
+        for row in table(s3, prefix, "document_lines")
+    }
+    for row in rows.values():
+        totals[row["document_number"]] += Decimal(row["total"])
+    assert totals == {each.number: each.total for each in company.documents}
+    documents = {row["object_uri"]: row["document_number"] for row in table(s3, prefix, "documents")}
+    assert sorted(documents.values()) == sorted(each.number for each in company.documents)
+    for uri, number in documents.items():
+        assert pdfs[uri.removeprefix(f"s3://{BUCKET}/")] == company.pdf(company.document(number))
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_every_document_once_and_the_tables_are_the_books(company_sandbox, s3, prefix, deferrable):
+    company = company_sandbox.company
+    result = run(lambda: feed(prefix, deferrable=deferrable), run_named("first"))
+    check_books(s3, prefix, company)
+    assert result["landed"] == result["requested"] == len(created(company_sandbox))
+    assert (result["failed"], result["skipped"], result["already_delivered"]) == (0, 0, 0)
+    assert sorted(result["tables"]) == ["document_lines", "documents", "open_items", "transactions"]
+    assert result["open_items"] == len(table(s3, prefix, "open_items")) > 0
+    pdfs = sum(len(company.pdf(each)) for each in company.documents)
+    assert result["bytes"] == pdfs
+    # A second run of the day.
+    before = len(created(company_sandbox))
+    again = run(lambda: feed(prefix, deferrable=deferrable), run_named("second"))
+    assert len(created(company_sandbox)) == before
+    assert (again["landed"], again["already_delivered"]) == (0, result["requested"])
+    check_books(s3, prefix, company)
+
+
+def test_a_lost_worker_and_a_retry_continue_with_the_plan(company_sandbox, s3, prefix):
+    ctx = run_named("run")
+    with pytest.raises(TaskDeferred):
+        feed(prefix).execute(ctx)
+    with pytest.raises(TaskDeferred) as deferred:
+        feed(prefix, feed_start=None, feed_end=None).execute(ctx)
+    # What templates render on a resume changes nothing.
+    event = asyncio.run(events_of(rebuilt(deferred.value)))[0]
+    other = {"ledger": "s3://other/", "tables": "s3://other/", "s3_key": "{document_number}", "s3_bucket": "other"}
+    step = feed(prefix, **other)
+    with pytest.raises(TaskDeferred) as deferred:
+        step.execute_complete(ctx, event)
+
+    def resumed():
+        event = asyncio.run(events_of(rebuilt(deferred.value)))[0]
+        return feed(prefix, **other).execute_complete(ctx, event)
+
+    result = run(lambda: feed(prefix, **other), ctx, begin=resumed)
+    check_books(s3, prefix, company_sandbox.company)
+    assert len(created(company_sandbox)) == result["requested"]
+
+
+def test_a_cleared_task_creates_nothing_twice(company_sandbox, s3, prefix):
+    run(lambda: feed(prefix), run_named("run"))
+    before = len(created(company_sandbox))
+    result = run(lambda: feed(prefix), run_named("run"))
+    assert len(created(company_sandbox)) == before
+    assert result["landed"] == 0
+    assert result["manifest"].endswith("-2.json")
+    check_books(s3, prefix, company_sandbox.company)
+
+
+def test_what_is_missing_in_s3_is_delivered_again(company_sandbox, s3, prefix):
+    run(lambda: feed(prefix), run_named("first"))
+    before = len(created(company_sandbox))
+    keys = [key for key in stored(s3, f"{prefix}invoices/") if "ATVPDKIKX0DER" in key]
+    s3.delete_object(Bucket=BUCKET, Key=keys[0])
+    result = run(lambda: feed(prefix), run_named("second"))
+    assert result["landed"] == len(created(company_sandbox)) - before == 1
+    check_books(s3, prefix, company_sandbox.company)
+
+
+def test_simulated_days_with_late_and_consolidated_invoices(s3, prefix, monkeypatch):
+    start = datetime.now(timezone.utc)
+    company = Company(seed=5, orders=14, days=3, start=start, marketplaces=[DE, JP])
+    with sandbox_of(company) as sandbox:
+        connect(monkeypatch, sandbox)
+        day = 0
+        while sandbox.clock.now() < company.end + DAY:
+            sandbox.clock.advance(2 * 86400)
+            day += 1
+            arguments = {"feed_start": None, "feed_end": sandbox.clock.now().isoformat()}
+            ctx = {**run_named(f"day-{day}"), "data_interval_start": start - DAY}
+            run(lambda arguments=arguments: feed(prefix, **arguments), ctx)
+        check_books(s3, prefix, company)
+
+
+def test_an_account_without_the_role_is_told_which_one(s3, prefix, monkeypatch):
+    with sandbox_of(Company(seed=1, orders=3), has_role=False) as sandbox:
+        connect(monkeypatch, sandbox)
+        with pytest.raises(AccessDeniedError, match="Business Purchase Reconciliation"):
+            feed(prefix).execute(run_named("run"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"s3_key": "all/{name}"}, "document_number"),
+        ({"document_types": ["Receipt"]}, "document_types"),
+        ({"table_format": "csv"}, "table_format"),
+        ({"ledger": ""}, "ledger"),
+        ({"ledger": "bucket/x"}, "ledger"),
+        ({"tables": "bucket/x"}, "tables"),
+        ({"feed_start": None}, "feed_start"),
+        ({"overlap": 3}, "overlap"),
+        ({"feed_end": "2020-01-01T00:00:00+00:00"}, "must begin before it ends"),
+    ],
+)
+def test_parameters_are_checked_before_any_call(company_sandbox, s3, prefix, arguments, said):
+    with pytest.raises(InvalidInputError, match=said):
+        feed(prefix, **arguments).execute(run_named("run"))
+    assert company_sandbox.calls == []
+    assert stored(s3, prefix) == {}
+
+
+def test_a_damaged_cursor_is_an_error_that_no_retry_helps(company_sandbox, s3, prefix):
+    run(lambda: feed(prefix), run_named("first"))
+    (key,) = [key for key in stored(s3, f"{prefix}ledger/feed/") if key.endswith("cursor.json")]
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    with pytest.raises(AmazonBusinessPermanentError, match=r"cursor\.json is damaged"):
+        feed(prefix).execute(run_named("second"))
