@@ -948,7 +948,7 @@ def test_a_kill_on_the_worker_cancels_and_the_next_attempt_creates_again(sandbox
     task = batch(prefix, invoices(1, 2), deferrable=False)
 
     def kill():
-        while sandbox.count("createReport") < 2 or task._wait is None:
+        while sandbox.count("createReport") < 2 or task._inline_wait is None:
             time.sleep(0.02)
         task.on_kill()
 
