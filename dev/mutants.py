@@ -630,7 +630,7 @@ MUTANTS = [
     Mutant("feed-row-stays", "line that turns out to belong to another document", "feed/finish.py",
            "yield retraction(record, self._run_id)", "pass",
            "tests/feed/test_lines_and_documents.py::test_a_row_that_moves_to_another_document_counts_once"),
-    Mutant("feed-amended", "amended rows out of order", "feed/spool.py",
+    Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"
            "::test_an_amended_row_replaces_the_earlier_one_in_whatever_order_they_come"),

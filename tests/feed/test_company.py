@@ -56,6 +56,14 @@ def check_books(world):
         each.number: each.total for each in company.documents
     }
     assert taxes == {each.number: each.tax for each in company.documents}
+    # Every line is in a document, or on the list of what people chase.
+    covered = {
+        (row["transaction_id"], row["line_number"]) for row in world.tables.lines if not row["is_retracted"]
+    }
+    listed = [*world.tables.open_items, *world.tables.expired]
+    chased = {each for row in listed for each in row["transaction_ids"]}
+    for row in world.tables.transactions:
+        assert (row["transaction_id"], row["line_number"]) in covered or row["transaction_id"] in chased
     spent = defaultdict(Decimal)
     for row in world.tables.transactions:
         spent[row["transaction_id"]] += Decimal(row["total"])

@@ -157,6 +157,12 @@ class MemoryTables:
         """Return the whole list, as of the last run."""
         return self.files["open_items"][max(self.marks)] if self.marks else []
 
+    @property
+    def expired(self):
+        """Return what any run gave up."""
+        files = [self.files["open_items"][name] for name in self.marks]
+        return [row for file in files for row in file if row["status"] == "expired"]
+
 
 @dataclass
 class CompanyApi:
