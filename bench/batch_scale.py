@@ -293,9 +293,8 @@ def measure(bench: Bench, count: int) -> dict[str, dict[str, Any]]:
 def show(count: int, found: dict[str, dict[str, Any]]) -> None:
     """Print the figures of a batch."""
     whole = found["in all"]
-    print(
-        f"{count} requests: {whole['written'] / count:.0f} B and {whole['calls'] / count:.2f} calls to S3 a request"
-    )
+    written, calls = whole["written"] / count, whole["calls"] / count
+    print(f"{count} requests: {written:.0f} B and {calls:.2f} calls to S3 a request")
     for name, each in found.items():
         if name != "in all":
             print(

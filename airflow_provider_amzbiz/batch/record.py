@@ -30,6 +30,8 @@ from airflow_provider_amzbiz.batch.state import BatchState, Counts
 CHUNK = 500
 # Bytes of deltas from which the live items are written as a snapshot, unless that is larger.
 _COMPACT_BYTES = 32 * 1024
+# Deltas from which that is done, too, where the snapshot is small: each costs a resume one read.
+_COMPACT_DELTAS = 32
 
 
 class Record:
@@ -206,7 +208,8 @@ class Stint:
         self._known |= set(self._touched)
         head.deltas.append(name)
         head.sizes[1] += size
-        if head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
+        many = len(head.deltas) >= _COMPACT_DELTAS and head.sizes[0] <= _COMPACT_BYTES
+        if many or head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
             self._compact()
         head.stint, head.rotation = self._log.stint, state.rotation
         head.cursor = state.cursor

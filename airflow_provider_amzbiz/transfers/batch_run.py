@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
@@ -24,7 +25,7 @@ from airflow_provider_amzbiz.transfers.keys import (
     check_placeholders,
     render_key,
 )
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

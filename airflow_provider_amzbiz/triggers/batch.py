@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 from airflow_provider_amzbiz import metrics
+from airflow_provider_amzbiz.batch.running import RunningReport, unpack
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.durable_create import cancel_newest
@@ -29,61 +28,8 @@ log = logging.getLogger(__name__)
 _HANDFUL = 10
 # Reports that one event has; the next one has the rest.
 _MAX_REPORTED = 200
-# Bytes of JSON for the reports in a trigger's arguments. Encrypted, all arguments together stay below 60 KB.
-PACKED_BYTES = 36_000
 # Seconds that a finished document may wait for others, when there is nothing to create.
 HOLD = 120.0
-
-
-class RunningReport(NamedTuple):
-    """A report to wait for.
-
-    :ivar sent_at: Unix time at which it was asked for.
-    :ivar adopted: whether it was taken from a listing, so that it is never cancelled.
-    """
-
-    report_id: str
-    report_type: str
-    sent_at: float
-    adopted: bool
-
-
-def pack(reports: Iterable[RunningReport], size: int = PACKED_BYTES) -> tuple[list[str], int]:
-    """Return as many reports as fit a trigger's arguments, in their order, and how many those are.
-
-    Thousands of reports would not fit a row of Airflow's database (64 KiB on MySQL, encrypted). So a report is one
-    string: its type as a number, the seconds since the first one, ``a`` or ``-``, and its id. The first string has
-    the time and the types.
-
-    :param size: bytes of JSON that the strings may have.
-    """
-    types: dict[str, int] = {}
-    base: float | None = None
-    packed: list[str] = []
-    for report in reports:
-        base = float(int(report.sent_at)) if base is None else base
-        kind = types.setdefault(report.report_type, len(types))
-        adopted = "a" if report.adopted else "-"
-        one = f"{kind} {report.sent_at - base:.0f} {adopted} {report.report_id}"
-        size -= len(json.dumps(one)) + len(", ")
-        # The types stand in the first string, with the quotes that JSON escapes there.
-        if packed and size < 2 * len(json.dumps(list(types))) + 64:
-            break
-        packed.append(one)
-    head = [json.dumps([base, list(types)])] if packed else []
-    return [*head, *packed], len(packed)
-
-
-def unpack(packed: Sequence[str]) -> list[RunningReport]:
-    """Return the reports that :func:`pack` has packed."""
-    if not packed:
-        return []
-    base, types = json.loads(packed[0])
-    reports = []
-    for one in packed[1:]:
-        kind, seconds, adopted, report_id = one.split(" ", 3)
-        reports.append(RunningReport(report_id, types[int(kind)], base + float(seconds), adopted == "a"))
-    return reports
 
 
 class BatchTrigger(WaitingTrigger):
@@ -96,7 +42,7 @@ class BatchTrigger(WaitingTrigger):
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
     :param record: where the record of the batch lies, and what it was when the task deferred; the event has it.
     :param creates: how many reports are still to be created.
-    :param running: the reports to wait for, as :func:`pack` packs them.
+    :param running: the reports to wait for, as :func:`.batch.running.pack` packs them.
     :param documents: how many finished documents wait to be stored already.
     :param poke_interval: seconds between two polls.
     :param deadline: Unix time at which to fire at the latest.

@@ -88,6 +88,7 @@ class Made:
     report_id: str
     request: str
     target: str
+    key: str
     status: str = "IN_PROGRESS"
     document: str = "good"
 
@@ -135,19 +136,21 @@ class World:
             self.throttled -= 1
             raise ThrottledCall("createReport", nothing_sent=True)
         target = render_key(item.key, {**names(item), "index": "i", "name": "x"})
-        for each in self.made:
-            if (each.request, each.target) == (item.identity, target) and each.is_useful:
-                self._created_twice(item, each, sent_before)
-        made = Made(f"r-{len(self.made):04d}", item.identity, target)
+        useful = [
+            each for each in self.made if (each.request, each.target) == (item.identity, target) and each.is_useful
+        ]
+        if useful:
+            self._created_twice(item, useful, sent_before)
+        made = Made(f"r-{len(self.made):04d}", item.identity, target, item.key)
         self.made.append(made)
         self.created(item)
         return made.report_id, False
 
-    def _created_twice(self, item, there, sent_before):
+    def _created_twice(self, item, useful, sent_before):
         if self.late_calls:
             # It was under way when its process was replaced.
             self.late_calls -= 1
-        elif self.bucket.mentions(there.report_id):
+        elif any(self.bucket.mentions(each.report_id) for each in useful):
             self.violations.append(f"{item.label} is created twice, although its report is on record")
         elif sent_before is None:
             self.violations.append(f"{item.label} is created twice, and nothing says that it may have been sent")
@@ -178,7 +181,8 @@ class World:
             active = {
                 ReportRequest.of("T", ["A"], report_options={"n": str(each)}).fingerprint for each in self.wanted
             }
-            if there.request in active:
+            # Under another template, it is no document of this list.
+            if there.request in active and there.key == item.key:
                 self.violations.append(f"{key} of another request is overwritten")
         self.documents[key] = made
         return [

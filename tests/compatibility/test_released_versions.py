@@ -119,8 +119,8 @@ def test_a_watch_announces_reports(sandbox, recorded):
     async def announced():
         events = watch.run()
         first = asyncio.ensure_future(anext(events))
-        # From when on the watch announces is a second that has just begun.
-        await asyncio.sleep(1.1)
+        while not sandbox.count("getReports"):  # noqa: ASYNC110 - the API has no event
+            await asyncio.sleep(0.05)
         report_id = sandbox.add_report(LINES)
         event = await asyncio.wait_for(first, 30)
         await events.aclose()

@@ -26,6 +26,7 @@ from airflow_provider_amzbiz.batch import attempt
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.batch.record import Record
+from airflow_provider_amzbiz.batch.running import RunningReport, pack, unpack
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
@@ -40,7 +41,7 @@ from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
 from airflow_provider_amzbiz.transfers import batch_actions, batch_run
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger, RunningReport, pack, unpack
+from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
 
