@@ -92,10 +92,11 @@ class Made:
     key: str
     status: str = "IN_PROGRESS"
     document: str = "good"
+    is_stray: bool = False
 
     @property
     def is_useful(self):
-        return self.status in ("IN_PROGRESS", "DONE") and self.document == "good"
+        return self.status in ("IN_PROGRESS", "DONE") and self.document == "good" and not self.is_stray
 
 
 @dataclass
@@ -118,6 +119,7 @@ class World:
     windows: int = 0
     duplicates: int = 0
     late_calls: int = 0
+    late: bool = False
     violations: list[str] = field(default_factory=list)
     on_create: Any = lambda item: None
     created: Any = lambda item: None
@@ -140,17 +142,20 @@ class World:
         useful = [
             each for each in self.made if (each.request, each.target) == (item.identity, target) and each.is_useful
         ]
+        self.late = False
         if useful:
             self._created_twice(item, useful, sent_before)
         made = Made(f"r-{len(self.made):04d}", item.identity, target, item.key)
+        made.is_stray = self.late
         self.made.append(made)
         self.created(item)
         return made.report_id, False
 
     def _created_twice(self, item, useful, sent_before):
         if self.late_calls:
-            # It was under way when its process was replaced.
+            # It was under way when its process was replaced, so that nobody will know of it.
             self.late_calls -= 1
+            self.late = True
         elif any(self.bucket.mentions(each.report_id) for each in useful):
             self.violations.append(f"{item.label} is created twice, although its report is on record")
         elif sent_before is None:
@@ -158,6 +163,8 @@ class World:
         else:
             # The id was lost with a process: the window that the docs name.
             self.duplicates += 1
+            for each in useful:
+                each.is_stray = True
             if self.duplicates > self.windows:
                 self.violations.append("more ids are lost than calls were under way")
 

@@ -24,7 +24,7 @@ from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
 from tests.batch.engine import Lost, Process, World
 
 KEYS = ("d/{n}.pdf", "d/{index}.pdf", "d/{name}", "other/{n}.pdf")
-EXAMPLES = 60
+EXAMPLES = 200
 LISTS = st.lists(st.integers(0, 7), max_size=8)
 
 
