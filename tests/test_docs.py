@@ -23,7 +23,14 @@ PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not 
 TEXT = "\n".join(PAGES.values())
 # Parts of other classes, triggers that only operators create, and functions that Airflow finds in the metadata.
 INNER = {"AmazonBusinessOperator", "QueueingOperator", "ReportWatch", "BatchTrigger", "PermitTrigger"}
-INNER |= {"console_url", "dataset_name", "sanitize_uri", "convert_asset_to_openlineage"}
+INNER |= {
+    "BatchReady",
+    "RunningReport",
+    "console_url",
+    "dataset_name",
+    "sanitize_uri",
+    "convert_asset_to_openlineage",
+}
 
 
 def classes():

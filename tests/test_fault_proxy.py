@@ -150,15 +150,15 @@ def test_a_cleared_toxic_has_no_effect(proxy):
 
 
 def test_down_and_up(proxy):
-    before = connect(proxy)
-    before.sendall(b"a")
-    assert before.recv(1) == b"a"
+    with connect(proxy) as before:
+        before.sendall(b"a")
+        assert before.recv(1) == b"a"
 
-    proxy.down()
-    with pytest.raises(ConnectionResetError):
-        before.recv(1)
-    with pytest.raises(ConnectionError):
-        exchange(proxy, b"abc") or connect(proxy).recv(1)
+        proxy.down()
+        with pytest.raises(ConnectionResetError):
+            before.recv(1)
+    with pytest.raises(ConnectionError), connect(proxy) as refused:
+        refused.recv(1)
 
     proxy.up()
     assert exchange(proxy, b"abc") == b"abc"

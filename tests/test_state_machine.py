@@ -205,7 +205,7 @@ class Reports(RuleBasedStateMachine):
     @rule()
     def somebody_cancels_a_report(self):
         report = list(self.sandbox.reports.values())[-1]
-        report.cancelled = report.status == "IN_QUEUE"
+        report.cancelled = report.cancelled or report.status == "IN_QUEUE"
 
     @rule(
         operation=st.sampled_from(["createReport", "getReport", "getReports", "cancelReport"]),

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
 from airflow_provider_amzbiz.batch.head import COMPLETE, Head, Target
 from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.key_claims import claim_stored
 from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.plan import Keys, Place, check_keys, is_late, reconcile
 from airflow_provider_amzbiz.batch.record import Record, Stint
@@ -209,6 +210,8 @@ def _write(
         head.sizes = [size, 0]
     if dropped:
         head.dropped, _ = record.parts.put("dropped", _grouped(dropped))
+    if head.claims and known.head is not None and not known.head.claims:
+        claim_stored(record.parts, finished)
     record.write_head(head)
     return Stint(record, head, state)
 

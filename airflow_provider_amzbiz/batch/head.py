@@ -101,7 +101,7 @@ class Head:
             raise RecordForeignError(
                 f"{uri} is the manifest of {_named(content.get('owner'))}, but this is {_named(owner)}. Tasks, "
                 "runs and mapped tasks cannot share a manifest: leave manifest_key out, or put {{ run_id }} and, "
-                "for mapped tasks, {{ ti.map_index }} into it"
+                "for mapped tasks, {{ ti.map_index }} into it. What an earlier run has delivered, a ledger tells"
             )
         try:
             known = {each.name: content[each.name] for each in fields(cls)}

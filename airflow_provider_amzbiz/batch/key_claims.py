@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from airflow_provider_amzbiz.batch.errors import KeyTakenError, RecordTakenError
 from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.object_store import in_threads
 from airflow_provider_amzbiz.batch.parts import Parts
+from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
 
 
 class KeyClaims:
@@ -55,3 +57,17 @@ class KeyClaims:
             holder: dict[str, Any] = self._parts.get(name)
             return holder
         return None
+
+
+def claim_stored(parts: Parts, items: Iterable[Item]) -> None:
+    """Claim the keys of what was stored without claims, because all keys were known then."""
+    # What is stored has its key, whoever claimed it earlier.
+    claims = KeyClaims(parts, lambda _: False)
+    found = [
+        (item, located[1])
+        for item in items
+        if item.is_stored
+        for each in item.objects or ()
+        if (located := split_s3_uri(each["uri"]))
+    ]
+    in_threads(lambda pair: claims.claim(*pair), found)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -32,6 +32,9 @@ CHUNK = 500
 _COMPACT_BYTES = 32 * 1024
 # Deltas from which that is done, too, where the snapshot is small: each costs a resume one read.
 _COMPACT_DELTAS = 32
+# Names of segments that the head has itself; more are put in a part of their own, or it would grow with the batch.
+NAMES = 64
+_LIST = "names"
 
 
 class Record:
@@ -100,9 +103,16 @@ class Record:
     def segments(self, head: Head) -> list[Item]:
         """Return the finished items on record, each as it was last."""
         latest: dict[int, Item] = {}
-        for content in self.parts.get_all(head.segments):
+        for content in self.parts.get_all(list(self._named(head.segments))):
             latest.update((item.index, item) for item in map(Item.from_part, content))
         return list(latest.values())
+
+    def _named(self, names: Iterable[str]) -> Iterator[str]:
+        for name in names:
+            if name.startswith(f"{_LIST}-"):
+                yield from self._named(self.parts.get(name))
+            else:
+                yield name
 
     def dropped(self, head: Head) -> frozenset[int]:
         """Return the indexes of items that an earlier list had."""
@@ -227,6 +237,8 @@ class Stint:
     def _compact(self) -> None:
         head, state = self.head, self.state
         if state.fresh:
+            if len(head.segments) >= NAMES:
+                head.segments = [self._record.parts.put(_LIST, head.segments)[0]]
             head.segments += self._record.put_items("segment", list(state.fresh.values()))
             self._known -= set(state.fresh)
             state.fresh = {}

@@ -56,7 +56,10 @@ class Actions(Protocol):
         """
 
     def find_delivered(self, item: Item) -> Objects | None:
-        """Return what an earlier batch has delivered of an item, if there is a ledger and it has it."""
+        """Return what an earlier batch has delivered of an item, if there is a ledger and it has it.
+
+        :raises NothingSent: the ledger cannot be read.
+        """
 
     def record_delivery(self, item: Item, objects: Objects) -> None:
         """Put on the ledger, if there is one, that an item was stored.
@@ -91,6 +94,7 @@ class Round:
         self._stopped = stopped
         self._clock = clock
         self._broken = False
+        self._unsent: dict[int, Item] = {}
         self._claims = KeyClaims(record.parts, self._is_active)
         self.throttled: set[str] = set()
         self.faults = self.progress = 0
@@ -111,6 +115,7 @@ class Round:
             (self._ended, by_id[report.report_id], report) for report in reports if report.report_id in by_id
         ]
         sending = self._to_create(permits.get("createReport", 0))
+        self._unsent = {item.index: item for item in sending}
         before = {item.index: item.sent_at for item in sending}
         now = self._clock()
         for item in sending:
@@ -124,6 +129,9 @@ class Round:
             due = self._state.to_store[: permits.get("getReportDocument", 0)]
             self._in_threads([(self._store, item, None) for item in due])
         finally:
+            for index, item in self._unsent.items():
+                # The round was broken off before its turn.
+                item.sent_at = before[index]
             # Also where one of them ends the task: the next process must not do again what the others have done.
             self._stint.close()
 
@@ -163,13 +171,14 @@ class Round:
             self._stint.touch([item])
 
     def _create(self, item: Item, sent_before: float | None) -> None:
-        delivered = self._actions.find_delivered(item) if sent_before is None else None
-        if delivered is not None:
-            item.objects, item.already_delivered, item.sent_at = delivered, True, None
-            item.stored_at = self._clock()
-            self.progress += 1
-            return
+        self._unsent.pop(item.index)
         try:
+            delivered = self._actions.find_delivered(item) if sent_before is None else None
+            if delivered is not None:
+                item.objects, item.already_delivered, item.sent_at = delivered, True, None
+                item.stored_at = self._clock()
+                self.progress += 1
+                return
             item.report_id, item.adopted = self._actions.create(item, sent_before)
         except ThrottledCall as throttled:
             if throttled.nothing_sent:

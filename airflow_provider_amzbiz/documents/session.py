@@ -32,7 +32,7 @@ def _new_session() -> requests.Session:
 
     import requests
 
-    from airflow_provider_amzbiz.documents.http_adapters import FinalResponses, SharedTls
+    from airflow_provider_amzbiz.documents.http_adapters import mount_adapters
 
     class NoRedirects(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -40,8 +40,7 @@ def _new_session() -> requests.Session:
             return None
 
     session = NoRedirects()
-    session.mount("https://", SharedTls())
-    session.mount("http://", FinalResponses())
+    mount_adapters(session)
     # A .netrc entry for the host would add an Authorization header, which S3 rejects in addition to a signature.
     session.auth = _no_authorization
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -151,7 +151,10 @@ class BatchActions:
 
     def find_delivered(self, item: Item) -> Objects | None:
         """Return what the ledger has of a request."""
-        return self._deliveries.find(item)
+        try:
+            return self._deliveries.find(item)
+        except AmazonBusinessError as error:
+            raise NothingSent(error) from None
 
     def record_delivery(self, item: Item, objects: Objects) -> None:
         """Put a stored document on the ledger."""

@@ -48,10 +48,11 @@ class PlainStrings(BaseOperator):
         context: Context,
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
+        **more: Any,
     ) -> None:
         if parent is self and is_resumed(context):
             template_fields = [name for name in template_fields if name not in self.frozen_fields]
-        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids, **more)
 
     def __is_native(self, jinja_env: jinja2.Environment) -> bool:
         from jinja2.nativetypes import NativeEnvironment

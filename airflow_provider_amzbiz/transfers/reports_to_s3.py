@@ -27,7 +27,7 @@ from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.report_status import check_on_cancelled
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun, deliveries_of
-from airflow_provider_amzbiz.transfers.keys import check_key_at_parsing, key_prefix
+from airflow_provider_amzbiz.transfers.keys import check_bucket_at_parsing, check_key_at_parsing, key_prefix
 from airflow_provider_amzbiz.transfers.rendering import PlainStrings
 from airflow_provider_amzbiz.triggers.batch import BatchReady
 from airflow_provider_amzbiz.triggers.events import read_event
@@ -166,6 +166,8 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         for name, key in (("s3_key", s3_key), ("manifest_key", manifest_key), ("audit_key", audit_key)):
             if isinstance(key, str) and key:
                 check_key_at_parsing(name, key)
+        if isinstance(s3_bucket, str) and s3_bucket:
+            check_bucket_at_parsing("s3_bucket", s3_bucket)
         self.requests = requests
         self.manifest_key = manifest_key
         self.max_failed = max_failed

@@ -86,7 +86,8 @@ class BatchTrigger(WaitingTrigger):
     :param documents: how many finished documents wait to be stored already.
     :param poke_interval: seconds between two polls.
     :param deadline: Unix time at which to fire at the latest.
-    :param rotate_at: Unix time at which to fire so that other reports get their turn, if there are others.
+    :param rotate_at: Unix time at which to fire so that other reports get their turn, if there are others and
+        nothing is to be created.
     :param not_before: Unix time before which there is no use, after a fault.
     :param throttled: operations that were throttled (429) although there was a permit.
     :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
@@ -215,7 +216,10 @@ class _BatchWait:
 
     @property
     def _fires_at(self) -> float:
-        return min(self._trigger.deadline, self._trigger.rotate_at or self._trigger.deadline)
+        if self._trigger.creates or self._trigger.rotate_at is None:
+            # Others get their turn with the next permits; a wait that left the queue would be its last again.
+            return self._trigger.deadline
+        return min(self._trigger.deadline, self._trigger.rotate_at)
 
     def _should_fire(self) -> bool:
         left = len(self._waits) - len(self._reports) - len(self._errors)

@@ -73,3 +73,38 @@ with DAG("batch", params={"invoices": Param([], type="array"), "folder": Param("
         poke_interval=2,
         timeout=1800,
     )
+
+with DAG(
+    "batch_once",
+    params={
+        "first": Param(0, type="integer"),
+        "count": Param(1, type="integer"),
+        "folder": Param("", type="string"),
+    },
+    # Each lost worker takes one.
+    **{**SETTINGS, "default_args": {"retries": 30, "retry_delay": timedelta(seconds=2)}},
+):
+
+    @task
+    def requests_of_invoices():
+        params = get_current_context()["params"]
+        return [
+            {
+                "report_type": "GET_AB_INVOICE_PDF",
+                "marketplace_ids": ["ATVPDKIKX0DER"],
+                "report_options": {"invoiceId": f"INV-{number}"},
+            }
+            for number in range(params["first"], params["first"] + params["count"])
+        ]
+
+    ReportsToS3Operator(
+        task_id="batch",
+        requests=requests_of_invoices(),
+        s3_bucket="e2e",
+        s3_key="{{ params.folder }}/{invoiceId}.pdf",
+        ledger="s3://e2e/ledger/",
+        audit_key="{{ params.folder }}/audit/{{ run_id }}.jsonl",
+        deferrable=True,
+        poke_interval=2,
+        timeout=3600,
+    )

@@ -89,12 +89,14 @@ class Made:
     report_id: str
     request: str
     target: str
+    key: str
     status: str = "IN_PROGRESS"
     document: str = "good"
+    is_stray: bool = False
 
     @property
     def is_useful(self):
-        return self.status in ("IN_PROGRESS", "DONE") and self.document == "good"
+        return self.status in ("IN_PROGRESS", "DONE") and self.document == "good" and not self.is_stray
 
 
 @dataclass
@@ -117,6 +119,7 @@ class World:
     windows: int = 0
     duplicates: int = 0
     late_calls: int = 0
+    late: bool = False
     violations: list[str] = field(default_factory=list)
     on_create: Any = lambda item: None
     created: Any = lambda item: None
@@ -136,25 +139,32 @@ class World:
             self.throttled -= 1
             raise ThrottledCall("createReport", nothing_sent=True)
         target = render_key(item.key, {**names(item), "index": "i", "name": "x"})
-        for each in self.made:
-            if (each.request, each.target) == (item.identity, target) and each.is_useful:
-                self._created_twice(item, each, sent_before)
-        made = Made(f"r-{len(self.made):04d}", item.identity, target)
+        useful = [
+            each for each in self.made if (each.request, each.target) == (item.identity, target) and each.is_useful
+        ]
+        self.late = False
+        if useful:
+            self._created_twice(item, useful, sent_before)
+        made = Made(f"r-{len(self.made):04d}", item.identity, target, item.key)
+        made.is_stray = self.late
         self.made.append(made)
         self.created(item)
         return made.report_id, False
 
-    def _created_twice(self, item, there, sent_before):
+    def _created_twice(self, item, useful, sent_before):
         if self.late_calls:
-            # It was under way when its process was replaced.
+            # It was under way when its process was replaced, so that nobody will know of it.
             self.late_calls -= 1
-        elif self.bucket.mentions(there.report_id):
+            self.late = True
+        elif any(self.bucket.mentions(each.report_id) for each in useful):
             self.violations.append(f"{item.label} is created twice, although its report is on record")
         elif sent_before is None:
             self.violations.append(f"{item.label} is created twice, and nothing says that it may have been sent")
         else:
             # The id was lost with a process: the window that the docs name.
             self.duplicates += 1
+            for each in useful:
+                each.is_stray = True
             if self.duplicates > self.windows:
                 self.violations.append("more ids are lost than calls were under way")
 
@@ -179,7 +189,8 @@ class World:
             active = {
                 ReportRequest.of("T", ["A"], report_options={"n": str(each)}).fingerprint for each in self.wanted
             }
-            if there.request in active:
+            # Under another template, it is no document of this list.
+            if there.request in active and there.key == item.key:
                 self.violations.append(f"{key} of another request is overwritten")
         self.documents[key] = made
         return [

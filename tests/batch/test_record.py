@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from airflow_provider_amzbiz.batch import record
 from airflow_provider_amzbiz.batch.errors import (
     RecordDamagedError,
     RecordForeignError,
@@ -87,6 +88,21 @@ def test_no_segment_is_read_before_the_end():
 
     first = next(index for index, key in enumerate(read) if "segment-" in key)
     assert all("segment-" in key or ".parts/" not in key for key in read[first:])
+
+
+def test_the_head_does_not_grow_with_what_is_finished(monkeypatch):
+    monkeypatch.setattr(record, "_COMPACT_BYTES", 1)
+    monkeypatch.setattr(record, "NAMES", 8)
+    world, process = started(300)
+    sizes = []
+    while not process.resume(permits=2):
+        for each in world.made:
+            each.status = "DONE"
+        sizes.append(len(world.bucket.objects[MANIFEST].body))
+
+    assert max(sizes[100:]) < sizes[20] + 400
+    _, items = process.manifest()
+    assert [item["index"] for item in items] == list(range(300))
 
 
 def test_a_retry_continues_with_what_is_on_record():

@@ -24,7 +24,7 @@ from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
 from tests.batch.engine import Lost, Process, World
 
 KEYS = ("d/{n}.pdf", "d/{index}.pdf", "d/{name}", "other/{n}.pdf")
-EXAMPLES = 60
+EXAMPLES = 200
 LISTS = st.lists(st.integers(0, 7), max_size=8)
 
 
@@ -148,9 +148,11 @@ class Batches(RuleBasedStateMachine):
         def replace(item):
             left[0] -= 1
             if left[0] == 0:
+                # It finds out at its next entry of the log, which may be after one more request.
+                world.windows += where != "on_store"
                 if not new.execute():
                     new.resume()
-                world.windows += where != "on_create"
+                # The old process sends it all the same.
                 world.late_calls += where == "on_create"
 
         setattr(world, where, replace)
@@ -182,7 +184,8 @@ class Batches(RuleBasedStateMachine):
 
     @invariant()
     def no_promise_is_broken(self):
-        assert not hasattr(self, "world") or self.world.violations == []
+        if hasattr(self, "world"):
+            assert self.world.violations == [], self.world.violations
 
     @invariant()
     def what_is_stored_is_there(self):
@@ -223,7 +226,8 @@ def test_what_a_batch_promises_holds_whatever_happens(monkeypatch):
     # Small enough that these batches have several segments and plan parts, and one thread, so that a failure is
     # found again.
     monkeypatch.setattr(record, "CHUNK", 3)
-    monkeypatch.setattr(record, "_COMPACT_BYTES", 900)
+    monkeypatch.setattr(record, "_COMPACT_BYTES", 400)
+    monkeypatch.setattr(record, "_COMPACT_DELTAS", 2)
     monkeypatch.setattr(batch_round, "_MAX_WORKERS", 1)
     logging.disable(logging.CRITICAL)
     try:
@@ -235,7 +239,8 @@ def test_what_a_batch_promises_holds_whatever_happens(monkeypatch):
                 deadline=None,
                 derandomize=True,
                 database=None,
-                phases=(Phase.generate, Phase.shrink),
+                # Planted faults must be found within seconds; with Phase.shrink, a failure is easier to read.
+                phases=(Phase.generate,),
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -328,7 +328,7 @@ class TestStored:
             "before-send.s3.PutObject", lambda request, **_: error_response(request, 403, "AccessDenied")
         )
 
-        with pytest.raises(DocumentStorageError, match=r"a\.jsonl: AccessDenied"):
+        with pytest.raises(DocumentStorageError, match=r"a\.jsonl failed: AccessDenied"):
             write("a.jsonl", rows(item(), item()))
         assert read("a.jsonl") == before
 

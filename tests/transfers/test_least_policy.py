@@ -116,7 +116,7 @@ def archive(sandbox):
 
 def refused_archive(sandbox):
     """An archive whose second file is denied by :func:`refusing_three`."""
-    with pytest.raises(AmazonBusinessError, match=r"three\.pdf: AccessDenied.*s3:PutObject"):
+    with pytest.raises(AmazonBusinessError, match=r"three\.pdf failed: AccessDenied.*s3:PutObject"):
         transfer(sandbox, zip_of(one=b"%PDF-1", three=b"%PDF-3"))
 
 

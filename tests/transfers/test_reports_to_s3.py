@@ -28,6 +28,7 @@ from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.batch.record import Record
 from airflow_provider_amzbiz.batch.running import RunningReport, pack, unpack
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
@@ -38,6 +39,7 @@ from airflow_provider_amzbiz.exceptions import (
     ReportTimeoutError,
     TaskKilledError,
 )
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
 from airflow_provider_amzbiz.transfers import batch_actions, batch_run
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
@@ -767,6 +769,19 @@ def test_of_documents_with_one_name_only_the_first_is_stored(sandbox, s3, prefix
     assert s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read() == body
 
 
+def test_a_name_that_is_known_late_does_not_replace_what_an_earlier_list_stored(sandbox, s3, prefix):
+    fixed = {**invoices(1)[0], "key": f"{prefix}invoice.pdf"}
+    run(lambda: batch(prefix, [fixed]), context())
+    before = s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read()
+    sandbox.script(document=named("invoice.pdf", b"%PDF-1.4 another one"))
+    late = {**invoices(2)[0], "key": prefix + "{name}"}
+
+    with pytest.raises(AmazonBusinessPermanentError, match=r"invoice\.pdf.*of the document of requests\[0\]"):
+        run(lambda: batch(prefix, [fixed, late]), context(try_number=2))
+
+    assert s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read() == before
+
+
 @pytest.mark.parametrize("name", ["all.json", "all.json.parts/x"])
 def test_no_document_is_written_where_the_manifest_is(sandbox, s3, prefix, name):
     sandbox.script(document=named(name, b"%PDF-1.4"))
@@ -948,7 +963,7 @@ def test_a_kill_on_the_worker_cancels_and_the_next_attempt_creates_again(sandbox
     task = batch(prefix, invoices(1, 2), deferrable=False)
 
     def kill():
-        while sandbox.count("createReport") < 2 or task._wait is None:
+        while sandbox.count("createReport") < 2 or task._inline_wait is None:
             time.sleep(0.02)
         task.on_kill()
 
@@ -1009,6 +1024,28 @@ def test_any_number_of_running_reports_fits_a_row_of_the_database(length):
     assert len(Trigger.encrypt_kwargs(trigger.serialize()[1])) < 60_000
     assert fitting > 30_000 // (length + 30)
     assert unpack(packed) == running[:fitting]
+
+
+def test_a_wait_keeps_its_place_in_the_queue_when_other_reports_wait_for_their_turn(sandbox, monkeypatch):
+    limits = {"createReport": [1, 15], "getReport": [500, 500], "getReportDocument": [500, 500]}
+    connect(monkeypatch, sandbox, rate_limits=json.dumps(limits))
+    bucket = token_buckets(AmazonBusinessHook().client.config)["createReport"]
+    while bucket.take_up_to(15):
+        pass
+    trigger = BatchTrigger(
+        amazon_business_conn_id="amazon_business_default",
+        record={},
+        creates=1,
+        running=[],
+        documents=0,
+        poke_interval=0.1,
+        deadline=time.time() + 60,
+        rotate_at=time.time() - 1,
+    )
+
+    (event,) = asyncio.run(events_of(trigger))
+
+    assert event["permits"]["createReport"] == 1
 
 
 def test_reports_that_do_not_fit_one_trigger_get_their_turn(sandbox, s3, prefix, monkeypatch):

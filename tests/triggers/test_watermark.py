@@ -17,7 +17,7 @@ def report(report_id, status, *, minutes=1.0):
     return Report(report_id, "SANDBOX_ORDER_LINES", status, MARK + timedelta(minutes=minutes))
 
 
-@pytest.mark.parametrize("order", itertools.permutations(["1", "2", "3"]), ids="".join)
+@pytest.mark.parametrize("order", list(itertools.permutations(["1", "2", "3"])), ids="".join)
 def test_reports_are_announced_once_in_whichever_order_they_finish(order):
     watermark, announced = Watermark(MARK), []
     status = dict.fromkeys(["1", "2", "3"], "IN_PROGRESS")

@@ -1,0 +1,154 @@
+"""Single rounds: what they put on record when something comes between."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordTakenError, ThrottledCall
+from tests.batch.engine import Process, World
+
+
+def started(count, **arguments):
+    world = World(wanted=list(range(count)), **arguments)
+    process = Process(world)
+    assert not process.execute()
+    return world, process
+
+
+def live(process):
+    head, _ = process.record().read()
+    return process.record().load(head).live
+
+
+def test_a_throttled_request_leaves_nothing():
+    world, process = started(3)
+    world.throttled = 3
+
+    process.resume()
+
+    assert world.made == []
+    assert [item.sent_at for item in live(process).values()] == [None] * 3
+    process.run_to_the_end()
+    assert len(world.made) == 3
+
+
+def test_what_is_sent_is_on_record_before_it_is_sent():
+    world, process = started(1)
+    seen = []
+
+    def look(item):
+        known = attempt._read(process.record())
+        seen.append([each.sent_at for each in known.begun])
+
+    world.on_create = look
+    process.resume()
+    assert seen[0][0] is not None
+
+
+def test_a_reason_that_concerns_all_ends_the_round_and_keeps_what_was_created():
+    world, process = started(12)
+    refused = PermissionError("denied")
+
+    def deny(item):
+        if len(world.made) >= 2:
+            raise NothingSent(refused)
+
+    world.on_create = deny
+    with pytest.raises(PermissionError):
+        process.resume(10)
+
+    items = live(process)
+    assert {item.report_id for item in items.values()} - {None} == {each.report_id for each in world.made}
+    assert all(item.sent_at is None for item in items.values() if item.report_id is None)
+
+
+def test_an_item_that_fails_five_times_is_given_up():
+    world, process = started(2)
+
+    def fail(item):
+        if item.index == 0:
+            raise ItemError("503")
+
+    world.on_create = fail
+    for _ in range(20):
+        for each in world.made:
+            each.status = "DONE"
+        if process.resume():
+            break
+
+    first, second = process.manifest()[1]
+    assert (first["error"], first["permanent"], first["failures"]) == ("503", False, 5)
+    assert second["objects"]
+    world.on_create = lambda item: None
+    process.run_to_the_end()
+    assert [item["error"] for item in process.manifest()[1]] == [None, None]
+
+
+def test_a_damaged_document_is_tried_twice_and_its_report_created_once_again():
+    world, process = started(1)
+    process.resume()
+    world.made[0].status, world.made[0].document = "DONE", "damaged"
+    for _ in range(5):
+        process.resume()
+
+    assert len(world.made) == 2
+    (item,) = live(process).values()
+    assert (item.report_id, item.recreations) == (world.made[1].report_id, 1)
+    assert "r-0000: its document is damaged" in item.recreated
+
+    # A second one that is damaged, too, is a failure of this attempt.
+    world.made[1].status, world.made[1].document = "DONE", "damaged"
+    for _ in range(10):
+        if process.resume():
+            break
+    (failed,) = process.manifest()[1]
+    assert failed["error"] == "damaged"
+    process.run_to_the_end()
+    assert process.manifest()[1][0]["objects"]
+
+
+def test_a_new_attempt_begins_although_the_old_process_ends_its_turn_meanwhile(monkeypatch):
+    world, process = started(9)
+    new, read, turns = Process(world), attempt._read, []
+
+    def slowly(record):
+        known = read(record)
+        if not turns:
+            turns.append(True)
+            process.resume()
+        return known
+
+    monkeypatch.setattr(attempt, "_read", slowly)
+    assert not new.execute()
+
+    with pytest.raises(RecordTakenError):
+        process.resume()
+    new.run_to_the_end()
+    assert len(world.made) == 9
+
+
+def test_a_first_report_of_a_previous_attempt_that_is_fatal_is_created_again():
+    world, process = started(1)
+    process.resume()
+    world.made[0].status = "FATAL"
+    assert not process.execute()
+    process.resume()
+    process.resume()
+
+    assert len(world.made) == 2
+    assert "was FATAL" in next(iter(live(process).values())).recreated
+
+
+def test_a_throttled_look_up_keeps_when_the_request_was_sent():
+    world, process = started(1)
+    item = None
+
+    def lost(_):
+        raise ThrottledCall("getReports", nothing_sent=False)
+
+    world.on_create = lost
+    process.resume()
+    (item,) = live(process).values()
+    assert item.sent_at is not None
+    assert item.report_id is None
