@@ -38,7 +38,7 @@ def static_response(method: str, path: str, query: str, body: bytes) -> ApiRespo
 
 
 def _response(case: dict[str, Any]) -> ApiResponse:
-    if case["answer"] is None:
+    if case["response"] is None:
         return ApiResponse(case["status"])
     # Compact, with a line end: the form recorded from the sibling Selling Partner API's sandbox.
-    return ApiResponse(case["status"], json.dumps(case["answer"], separators=(",", ":")).encode() + b"\n")
+    return ApiResponse(case["status"], json.dumps(case["response"], separators=(",", ":")).encode() + b"\n")

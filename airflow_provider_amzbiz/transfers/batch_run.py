@@ -17,12 +17,7 @@ from airflow_provider_amzbiz.exceptions import (
     ReportNotFoundError,
     translated_errors,
 )
-from airflow_provider_amzbiz.transfers.keys import (
-    check_bucket,
-    check_key,
-    check_placeholders,
-    render_key,
-)
+from airflow_provider_amzbiz.transfers.batch_place import KeyRules, owner_of, place_of
 from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger
 
 if TYPE_CHECKING:
@@ -83,12 +78,12 @@ class BatchRun:
         from airflow_provider_amzbiz.transfers.batch_actions import target_of
 
         with translated_errors():
-            place = _place(operator, context)
+            place = place_of(operator, context)
             planned = plan_items(
                 operator.requests,
                 place,
                 parse=lambda where, given: _parsed(operator, where, given),
-                keys=_Keys,
+                keys=KeyRules,
             )
             if not planned and operator.skip_if_empty:
                 raise AirflowSkipException("requests is empty, and skip_if_empty is set")
@@ -248,55 +243,6 @@ class BatchRun:
         return stored.uri
 
 
-class _Keys:
-    """The rules of keys; see :class:`.batch.plan.Keys`."""
-
-    render = staticmethod(render_key)
-
-    @staticmethod
-    def check(parameter: str, key: str, known: Iterable[str]) -> None:
-        check_key(parameter, key)
-        check_placeholders(key, known)
-
-
-def _place(operator: ReportsToS3Operator, context: Context) -> Place:
-    from airflow_provider_amzbiz.batch.plan import Place, check_string
-
-    key, manifest_key = operator.s3_key, operator.manifest_key
-    check_string("s3_key", key)
-    if manifest_key is None:
-        manifest_key = default_manifest_key(key or "", context)
-    place = Place(operator.s3_bucket or "", key or "", manifest_key, operator.audit_key)
-    check_bucket("s3_bucket", place.bucket)
-    check_key("manifest_key", place.manifest_key)
-    if place.audit_key is not None:
-        from airflow_provider_amzbiz.batch.table import table_format
-
-        check_key("audit_key", place.audit_key)
-        table_format("audit_key", place.audit_key)
-    return place
-
-
-def default_manifest_key(key: str, context: Context) -> str:
-    """Return the manifest's key where none is given: in the folder that the documents' key begins with."""
-    ti: Any = context["ti"]
-    mapped = f"-{ti.map_index}" if ti.map_index >= 0 else ""
-    fixed = key.split("{")[0]
-    folder = fixed[: fixed.rfind("/") + 1]
-    return f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}.json"
-
-
-def owner_of(context: Context) -> dict[str, Any]:
-    """Return whose a batch is."""
-    ti: Any = context["ti"]
-    return {
-        "dag_id": ti.dag_id,
-        "run_id": ti.run_id,
-        "task_id": ti.task_id,
-        "map_index": -1 if ti.map_index is None else ti.map_index,
-    }
-
-
 def _parsed(operator: ReportsToS3Operator, where: str, given: Mapping[str, Any]) -> ReportRequest:
     others = {name: value for name, value in given.items() if name not in ("report_type", "key")}
     try:
@@ -333,7 +279,7 @@ def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Plac
     return Attempt(
         planned=planned,
         place=place,
-        keys=_Keys,
+        keys=KeyRules,
         deadline=time.time() + operator.timeout,
         is_same_account=knows,
         check=lambda creates, stores: _check_time(operator, len(planned), creates, stores),

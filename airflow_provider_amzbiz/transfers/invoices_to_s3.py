@@ -14,7 +14,7 @@ from airflow_provider_amzbiz.exceptions import InvalidInputError, TaskKilledErro
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
-from airflow_provider_amzbiz.transfers.batch_run import default_manifest_key, owner_of
+from airflow_provider_amzbiz.transfers.batch_place import default_manifest_key, owner_of
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
 if TYPE_CHECKING:

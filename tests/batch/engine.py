@@ -16,7 +16,7 @@ from airflow_provider_amzbiz.batch.record import Record
 from airflow_provider_amzbiz.batch.round import Round
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.client.request import ReportRequest
-from airflow_provider_amzbiz.transfers.batch_run import _Keys
+from airflow_provider_amzbiz.transfers.batch_place import KeyRules
 from airflow_provider_amzbiz.transfers.keys import render_key
 
 OWNER = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
@@ -227,9 +227,9 @@ class Process:
             self.world.requests(),
             self.place(),
             parse=lambda _, given: request_of(given),
-            keys=_Keys,
+            keys=KeyRules,
         )
-        attempt = Attempt(items, Target("account", "application", "bucket"), self.place(), _Keys, deadline=1e12)
+        attempt = Attempt(items, Target("account", "application", "bucket"), self.place(), KeyRules, deadline=1e12)
         return self._wait(begin(self.record(), attempt))
 
     def event(self):

@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_amzbiz.batch.plan import Place, check_keys, is_late, plan_items, reconcile, symbolic
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.exceptions import InvalidInputError
-from airflow_provider_amzbiz.transfers.batch_run import _Keys
+from airflow_provider_amzbiz.transfers.batch_place import KeyRules
 from tests.batch.engine import request_of
 
 
@@ -16,7 +16,7 @@ def plan(*numbers, key="d/{n}.pdf", given=None):
         [{"report_type": "T", "report_options": {"n": each}} for each in numbers] if given is None else given
     )
     place = Place("bucket", key, "m.json")
-    return plan_items(requests, place, parse=lambda _, each: request_of(each), keys=_Keys)
+    return plan_items(requests, place, parse=lambda _, each: request_of(each), keys=KeyRules)
 
 
 def indexes(items):
@@ -69,7 +69,7 @@ def test_no_two_items_have_one_key_also_where_they_come_from_two_lists():
     found = reconcile(planned, known, 2)
 
     with pytest.raises(InvalidParameterError, match=r"\(n=x\) would write the key 'd/1.pdf', as would .*\(n=b\)"):
-        check_keys(found.items, Place("bucket", "d/{index}.pdf", "m.json"), _Keys)
+        check_keys(found.items, Place("bucket", "d/{index}.pdf", "m.json"), KeyRules)
 
 
 @pytest.mark.parametrize("key", ["m.json", "m.json.parts/{n}", "t.jsonl"])
@@ -77,7 +77,7 @@ def test_the_places_of_the_record_and_the_table_are_reserved(key):
     items = plan("a", key=key)
 
     with pytest.raises(InvalidParameterError, match="where the batch keeps its manifest or its table"):
-        check_keys(items, Place("bucket", key, "m.json", "t.jsonl"), _Keys)
+        check_keys(items, Place("bucket", key, "m.json", "t.jsonl"), KeyRules)
 
 
 @pytest.mark.parametrize("placeholder", ["report_id", "report_document_id", "name"])
@@ -91,7 +91,7 @@ def test_what_is_known_late_is_left_in_the_key(placeholder):
 @pytest.mark.parametrize("given", [None, "text", b"bytes", {"a": 1}, 7])
 def test_what_is_no_list_is_refused(given):
     with pytest.raises(InvalidParameterError, match="must be a list of dicts"):
-        plan_items(given, Place("b", "k", "m"), parse=lambda _, each: request_of(each), keys=_Keys)
+        plan_items(given, Place("b", "k", "m"), parse=lambda _, each: request_of(each), keys=KeyRules)
 
 
 def test_any_iterable_is_a_list():

@@ -26,7 +26,7 @@ from airflow_provider_amzbiz.client.reconciliation_models import (
 )
 
 CASES = {
-    case["name"]: read_exact_json(json.dumps(case["answer"]).encode())
+    case["name"]: read_exact_json(json.dumps(case["response"]).encode())
     for case in json.loads(Path(sandbox.__file__).with_name("static_reconciliation_cases.json").read_text("utf-8"))
 }
 
