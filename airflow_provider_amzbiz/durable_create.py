@@ -1,152 +1,61 @@
-"""Creating a report once per intent, although the API cannot be told that two requests mean the same.
+"""Creating one report per task, although createReport has no idempotency key.
 
-A lost response leaves open whether there is a report. Without options a report shows everything that it was asked
-with, so that the one report which fits, and which was created while the request was under way, is adopted. Options
-are shown nowhere: two invoices look the same, so such a report is never taken from a listing.
+A lost response leaves open whether there is a report. A report without options shows everything that it was
+requested with. If exactly one report matches, and it was created while the request was in progress, the task
+adopts it. No listing shows options, so two invoices look the same, and such a report is never adopted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
-from airflow_provider_amzbiz.client.token_bucket import token_buckets
+from airflow_provider_amzbiz.client.models import USELESS
+from airflow_provider_amzbiz.create_record import CreateRecord, Sent
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    InvalidInputError,
     ReportNotFoundError,
     ResponseLostError,
     TaskKilledError,
-    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.report_search import find_created_while_sent
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.request import ReportRequest
+
+__all__ = [
+    "CreateRecord",
+    "Sent",
+    "cancel_newest",
+    "cancel_quietly",
+    "create",
+    "find_lost",
+    "resume",
+]
 
 log = logging.getLogger(__name__)
 
 # Seconds to wait before each look-up of a report whose id was lost, because the listing may show it late.
 LOOKUP_PAUSES = (3.0, 15.0)
-# Seconds for which getReport may not know a report that createReport has just made.
+# Seconds for which getReport may not know a report that createReport has just created.
 NOT_FOUND_GRACE = 120.0
-# Seconds that a cancellation may wait for its permit, and repeat itself, when its task is being ended.
+# Seconds that a cancellation may wait for its permit, and retry, while its task is being ended.
 CANCEL_SECONDS = 15.0
-# Seconds after it was sent in which the API may still carry out the request of a process that died.
-_CARRIED_OUT_SECONDS = 120.0
-# Precision of the API's clock: its times have whole seconds.
-_CLOCK_ERROR = timedelta(seconds=2)
-# How far this machine's clock and the API's may differ, before the first response.
-_CLOCKS_APART = timedelta(minutes=15)
-# Documents are kept for 30 days (facts, 0), and reading one takes its time.
-MAX_REUSE = timedelta(days=30)
-_DOCUMENT_MARGIN = timedelta(hours=1)
-_USELESS = (ProcessingStatus.FATAL, ProcessingStatus.CANCELLED)
-_USEFUL = ("IN_QUEUE", "IN_PROGRESS", "DONE")
-# Maximum marketplaces per getReports call (spec, getReports).
-_MAX_MARKETPLACES = 10
-
-# Unix times between which a request was under way; the second is None while it is, or if its process died.
-Sent = list[float | None]
-
-
-class CreateRecord:
-    """What a task remembers of its report: through retries in Airflow's task state store, from 3.3 on.
-
-    The record is a dict of ``fingerprint``, ``report_id`` (None while it is not known), ``sent`` (a list of
-    :data:`Sent`, one for each request that may have created a report), ``lookups`` (how often the listing was
-    searched for it), ``earlier`` (whether an earlier attempt of the task created it), ``adopted`` (whether the
-    report was taken from a listing) and ``waiting_since`` (Unix time from which the task's timeout counts).
-
-    :param context: the task's context; without a store, only this process and its deferrals remember.
-    :param durable: whether to remember at all.
-    :param carried: the record that a deferral has brought along.
-    """
-
-    KEY = "amazon_business_report"
-
-    def __init__(
-        self, context: Mapping[str, Any], *, durable: bool, carried: Mapping[str, Any] | None = None
-    ) -> None:
-        self.durable = durable
-        self._store = context.get("task_state_store") if durable else None
-        self._record: Mapping[str, Any] | None = carried if durable else None
-        self._adopted = False
-
-    def load(self, request: ReportRequest) -> dict[str, Any] | None:
-        """Return the record of an equal request."""
-        record = self._record
-        if self._store is not None:
-            with _store_errors("read"):
-                record = self._store.get(self.KEY)
-        if not isinstance(record, Mapping) or record.get("fingerprint") != request.fingerprint:
-            return None
-        return dict(record)
-
-    def is_earlier(self, request: ReportRequest) -> bool:
-        """Tell whether the report on record is that of an earlier attempt."""
-        return bool((self.load(request) or {}).get("earlier"))
-
-    def is_adopted(self, request: ReportRequest) -> bool:
-        """Tell whether the report was taken from a listing, so that it may be somebody else's."""
-        return self._adopted or bool((self.load(request) or {}).get("adopted"))
-
-    def save(self, request: ReportRequest, **values: Any) -> None:
-        """Write the record: what is given, and of an equal request's record the rest."""
-        # Known here even where the store fails: nothing that was adopted may be cancelled.
-        self._adopted = values.get("adopted", self._adopted)
-        if not self.durable:
-            return
-        empty: dict[str, Any] = {
-            "report_id": None,
-            "sent": [],
-            "lookups": 0,
-            "earlier": False,
-            "adopted": False,
-            "waiting_since": None,
-        }
-        record = {**empty, **(self.load(request) or {}), **values, "fingerprint": request.fingerprint}
-        if self._store is not None:
-            with _store_errors("written"):
-                self._store.set(self.KEY, record)
-        self._record = record
-
-    def clear(self) -> None:
-        """Drop the record, so that a cleared task makes a new report."""
-        if self._store is not None:
-            with _store_errors("written"):
-                self._store.delete(self.KEY)
-        self._record, self._adopted = None, False
-
-    def begin_attempt(self, request: ReportRequest) -> None:
-        """Have a report that a previous attempt did not find looked up again."""
-        record = self.load(request)
-        if record and not record.get("report_id"):
-            self.save(request, lookups=0)
-
-
-@contextmanager
-def _store_errors(done: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001
-        # Before a request is sent, so that nothing is created that nobody knows of.
-        raise AmazonBusinessError(f"Airflow's task state store could not be {done}: {error}") from None
+# Seconds between two checks whether the task is being ended.
+_STOP_SECONDS = 0.5
 
 
 def create(
     sender: AmazonBusinessHook, hook: AmazonBusinessHook, request: ReportRequest, record: CreateRecord
 ) -> str:
-    """Create a report, and see to it that a lost response does not make two; return its id.
+    """Create a report, and make sure that a lost response does not create two; return the report id.
 
     :param sender: creates.
     :param hook: looks up what may have been created.
-    :raises ThrottledError: one of the hooks may not wait for a permit; its ``operation`` tells for which.
+    :raises ThrottledError: one of the hooks may not wait for a permit; ``operation`` names the call.
     :raises ResponseLostError: two responses in a row were lost.
     """
     sent: list[Sent] = list((record.load(request) or {}).get("sent", ()))
@@ -156,28 +65,28 @@ def create(
     except ResponseLostError as error:
         lost = str(error)
     if lost:
-        # Not where the error is being handled: what fails here would show it as its context.
+        # After the except clause: an error raised inside it would show the first one as its context.
         report_id = find_lost(hook, request, sent, lost, record)
     if report_id is None:
         report_id = _send(sender, request, record, sent)
     try:
         record.save(request, report_id=report_id)
     except AmazonBusinessError as error:
-        # Whatever the store's trouble is: failing the task now would lose the id for certain.
-        log.warning("Report %s could not be remembered for a retry: %s", report_id, error)
+        # Failing the task now would certainly lose the id.
+        log.warning("Report %s could not be recorded for a retry: %s", report_id, error)
     log.info("Created report %s of type %s", report_id, request.report_type)
     return report_id
 
 
 def _send(sender: AmazonBusinessHook, request: ReportRequest, record: CreateRecord, sent: list[Sent]) -> str:
-    """Send a request, and keep on record when, as long as it may have created a report.
+    """Send a request; the record shows when, for as long as the request may have created a report.
 
-    :param sent: gets the time of this request; what was there before stays.
+    :param sent: the times of previous requests; this request's time is appended.
     """
     before = len(sent)
 
     def on_sending() -> None:
-        # A request that is repeated had no effect, so that only the last one counts.
+        # The client repeats only a request that had no effect, so the last one alone counts.
         sent[before:] = [[time.time(), None]]
         record.save(request, sent=sent, lookups=0, adopted=False)
 
@@ -188,166 +97,109 @@ def _send(sender: AmazonBusinessHook, request: ReportRequest, record: CreateReco
         record.save(request, sent=sent)
         raise
     except AmazonBusinessError:
-        # Throttled, refused or never connected: there is no report of it.
+        # Throttled, rejected or never connected: it created no report.
         del sent[before:]
-        _forget_refused(request, record, sent)
+        _discard_rejected(request, record, sent)
         raise
 
 
-def _forget_refused(request: ReportRequest, record: CreateRecord, earlier: list[Sent]) -> None:
-    """Take a request that created nothing off the record; what the API said of it counts more than the store."""
+def _discard_rejected(request: ReportRequest, record: CreateRecord, previous: list[Sent]) -> None:
+    """Remove a request that created nothing from the record.
+
+    A store that fails is only logged: the error that the caller raises is the one that matters.
+    """
     try:
-        if earlier:
-            record.save(request, sent=earlier)
+        if previous:
+            record.save(request, sent=previous)
         else:
             record.clear()
     except AmazonBusinessError as error:
-        log.warning("%s. A retry will look for a report that was never created", error)
+        log.warning("%s. A retry will search for a report that was never created", error)
 
 
 def find_lost(
     hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent], why: str, record: CreateRecord
 ) -> str | None:
-    """Return the id of the report that a request made whose response was lost, if there is provably one.
+    """Return the id of the report that was created by a request whose response was lost.
 
-    :param sent: when the requests that may have made it were under way.
+    :param sent: when the requests that may have created it were in progress.
+    :param why: what happened, for the log.
+    :return: the id; None where there is no report, or where it cannot be told from others.
     :raises ThrottledError: the hook may not wait for a permit of getReports; the next call continues.
     """
     if not request.is_recognizable:
-        log.warning("%s. It has options, which no listing shows, so the report is created again", why)
+        log.warning("%s. No listing shows its options, so the report is created again", why)
         return None
-    log.warning("%s. Looking it up in the listing", why)
+    log.warning("%s. Searching the listing for it", why)
     done = (record.load(request) or {}).get("lookups", 0)
     for lookup, pause in list(enumerate(LOOKUP_PAUSES, 1))[done:]:
         _sleep(hook, pause if _is_recent(sent) else 0.0)
-        found = _created_while_sent(hook, request, sent)
+        found = find_created_while_sent(hook, request, sent)
         record.save(request, lookups=lookup)
         if len(found) == 1:
-            log.info("Report %s was created all the same: continuing with it", found[0].report_id)
+            log.info("Report %s was created nevertheless: continuing with it", found[0].report_id)
             record.save(request, adopted=True)
             return found[0].report_id
         if found:
             ids = [report.report_id for report in found]
             log.warning("It may be any of the reports %s, so the report is created again", ids)
             return None
-    log.warning("There is none, so the report is created again")
+    log.warning("The listing does not have it, so the report is created again")
     return None
 
 
 def resume(hook: AmazonBusinessHook, request: ReportRequest, record: CreateRecord) -> str | None:
-    """Return the id of the report that an earlier attempt of the task created, if it is still of use."""
+    """Return the id of the report that a previous attempt of the task created, None where it is not usable.
+
+    :raises ThrottledError: the hook may not wait for a permit; the next call continues.
+    """
     saved = record.load(request)
     if saved is None:
         return None
     report_id, sent = saved.get("report_id"), saved.get("sent", [])
     if not report_id:
-        why = "An earlier attempt ended while it created its report"
+        why = "A previous attempt ended while it created its report"
         found = find_lost(hook, request, sent, why, record) if sent else None
         if found:
-            record.save(request, report_id=found, earlier=True)
+            record.save(request, report_id=found, from_previous_attempt=True)
         return found
     try:
         report = hook.get_report(report_id)
     except ReportNotFoundError:
         if any(time.time() < (since or 0.0) + NOT_FOUND_GRACE for since, _ in sent):
-            record.save(request, earlier=True)
+            record.save(request, from_previous_attempt=True)
             return str(report_id)
-        log.warning("Report %s of an earlier attempt is no longer known: creating a new one", report_id)
+        log.warning("Report %s of a previous attempt is no longer known to the API: creating a new one", report_id)
         record.clear()
         return None
-    if report.processing_status in _USELESS:
-        log.info("Report %s of an earlier attempt is %s: creating a new one", report_id, report.processing_status)
+    if report.processing_status in USELESS:
+        log.info("Report %s of a previous attempt is %s: creating a new one", report_id, report.processing_status)
         record.clear()
         return None
-    log.info("Continuing with report %s of an earlier attempt, which is %s", report_id, report.processing_status)
-    record.save(request, earlier=True)
+    log.info("Continuing with report %s of a previous attempt, which is %s", report_id, report.processing_status)
+    record.save(request, from_previous_attempt=True)
     return str(report_id)
 
 
-def check_reuse(within: timedelta | None) -> None:
-    """Refuse a ``reuse_within`` that cannot be meant.
-
-    :raises InvalidInputError: it is neither None nor a timedelta above 0 and of at most 30 days.
-    """
-    if within is not None and not (isinstance(within, timedelta) and timedelta(0) < within <= MAX_REUSE):
-        raise InvalidInputError(
-            f"reuse_within is {within!r}, but must be None, or a timedelta above 0 and of at most the "
-            f"{MAX_REUSE.days} days for which Amazon keeps documents"
-        )
-
-
-def reuse(
-    hook: AmazonBusinessHook, request: ReportRequest, within: timedelta, progress: MutableMapping[str, Any]
-) -> str | None:
-    """Return the id of the newest equal report of the last while, whoever created it.
-
-    :param progress: where an earlier call was throttled; kept up to date here.
-    :raises InvalidInputError: the request has options, which no listing shows.
-    :raises ThrottledError: the hook may not wait for a permit of getReports; the next call continues.
-    """
-    if not request.is_recognizable:
-        raise InvalidInputError(
-            f"reuse_within is {within}, but no listing shows options, so that a report of type "
-            f"{request.report_type} with report_options {dict(request.options)} cannot be recognized; leave "
-            "reuse_within out"
-        )
-    now = datetime.now(timezone.utc)
-    filters: dict[str, Any] = {
-        **_filters(request),
-        "processing_statuses": _USEFUL,
-        "created_since": now - within - _CLOCKS_APART,
-    }
-    while True:
-        token = progress.get("next_token")
-        try:
-            with translated_errors():
-                page = hook.client.get_reports_page(**({"next_token": token} if token else filters))
-        except InvalidInputError as error:
-            if not token or progress.get("restarted"):
-                raise
-            # A token may have expired while the task waited for its permit, which may take days.
-            log.warning("%s. The listing is read from its first page again", error)
-            progress.update(next_token=None, restarted=True)
-            continue
-        reports, progress["next_token"] = page
-        earliest = now - min(within, MAX_REUSE - _DOCUMENT_MARGIN) + timedelta(seconds=hook.client.clock_offset)
-        for report in reports:
-            if report.created_time >= earliest - _CLOCK_ERROR and _is_useful(hook, request, report):
-                log.info(
-                    "Reusing report %s of %s, which is %s",
-                    report.report_id,
-                    report.created_time,
-                    report.processing_status,
-                )
-                return report.report_id
-        if not progress["next_token"]:
-            progress["done"] = True
-            return None
-
-
 def cancel_quietly(amazon_business_conn_id: str, report_id: str, *, mask_access_tokens: bool = False) -> bool:
-    """Cancel a report if that is still possible, within some seconds.
+    """Cancel a report while it is IN_QUEUE, within :data:`CANCEL_SECONDS`; never raise.
 
-    It never fails, because it is part of ending a task.
-
+    :param mask_access_tokens: False in a triggerer; see :class:`.AmazonBusinessHook`.
     :return: whether it is cancelled now.
     """
-    hook = AmazonBusinessHook(
-        amazon_business_conn_id,
-        retry_for=CANCEL_SECONDS,
-        max_throttle_wait=CANCEL_SECONDS,
-        mask_access_tokens=mask_access_tokens,
+    hook = AmazonBusinessHook.with_time_limit(
+        amazon_business_conn_id, CANCEL_SECONDS, mask_access_tokens=mask_access_tokens
     )
     return _cancel(hook, report_id)
 
 
 def cancel_newest(amazon_business_conn_id: str, report_ids: Iterable[str]) -> None:
-    """Cancel as many reports as the limit of cancelReport allows at once, in the order given; never fail."""
-    hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
+    """Cancel as many reports as the limit of cancelReport allows at once, in the order given; never raise."""
+    hook = AmazonBusinessHook.for_trigger(amazon_business_conn_id)
     try:
-        left = token_buckets(hook.client.config)["cancelReport"].burst
+        left = hook.token_bucket("cancelReport").burst
     except AmazonBusinessError as error:
-        log.warning("The reports are not cancelled: %s", error)
+        log.warning("The reports could not be cancelled: %s", error)
         return
     until = time.monotonic() + CANCEL_SECONDS
     for report_id in report_ids:
@@ -375,82 +227,10 @@ def _sleep(hook: AmazonBusinessHook, seconds: float) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if hook.stopped():
-            raise TaskKilledError("The task was ended while it looked up its report; a retry continues")
-        time.sleep(min(left, 0.5))
+            raise TaskKilledError("The task was ended while it searched for its report; a retry continues")
+        time.sleep(min(left, _STOP_SECONDS))
 
 
 def _is_recent(sent: Sequence[Sent]) -> bool:
-    """Tell whether the listing may not show yet what these requests have made."""
+    """Return whether the listing may not show yet what these requests created."""
     return any(time.time() < (until or since or 0.0) + sum(LOOKUP_PAUSES) for since, until in sent)
-
-
-def _created_while_sent(hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent]) -> list[Report]:
-    """Return the useful reports of a request that were created while it was under way."""
-    spans = [(since, until or since + _CARRIED_OUT_SECONDS) for since, until in sent if since]
-    if not spans:
-        return []
-    listed = _listed_around(hook, request, spans)
-    # Known better than before: the response came with the API's time.
-    offset = timedelta(seconds=hook.client.clock_offset)
-    times = [
-        (_time(since) + offset - _CLOCK_ERROR, _time(until) + offset + _CLOCK_ERROR) for since, until in spans
-    ]
-    return [
-        report
-        for report in listed
-        if any(since <= report.created_time <= until for since, until in times)
-        and _is_useful(hook, request, report)
-    ]
-
-
-def _listed_around(
-    hook: AmazonBusinessHook, request: ReportRequest, spans: Sequence[tuple[float, float]]
-) -> list[Report]:
-    """List the reports of some spans of this machine's time, and again where the API's clock is far from it."""
-    first, last = min(since for since, _ in spans), max(until for _, until in spans)
-    past = last + 2 * _CLOCKS_APART.seconds < time.time()
-
-    def listed(offset: float) -> list[Report]:
-        return list(
-            hook.get_reports(
-                **_filters(request),
-                created_since=_time(first + offset) - _CLOCKS_APART,
-                created_until=_time(last + offset) + _CLOCKS_APART if past else None,
-            )
-        )
-
-    assumed = hook.client.clock_offset
-    found: list[Report] = []
-    try:
-        found = listed(assumed)
-    except InvalidInputError:
-        # Perhaps a time in the API's future.
-        if not _is_far(hook.client.clock_offset - assumed):
-            raise
-    # A first response tells the API's time; before it, the clocks were taken to agree.
-    return listed(hook.client.clock_offset) if _is_far(hook.client.clock_offset - assumed) else found
-
-
-def _is_far(seconds: float) -> bool:
-    """Tell whether clocks are further apart than a listing allows for; half of that is left for what drifts."""
-    return abs(seconds) > _CLOCKS_APART.seconds / 2
-
-
-def _filters(request: ReportRequest) -> dict[str, Any]:
-    marketplaces = request.body["marketplaceIds"]
-    return {
-        "report_types": [request.report_type],
-        "marketplace_ids": marketplaces if len(marketplaces) <= _MAX_MARKETPLACES else None,
-    }
-
-
-def _is_useful(hook: AmazonBusinessHook, request: ReportRequest, report: Report) -> bool:
-    return (
-        request.fits(report)
-        and report.processing_status not in _USELESS
-        and not hook.client.is_of_another_request(report.report_id, request)
-    )
-
-
-def _time(unix: float) -> datetime:
-    return datetime.fromtimestamp(unix, timezone.utc)

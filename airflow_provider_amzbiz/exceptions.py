@@ -1,8 +1,8 @@
 """The errors that leave this provider's hooks and tasks.
 
 All are :class:`AmazonBusinessError` and so ``AirflowException``: Airflow's retries, ``soft_fail`` and callbacks
-treat them as their own. Those that a retry cannot mend are ``AirflowFailException`` too, so that Airflow spends
-no retries on them.
+treat them as their own. Those that a retry cannot fix are ``AirflowFailException`` too, so that Airflow uses no
+retries on them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
+from airflow_provider_amzbiz.batch import delivery
 from airflow_provider_amzbiz.batch import errors as batch_errors
 from airflow_provider_amzbiz.client import errors as client_errors
 from airflow_provider_amzbiz.client.parameters import required_id
@@ -24,16 +25,16 @@ from airflow_provider_amzbiz.documents import errors as document_errors
 
 
 class AmazonBusinessError(AirflowException):
-    """Something went wrong that another try may mend.
+    """Something went wrong that a retry may fix.
 
-    :ivar operation: operation id of the API, such as ``createReport``; None where no call was made.
-    :ivar status: HTTP status of the answer, if there was one.
-    :ivar code: error code of the answer, such as ``QuotaExceeded`` or ``invalid_grant``.
-    :ivar details: the answer's details.
+    :ivar operation: operation id of the API, such as ``createReport``; None if no call was made.
+    :ivar status: HTTP status code of the response, if there was one.
+    :ivar code: error code of the response, such as ``QuotaExceeded`` or ``invalid_grant``.
+    :ivar details: the response's details.
     :ivar request_id: Amazon's id of the request; their support asks for it.
-    :ivar report_id: the report that it is about, where that is known.
-    :ivar report_type: the type of that report, or of the report that was asked for.
-    :ivar reason: for a FATAL report, what its document says, up to 2,000 characters.
+    :ivar report_id: the report concerned, if known.
+    :ivar report_type: the type of that report, or of the requested one.
+    :ivar reason: for a FATAL report, the text of its document, up to 2,000 characters.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class AmazonBusinessError(AirflowException):
 
 
 class AmazonBusinessPermanentError(AmazonBusinessError, AirflowFailException):
-    """Something went wrong that no retry mends."""
+    """Something went wrong that no retry can fix."""
 
 
 class InvalidInputError(AmazonBusinessPermanentError):
-    """A parameter or a connection field is not allowed, or the API refused the request as such."""
+    """A parameter or a connection field is not allowed, or the API rejected the request itself."""
 
 
 class ConnectionNotFoundError(AmazonBusinessPermanentError):
@@ -78,7 +79,7 @@ class ConnectionNotFoundError(AmazonBusinessPermanentError):
 
 
 class AuthenticationError(AmazonBusinessPermanentError):
-    """Client id, client secret or refresh token is refused."""
+    """Client id, client secret or refresh token is rejected."""
 
 
 class AccessDeniedError(AmazonBusinessPermanentError):
@@ -86,7 +87,7 @@ class AccessDeniedError(AmazonBusinessPermanentError):
 
 
 class ReportNotFoundError(AmazonBusinessPermanentError):
-    """The API does not know the report."""
+    """There is no such report."""
 
 
 class ThrottledError(AmazonBusinessError):
@@ -94,7 +95,7 @@ class ThrottledError(AmazonBusinessError):
 
 
 class ResponseLostError(AmazonBusinessError):
-    """createReport may have made a report whose id never arrived; a retry may make a second one."""
+    """createReport may have created a report whose id never arrived; a retry may create a second one."""
 
 
 class ReportNotReadyError(AmazonBusinessError):
@@ -110,7 +111,7 @@ class ReportCancelledError(AmazonBusinessPermanentError):
 
 
 class ReportTimeoutError(AmazonBusinessError, AirflowSensorTimeout):
-    """The report had no terminal status when the wait's ``timeout`` was over."""
+    """The report had no terminal status within the wait's ``timeout``."""
 
 
 class TaskKilledError(AmazonBusinessError):
@@ -131,24 +132,33 @@ class ManifestTakenError(ManifestError):
     """Another process continues the batch, so this one stopped."""
 
 
+class LedgerError(AmazonBusinessPermanentError):
+    """An entry of a batch's ledger is damaged, of something else or of a newer version; nothing was created again.
+
+    The message names the entry and the remedy.
+    """
+
+
 class DocumentError(AmazonBusinessError):
-    """The document did not arrive whole in S3; there is no object of it.
+    """The document could not be stored in S3 completely; there is no object of it.
 
     :ivar is_useless: whether the document itself is damaged, or no longer at its host, so that only another report
-        can help where this comes again.
+        can help if this error comes again.
     """
 
     is_useless = False
 
 
 class DocumentPermanentError(DocumentError, AmazonBusinessPermanentError):
-    """The document cannot be moved as asked, however often it is tried."""
+    """The document cannot be stored as requested, and no retry can fix that."""
 
 
 _CLIENT_CONTEXT = ("operation", "status", "code", "details", "request_id")
 _CONTEXT = (*_CLIENT_CONTEXT, "report_id", "report_type", "reason")
 
+# For an error's class or, where it is not in here, its nearest base class.
 _BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] = {
+    client_errors.ApiError: AmazonBusinessError,
     client_errors.InvalidParameterError: InvalidInputError,
     client_errors.RequestRejectedError: InvalidInputError,
     client_errors.AuthenticationError: AuthenticationError,
@@ -164,17 +174,19 @@ _BY_CLIENT_ERROR: dict[type[client_errors.ApiError], type[AmazonBusinessError]] 
 def translated_errors() -> Iterator[None]:
     """Turn the errors of ``client``, ``documents`` and ``batch``, which know no Airflow, into this module's.
 
-    Without the original as their cause: a task log would show the same message twice, with two tracebacks.
+    They have no cause, with which a task log would show the same message twice, with two tracebacks.
     """
     try:
         yield
     except client_errors.ApiError as error:
-        kind = _BY_CLIENT_ERROR.get(type(error), AmazonBusinessError)
+        kind = next(_BY_CLIENT_ERROR[base] for base in type(error).__mro__ if base in _BY_CLIENT_ERROR)
         raise kind(str(error), **{name: getattr(error, name) for name in _CLIENT_CONTEXT}) from None
     except document_errors.DocumentError as error:
         translated = (DocumentPermanentError if error.permanent else DocumentError)(str(error))
         translated.is_useless = isinstance(error, document_errors.USELESS)
         raise translated from None
+    except delivery.LedgerError as error:
+        raise LedgerError(str(error)) from None
     except batch_errors.RecordTakenError as error:
         raise ManifestTakenError(str(error)) from None
     except batch_errors.RecordError as error:
@@ -183,9 +195,9 @@ def translated_errors() -> Iterator[None]:
 
 @contextmanager
 def about_report(report_id: object = None, report_type: object = None) -> Iterator[None]:
-    """Have the errors that leave the block name the report that they are about, unless they name one already.
+    """Add the report concerned to the errors that leave the block, unless they name one already.
 
-    :param report_id: as a user gives it; what is no id is left out.
+    :param report_id: as the user gives it; ignored if it is not an id.
     :param report_type: the same.
     """
     try:
@@ -204,7 +216,7 @@ def _name(value: object) -> str | None:
 
 
 def error_from_dict(values: dict[str, Any]) -> AmazonBusinessError:
-    """Make the error again that :meth:`AmazonBusinessError.to_dict` described."""
+    """Re-create the error that :meth:`AmazonBusinessError.to_dict` describes."""
     kind = globals().get(values.get("class", ""), AmazonBusinessError)
     if not (isinstance(kind, type) and issubclass(kind, AmazonBusinessError)):
         kind = AmazonBusinessError

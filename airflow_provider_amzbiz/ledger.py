@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger, accounts_of
+from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger, LedgerError, accounts_of, record_all
 from airflow_provider_amzbiz.batch.ledger_rebuild import rebuild
 from airflow_provider_amzbiz.batch.table import label
 from airflow_provider_amzbiz.client.errors import ApiError
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     try:
         return int(given.run(given))
-    except (ApiError, DocumentError) as error:
+    except (ApiError, DocumentError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -44,7 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("--all", action="store_true", help="forget every delivery that matches, not only one")
     again = commands.add_parser("rebuild", help="record what manifests of batches say was delivered")
     again.set_defaults(run=_rebuild)
-    for command in (show, forget, again):
+    copy = commands.add_parser(
+        "copy",
+        help="give an account the deliveries that it has by its former refresh token",
+    )
+    copy.set_defaults(run=_copy)
+    for command in (show, forget, again, copy):
         command.add_argument("ledger", help="s3://bucket/prefix/")
         command.add_argument(
             "--aws-conn-id", help="an Airflow connection of type aws; by default boto3's own credential chain"
@@ -66,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME=VALUE",
             help="only requests with this option, such as invoiceId=123; may be repeated",
         )
+    copy.add_argument("--source", required=True, help="the account that has the deliveries")
+    copy.add_argument("--target", required=True, help="the account that is to have them, too")
     again.add_argument("manifests", nargs="+", help="URIs of manifests, or of folders with a slash at the end")
     return parser
 
@@ -121,10 +128,25 @@ def _forget(given: argparse.Namespace) -> int:
 
 
 def _rebuild(given: argparse.Namespace) -> int:
-    added = rebuild(_s3(given), given.ledger, given.manifests, request_args=given.extra_args)
+    added, unfinished = rebuild(_s3(given), given.ledger, given.manifests, request_args=given.extra_args)
     for account, count in added.items():
         print(f"Account {account}: {count} new entries")
+    for uri in unfinished:
+        print(f"{uri} was left out, because its batch has not ended: rebuild again when it has", file=sys.stderr)
+    if unfinished:
+        return 1
     return 0 if added else _nothing()
+
+
+def _copy(given: argparse.Namespace) -> int:
+    s3 = _s3(given)
+    source, target = (
+        Ledger(s3, given.ledger, account=account, request_args=given.extra_args)
+        for account in (given.source, given.target)
+    )
+    entries = source.entries()
+    print(f"{record_all(target, entries)} new entries of {len(entries)}")
+    return 0 if entries else _nothing()
 
 
 def _matching(ledger: Ledger, given: argparse.Namespace) -> Mapping[str, Delivery]:
@@ -144,7 +166,7 @@ def _ledger(given: argparse.Namespace) -> Ledger:
         accounts = accounts_of(s3, given.ledger, given.extra_args)
         if len(accounts) != 1:
             named = ", ".join(accounts) or "none; is the address right?"
-            raise DocumentError(f"Name the account with --account. The ledger {given.ledger} has: {named}")
+            raise LedgerError(f"Name the account with --account. The ledger {given.ledger} has: {named}")
         account = accounts[0]
     return Ledger(s3, given.ledger, account=account, request_args=given.extra_args)
 

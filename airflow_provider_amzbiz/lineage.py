@@ -1,4 +1,4 @@
-"""What a transfer tells of itself: to OpenLineage, to readers of hook lineage, and with asset events."""
+"""What a transfer reports of its data: to OpenLineage, to readers of hook lineage, and in asset events."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
-# Reports and objects that are named one by one. What is more is told as a whole: a batch of thousands would be an
-# event of megabytes, and thousands of datasets.
-MOST = 20
-# Characters of a URI that Airflow takes for an asset.
-_LONGEST_URI = 1500
+# Reports and objects that are named one by one. More are reported as a whole: thousands would make an event of
+# megabytes, and thousands of datasets.
+MAX_NAMED = 20
+# Characters of an asset's URI; Airflow stores no longer ones.
+_MAX_URI_LENGTH = 1500
 _SAFE = "/:@!$&'()*+,;=~ "
 
 
 @dataclass(frozen=True)
 class MovedDocument:
-    """A document that a transfer has moved.
+    """A document that a transfer has stored.
 
-    :ivar report_type: and ``report_id``: None where only the document's id was given.
+    :ivar report_type: like ``report_id``, None if only the document's id was given.
     :ivar objects: what was stored, as the transfers return it.
     """
 
@@ -49,14 +49,14 @@ class MovedDocument:
 
     @property
     def ids(self) -> dict[str, str | None]:
-        """What tells the report."""
+        """What identifies the report."""
         names = ("report_type", "report_id", "report_document_id")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
 class S3Output:
-    """An object in S3, or the folder of many."""
+    """An object in S3, or the folder of several."""
 
     bucket: str
     key: str
@@ -66,17 +66,17 @@ class S3Output:
 
     @property
     def uri(self) -> str:
-        """Its URI as an asset: in ASCII, and with nothing in it that would be taken for a query or a fragment."""
+        """Its URI as an asset: in ASCII, and without characters that would start a query or a fragment."""
         return f"s3://{self.bucket}/{quote(self.key, safe=_SAFE)}"
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What one task has moved.
+    """What one task has stored.
 
     :ivar host: of the API.
     :ivar summary: of a batch, as it returns it.
-    :ivar rows: lines of text by the URI of the object, where they were counted.
+    :ivar rows: lines of text by the URI of the object, None if they were not counted.
     """
 
     host: str
@@ -86,8 +86,8 @@ class Transfer:
 
     @property
     def sources(self) -> list[str]:
-        """URIs of the reports, or of their types where they are many."""
-        if len(self.documents) <= MOST:
+        """URIs of the reports, or of their types if there are many."""
+        if len(self.documents) <= MAX_NAMED:
             return [each.uri(self.host) for each in self.documents]
         return [
             report_uri(self.host, each) for each in sorted({each.report_type or "" for each in self.documents})
@@ -95,15 +95,15 @@ class Transfer:
 
     @property
     def targets(self) -> list[S3Output]:
-        """The objects, or their folder where they are many."""
+        """The objects, or their folder if there are many."""
         named = [
             S3Output(*_split(each["uri"]), each["bytes"], 1, self.rows.get(each["uri"]))
             for each in self._objects()
         ]
-        return named if len(named) <= MOST else [self._whole()]
+        return named if len(named) <= MAX_NAMED else [self._whole()]
 
     def to_openlineage(self) -> OperatorLineage[Any, Any]:
-        """Return what OpenLineage is to know."""
+        """Return the inputs and outputs for OpenLineage."""
         from airflow.providers.common.compat.openlineage.facet import (
             InputDataset,
             OutputDataset,
@@ -122,22 +122,22 @@ class Transfer:
         return OperatorLineage(inputs=inputs, outputs=outputs)
 
     def to_hook_lineage(self, hook: AmazonBusinessHook) -> None:
-        """Tell the collector of hook lineage, which does nothing where nobody reads it."""
+        """Report to the collector of hook lineage, which does nothing if nobody reads it."""
         collector = _collector()
         for uri in self.sources:
             collector.add_input_asset(context=hook, uri=uri)
         for target in self.targets:
-            if len(target.uri) <= _LONGEST_URI:
+            if len(target.uri) <= _MAX_URI_LENGTH:
                 collector.add_output_asset(context=hook, uri=target.uri)
 
     def to_outlets(self, outlets: Iterable[Any], context: Context) -> None:
-        """Fill in the events of the assets, and of the assets behind the aliases, that the user gave the task."""
+        """Fill in the events of the task's outlets: of assets, and of the assets behind aliases."""
         for outlet in outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(self._event())
             elif isinstance(outlet, AssetAlias):
                 for target, extra in zip(self.targets, self._events(), strict=True):
-                    if len(target.uri) <= _LONGEST_URI:
+                    if len(target.uri) <= _MAX_URI_LENGTH:
                         context["outlet_events"][outlet].add(Asset(uri=target.uri), extra=extra)
 
     def _event(self) -> dict[str, Any]:
@@ -145,17 +145,17 @@ class Transfer:
         if len(records) == 1 and not self.summary:
             return records[0]
         total = self._total() if records else self.summary
-        return {**total, "objects": records[:MOST]}
+        return {**total, "objects": records[:MAX_NAMED]}
 
     def _events(self) -> list[dict[str, Any]]:
-        """One for each target. They are flat, because Airflow 2 wants to hash the values."""
+        """One for each target. They are flat, because Airflow 2 hashes their values."""
         records = self._records()
-        return records if len(records) <= MOST else [self._total()]
+        return records if len(records) <= MAX_NAMED else [self._total()]
 
     def _records(self) -> list[dict[str, Any]]:
-        told = ("uri", "bytes", "sha256")
+        reported = ("uri", "bytes", "sha256")
         return [
-            {**document.ids, **{name: each[name] for name in told}}
+            {**document.ids, **{name: each[name] for name in reported}}
             for document in self.documents
             for each in document.objects
         ]
@@ -172,18 +172,18 @@ class Transfer:
         }
 
     def _whole(self) -> S3Output:
-        """Return the folder that all objects are in."""
-        places = [_split(each["uri"]) for each in self._objects()]
-        bucket = places[0][0]
-        folder = os.path.commonprefix([key for _, key in places]).rpartition("/")[0]  # noqa: RUF071
-        return S3Output(bucket, folder, sum(each["bytes"] for each in self._objects()), len(places), None)
+        """Return the folder that contains all objects."""
+        locations = [_split(each["uri"]) for each in self._objects()]
+        bucket = locations[0][0]
+        folder = os.path.commonprefix([key for _, key in locations]).rpartition("/")[0]  # noqa: RUF071
+        return S3Output(bucket, folder, sum(each["bytes"] for each in self._objects()), len(locations), None)
 
     def _objects(self) -> list[Mapping[str, Any]]:
         return [each for document in self.documents for each in document.objects]
 
 
-def is_read() -> bool:
-    """Whether anybody reads lineage, so that it is worth more than what is known anyway."""
+def has_readers() -> bool:
+    """Whether anybody reads lineage, so that counting lines is worth its cost."""
     return not isinstance(_collector(), NoOpCollector)
 
 

@@ -1,4 +1,4 @@
-"""What a report's processing status means for a task: the one place that decides it."""
+"""What a report's terminal status means for a task: the one place that decides it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from airflow_provider_amzbiz.exceptions import (
 
 ON_CANCELLED = ("fail", "skip", "succeed")
 
-# Characters of a FATAL report's document that go into the error.
+# Characters of a FATAL report's document that the error quotes.
 REASON_CHARACTERS = 2000
-# Seconds that the call for that document may wait for its permit, and repeat itself.
+# Seconds that the call for that document may wait for its permit, and retry.
 REASON_SECONDS = 10.0
 
 
 def check_on_cancelled(value: str) -> None:
-    """Refuse an unknown policy.
+    """Check ``on_cancelled``.
 
     :raises InvalidInputError: it is none of ``fail``, ``skip`` and ``succeed``.
     """
     if value not in ON_CANCELLED:
-        raise InvalidInputError(f"on_cancelled is {value!r}, but has to be one of {list(ON_CANCELLED)}")
+        raise InvalidInputError(f"on_cancelled is {value!r}, but must be one of {list(ON_CANCELLED)}")
 
 
 def raise_for_status(report: Report, *, on_cancelled: str, amazon_business_conn_id: str) -> dict[str, Any]:
-    """Return the XCom value of a report that ended well, or raise what its end means.
+    """Return the XCom value of a report that succeeded, or raise what its terminal status means.
 
     ===================  ================================================================
-    DONE                 the report, as :meth:`.Report.to_dict` shows it
+    DONE                 the report, as :meth:`.Report.to_dict` returns it
     CANCELLED            the same, an error, or a skipped task, as ``on_cancelled`` says
-    FATAL                an error with the reason, where the report has one
+    FATAL                an error with the reason, if the report has one
     ===================  ================================================================
 
-    :param amazon_business_conn_id: reads a FATAL report's document.
+    :param amazon_business_conn_id: the connection with which a FATAL report's document is read.
     :raises ReportFatalError: FATAL, or DONE without a document.
     :raises ReportCancelledError: CANCELLED with ``fail``.
     :raises AirflowSkipException: CANCELLED with ``skip``.
@@ -52,7 +52,7 @@ def raise_for_status(report: Report, *, on_cancelled: str, amazon_business_conn_
         if report.processing_status == ProcessingStatus.FATAL:
             _raise_fatal(report, what, amazon_business_conn_id)
         if report.processing_status == ProcessingStatus.CANCELLED:
-            return _settle_cancelled(report, what, on_cancelled)
+            return _handle_cancelled(report, what, on_cancelled)
         if report.report_document_id is None:
             raise ReportFatalError(
                 f"{what} is DONE, but the API names no document of it; ask Amazon's support, or create it again"
@@ -60,11 +60,11 @@ def raise_for_status(report: Report, *, on_cancelled: str, amazon_business_conn_
     return report.to_dict()
 
 
-def _settle_cancelled(report: Report, what: str, on_cancelled: str) -> dict[str, Any]:
-    # The API says CANCELLED for all three and tells them apart nowhere.
+def _handle_cancelled(report: Report, what: str, on_cancelled: str) -> dict[str, Any]:
+    # The API does not distinguish the three causes.
     message = (
         f"{what} ended CANCELLED. This task did not cancel it. Either somebody else did, or there was no data "
-        "to return, or the same report was asked for again too soon"
+        "to return, or the same report was requested again too soon"
     )
     if on_cancelled == "skip":
         raise AirflowSkipException(message)
@@ -74,7 +74,7 @@ def _settle_cancelled(report: Report, what: str, on_cancelled: str) -> dict[str,
 
 
 def _raise_fatal(report: Report, what: str, amazon_business_conn_id: str) -> NoReturn:
-    """Say why a report is FATAL, as far as its document tells; reading that never hides the FATAL itself."""
+    """Raise the error of a FATAL report, with the reason from its document, if it can be read."""
     document_id = report.report_document_id
     if document_id is None:
         raise ReportFatalError(f"{what} ended FATAL. The API gives no reason")
@@ -82,7 +82,7 @@ def _raise_fatal(report: Report, what: str, amazon_business_conn_id: str) -> NoR
         reason = _read_reason(document_id, amazon_business_conn_id)
     except AmazonBusinessError as error:
         raise ReportFatalError(
-            f"{what} ended FATAL. Its document {document_id} may tell why, but could not be read: {error}"
+            f"{what} ended FATAL. Its document {document_id} may have the reason, but could not be read: {error}"
         ) from None
     raise ReportFatalError(f"{what} ended FATAL. Its document says: {reason}", reason=reason)
 
@@ -91,8 +91,8 @@ def _read_reason(document_id: str, amazon_business_conn_id: str) -> str:
     from airflow_provider_amzbiz.documents.text import read_head
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
-    # The outcome is known: what is only part of its message must not hold a worker slot for long.
-    hook = AmazonBusinessHook(amazon_business_conn_id, retry_for=REASON_SECONDS, max_throttle_wait=REASON_SECONDS)
+    # The outcome is known, so its reason must not hold a worker slot for long.
+    hook = AmazonBusinessHook.with_time_limit(amazon_business_conn_id, REASON_SECONDS)
     with translated_errors():
         return read_head(
             lambda: hook.get_report_document(document_id),

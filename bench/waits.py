@@ -1,11 +1,11 @@
-"""What waiting costs: one poller for all waits of an account, and a getReport loop for each.
+"""What waiting costs: one poller for all waits of an account, against one getReport loop for each wait.
 
 ``python -m bench.waits`` measures all of it, ``python -m bench.waits ended|joined|accounts [COUNT ...]`` a part:
 
 - ``ended``: the reports end in random order within ten minutes of API time. Ours keeps to the account's limits.
-  The plain design could not: it is given an API without limits, or it would not end.
-- ``joined``: all waits join at once, as after the restart of a triggerer: those of sensors, which know when their
-  report was created, and those of operators that created theirs, which know when they asked for it.
+  The plain design gets an API without limits, because under the limits it would not end.
+- ``joined``: all waits join at once, as after a restart of the triggerer. Sensors know when their report was
+  created; operators that created theirs know when they sent the request.
 - ``accounts``: 20 waits for each of many accounts, with an API that takes 0.2 seconds, in real time.
 """
 
@@ -33,24 +33,24 @@ from airflow_provider_amzbiz.sandbox.state import SandboxReport
 from dev.airflow_server import airflow_settings
 
 TIME_SCALE = 10
-# Of the API's seconds, in which the reports end.
+# The reports end within this many seconds of the API's clock.
 LONGEST = 600.0
-# As the limit of createReport lets an account create reports.
+# The limit of createReport.
 BETWEEN_CREATES = timedelta(seconds=10)
 DEFAULT = "amazon_business_default"
 
 WAITS_OF_AN_ACCOUNT = 20
 API_SECONDS = 0.2
-# Real seconds: until all accounts have tokens and have been polled, and in which the reports end after that.
+# Real seconds: until all accounts have tokens and have been polled, then until the reports end.
 WARM_UP, ENDING = 60.0, 120.0
 
 
 @dataclass
 class Result:
-    """What a process that waited has told, with its times as the sandbox's clock has them.
+    """The results of a process that waited, in times of the sandbox's clock.
 
-    :ivar joined: when all of its waits had joined.
-    :ivar ends: when the event of each report came.
+    :ivar joined: when all its waits had joined.
+    :ivar ends: when each report's event arrived.
     :ivar figures: see :mod:`bench.waiting`.
     """
 
@@ -68,46 +68,46 @@ def wait_in_a_process(
     warm_up: float = 0.0,
     until: Callable[[], bool] | None = None,
 ) -> Result:
-    """Run waits in a process of their own, until all have ended.
+    """Run waits in a process of their own until all have ended.
 
     :param connections: Airflow connections by id.
     :param waits: see :mod:`bench.waiting`.
-    :param warm_up: real seconds that its figures leave out.
+    :param warm_up: real seconds that the figures leave out.
     :param until: when to stop, where the reports do not end.
     """
     scale = sandbox.clock.scale
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as given:
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as waits_file:
         environment = {
             **os.environ,
             **airflow_settings(Path(home), Path(home)),
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in connections.items()},
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         }
-        json.dump(waits, given)
-        given.seek(0)
+        json.dump(waits, waits_file)
+        waits_file.seek(0)
         real, api = time.time(), sandbox.clock.now()
         command = [sys.executable, "-m", "bench.waiting", design, str(scale), str(warm_up)]
-        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, env=environment, text=True)
+        process = subprocess.Popen(command, stdin=waits_file, stdout=subprocess.PIPE, env=environment, text=True)
         assert process.stdout
         joined = process.stdout.readline()
         while until and process.poll() is None and not until():
             time.sleep(0.1)
         if until:
             process.send_signal(signal.SIGTERM)
-        told = process.stdout.read()
+        output = process.stdout.read()
         if process.wait():
             raise RuntimeError("The process that waits has failed; its error is above")
 
     def by_the_sandbox(moment: float) -> datetime:
         return api + timedelta(seconds=(moment - real) * scale)
 
-    figures = json.loads(told)
+    figures = json.loads(output)
     ends = {each: by_the_sandbox(at) for each, at in figures.pop("ends").items()}
     return Result(by_the_sandbox(float(joined)), ends, figures)
 
 
 def add_reports(sandbox: Sandbox, count: int, status: str = "DONE") -> list[SandboxReport]:
-    """Add reports as an account creates them: as fast as its limit allows, the last one just now."""
+    """Add reports as an account creates them: as fast as its limit allows, the latest one now."""
     now = sandbox.clock.now()
     for number in range(count):
         sandbox.add_report(created=now - BETWEEN_CREATES * number, status=status)
@@ -115,7 +115,7 @@ def add_reports(sandbox: Sandbox, count: int, status: str = "DONE") -> list[Sand
 
 
 def end_at_random(reports: Sequence[SandboxReport], start: datetime, seconds: float) -> None:
-    """Have reports end within so many seconds of the API's from a moment on."""
+    """Let reports end at random within some seconds of the API's clock after ``start``."""
     randomness = random.Random(len(reports))
     for report in reports:
         report.starts = start
@@ -123,15 +123,15 @@ def end_at_random(reports: Sequence[SandboxReport], start: datetime, seconds: fl
 
 
 def as_sensor(report: SandboxReport, conn_id: str = DEFAULT) -> dict[str, Any]:
-    """Return the wait of a sensor, whose first poll has told when the report was created."""
+    """Return the wait of a sensor, which knows the report's creation time from its first poll."""
     known = {"report_type": report.report_type, "created_time": report.created_time.isoformat()}
     return {"report_id": report.report_id, "conn_id": conn_id, **known}
 
 
 def as_create(report: SandboxReport) -> dict[str, Any]:
-    """Return the wait of an operator that created the report itself, and knows when it asked for it."""
-    asked = report.created_time.timestamp()
-    known = {"report_type": report.report_type, "created_between": [asked - 1, asked + 1]}
+    """Return the wait of an operator that created the report, and knows when it sent the request."""
+    sent = report.created_time.timestamp()
+    known = {"report_type": report.report_type, "created_between": [sent - 1, sent + 1]}
     return {"report_id": report.report_id, "conn_id": DEFAULT, **known}
 
 
@@ -141,16 +141,16 @@ def delays(result: Result, reports: Sequence[SandboxReport]) -> list[float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value, of sorted ones, that so large a share does not exceed."""
+    """Return the value that a share of the sorted values does not exceed."""
     return values[min(int(len(values) * share), len(values) - 1)]
 
 
 def calls_of(sandbox: Sandbox) -> dict[str, float]:
-    """Return how many calls there were."""
+    """Return the number of calls."""
     return {
         "getReports": sandbox.count("getReports"),
         "getReport": sandbox.count("getReport"),
-        "refused": sum(call.status == 429 for call in sandbox.calls),
+        "throttled": sum(call.status == 429 for call in sandbox.calls),
     }
 
 
@@ -181,9 +181,9 @@ def ended(count: int, design: str) -> dict[str, float]:
 
 
 def best_possible(count: int) -> float:
-    """Return the median delay of one who reads the listing without a pause, as fast as its limit lets him.
+    """Return the median delay of a reader that reads the listing without a pause, as fast as the limit allows.
 
-    The listing is read from the newest to the oldest report that is waited for, in pages of 100.
+    It reads the listing from the newest to the oldest awaited report, in pages of 100.
     """
     randomness = random.Random(count)
     ends = [30 + randomness.uniform(0, LONGEST) for _ in range(count)]
@@ -207,10 +207,10 @@ def best_possible(count: int) -> float:
 
 
 def joined(count: int, kind: str, *, ended: bool) -> dict[str, float]:
-    """Have waits join at once; return the seconds of the API until their events, or until their first polls.
+    """Let waits join at once; return the API's seconds until their events, or until their first polls.
 
     :param kind: ``sensor`` or ``create``.
-    :param ended: whether all reports have ended, or none will.
+    :param ended: True if all reports have ended, False if none ends.
     """
     wait_of = as_sensor if kind == "sensor" else as_create
     with Sandbox(time_scale=TIME_SCALE) as sandbox:
@@ -232,10 +232,10 @@ def joined(count: int, kind: str, *, ended: bool) -> dict[str, float]:
 
 
 class FirstPolls:
-    """When each of some reports that do not end was polled first, as the sandbox's calls show.
+    """When each of some reports that do not end was first polled, according to the sandbox's calls.
 
-    A report is polled by getReport, or by a getReports that covers the time of its creation: as none has ended,
-    and only such are asked for, its first page is its last.
+    A report is polled by getReport, or by a getReports that covers its creation time. The listing is filtered by
+    final statuses, and no report has ended, so its first page is also its last.
     """
 
     def __init__(self, sandbox: Sandbox, reports: Collection[SandboxReport]) -> None:
@@ -245,9 +245,9 @@ class FirstPolls:
         self._read = 0
 
     def are_complete(self) -> bool:
-        """Tell whether all have been polled."""
+        """Return whether all have been polled."""
         calls = self._sandbox.calls
-        # One that has no status yet is still under way.
+        # A call without a status is still in progress.
         while self._read < len(calls) and calls[self._read].status is not None:
             call = calls[self._read]
             self._read += 1
@@ -262,9 +262,9 @@ class FirstPolls:
             report_id = path.rsplit("/", 1)[-1]
             yield from {report_id} & set(self._left)
         if operation == "getReports":
-            asked = parse_qs(query)
-            since = datetime.fromisoformat(asked["createdSince"][0])
-            until = datetime.fromisoformat(asked["createdUntil"][0]) if "createdUntil" in asked else None
+            filters = parse_qs(query)
+            since = datetime.fromisoformat(filters["createdSince"][0])
+            until = datetime.fromisoformat(filters["createdUntil"][0]) if "createdUntil" in filters else None
             for report_id, report in self._left.items():
                 if since <= report.created_time and (until is None or report.created_time <= until):
                     yield report_id
@@ -302,7 +302,7 @@ def of_accounts(count: int) -> dict[str, float]:
             "CPU %": figures["cpu"] / figures["wall"] * 100,
             "CPU s in all": figures["cpu_of_process"],
             "calls an account and minute": len(sandbox.calls) / count / minutes,
-            "refused": sum(call.status == 429 for call in sandbox.calls),
+            "throttled": sum(call.status == 429 for call in sandbox.calls),
         }
 
 

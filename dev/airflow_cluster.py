@@ -1,4 +1,4 @@
-"""Airflow as teams run it that have outgrown one machine: Celery workers, two triggerers and PostgreSQL."""
+"""Airflow as large teams run it: Celery workers, two triggerers and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ PARTS = tuple(_PARTS)
 class AirflowCluster(AirflowServer):
     """Scheduler, API server, DAG processor, two triggerers and two Celery workers, on PostgreSQL and Redis.
 
-    A part that ends is started again, as systemd or Kubernetes would.
+    A part that exits is restarted, as systemd or Kubernetes would do.
 
     :param home: folder for AIRFLOW_HOME; the caller removes it.
     :param dags: the DAG folder.
     :param postgres: a running server.
-    :param database_port: where Airflow finds it; a proxy's port, say.
+    :param database_port: the port that Airflow connects to, such as that of a proxy; by default the server's own.
     :param settings: more environment variables.
     """
 
@@ -65,7 +65,7 @@ class AirflowCluster(AirflowServer):
                 "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
                 "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
-                # Sooner than by default, so that a test need not wait for minutes.
+                # Shorter than the defaults, so that no test waits for minutes.
                 "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "3",
                 "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
                 "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -83,7 +83,7 @@ class AirflowCluster(AirflowServer):
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         self._stopping.set()
         with self._lock:
             super().stop()
@@ -92,10 +92,10 @@ class AirflowCluster(AirflowServer):
             self._redis.wait()
 
     def kill(self, part: str, *, stay_down: bool = False) -> None:
-        """End a part by SIGKILL, with all that it has started.
+        """Kill a part and all its child processes by SIGKILL.
 
         :param part: one of :data:`PARTS`.
-        :param stay_down: whether it stays so until :meth:`revive`.
+        :param stay_down: whether it stays down until :meth:`revive`.
         """
         with self._lock:
             if stay_down:
@@ -106,7 +106,7 @@ class AirflowCluster(AirflowServer):
                     each.kill()
 
     def revive(self) -> None:
-        """Start what was to stay down."""
+        """Restart the parts that were to stay down."""
         self._stay_down.clear()
 
     def part_of(self, pid: int) -> str:
@@ -116,7 +116,7 @@ class AirflowCluster(AirflowServer):
             return next(part for part, process in self._running.items() if process.pid in above)
 
     def processes(self, part: str) -> list[psutil.Process]:
-        """Return a part's process and all that it has started."""
+        """Return a part's process and all its child processes."""
         with self._lock:
             process = psutil.Process(self._running[part].pid)
         return [process, *process.children(recursive=True)]
@@ -152,12 +152,12 @@ class AirflowCluster(AirflowServer):
 
     def _run(self, part: str) -> None:
         if part in self._running:
-            # Its id may become somebody else's.
+            # The process id may be reused by another process.
             self._processes.remove(self._running[part])
         self._running[part] = self._start(_PARTS[part], f"{part}.log")
 
     def _watch(self) -> None:
-        """Start again what has ended."""
+        """Restart parts that have exited."""
         while not self._stopping.wait(_WATCH_SECONDS):
             with self._lock:
                 for part, process in list(self._running.items()):
@@ -165,7 +165,7 @@ class AirflowCluster(AirflowServer):
                         self._run(part)
 
     def _check_alive(self) -> None:
-        """Nothing is given up as long as it is started again."""
+        """Check nothing: a part that exits is restarted."""
 
 
 def _fernet_key() -> str:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write_certificate(path: Path) -> None:
-    """Write a file with a certificate for 127.0.0.1, which is its own authority, and its key; good for a day."""
+    """Write a self-signed certificate for 127.0.0.1 and its key to a file; it is valid for a day."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "this machine")])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -1,7 +1,7 @@
 """Check what ``make dist`` built, as a user gets it: ``python -m dev.check_dist CONSTRAINTS AIRFLOW_VERSION``.
 
-The wheel holds the package and nothing else, the sdist all that is needed to work on it, and the wheel without
-extras runs in an empty environment: every class that the provider's metadata leads to is imported there.
+The wheel contains the package and nothing else; the sdist contains all that is needed to work on it. The wheel
+without extras runs in an empty environment, which imports every class that the provider's metadata names.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ for path in listed:
     classes.add(path)
 print(f"imported {len(classes)} classes of {len(modules)} modules")
 
-# Airflow 3 brings a web server of its own, Airflow 2 does not.
+# Airflow 3 depends on uvicorn, Airflow 2 does not.
 sys.modules["uvicorn"] = None
 try:
     from airflow_provider_amzbiz.sandbox import Sandbox
@@ -74,7 +74,7 @@ def main() -> None:
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         _run(*pip, str(wheel), f"apache-airflow=={airflow}", "--constraint", str(Path(constraints).resolve()))
         _run(python, "-c", IMPORT_EVERYTHING, folder=folder)
-    print(f"{wheel.name} and {sdist.name} are fit to be released")
+    print(f"{wheel.name} and {sdist.name} are ready for release")
 
 
 def _check_names(wheel: Path, sdist: Path) -> None:
@@ -82,7 +82,7 @@ def _check_names(wheel: Path, sdist: Path) -> None:
         in_wheel = {name for name in archive.namelist() if ".dist-info/" not in name}
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    # Not what lies in the folders: that may hold what nobody has committed.
+    # The folders may contain uncommitted files.
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     committed = {name for name in listed.stdout.splitlines() if not name.startswith(".")}
     package = {name for name in committed if name.startswith(f"{PACKAGE}/")}
@@ -93,7 +93,7 @@ def _check_names(wheel: Path, sdist: Path) -> None:
 
 
 def _run(*command: str, folder: str | None = None) -> None:
-    # Elsewhere than here, so that what is imported is what is installed.
+    # In another folder, the installed package is imported, not the checkout.
     subprocess.run(command, cwd=folder or ROOT, check=True)
 
 

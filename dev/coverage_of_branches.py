@@ -1,6 +1,6 @@
-"""Hold coverage's data against a goal: ``python -m dev.coverage_of_branches PERCENT``.
+"""Check the branch coverage against a goal: ``python -m dev.coverage_of_branches PERCENT``.
 
-Branches alone: the percentage that coverage itself can hold against a goal mixes them with lines.
+Branches alone, because the percentage of ``coverage report --fail-under`` mixes them with lines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Print the report of what is missing, and fail below the goal."""
+    """Print what is not covered, and fail below the goal."""
     goal = float(sys.argv[1])
     coverage = [sys.executable, "-m", "coverage"]
     subprocess.run([*coverage, "report", "--show-missing", "--skip-covered"], check=True)

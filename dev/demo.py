@@ -1,8 +1,8 @@
-"""The whole job on this machine: both example DAGs on a real Airflow, from the sandbox to a real S3 server.
+"""The whole job on this machine: two example DAGs on a real Airflow, from the sandbox to a real S3 server.
 
-``python -m dev.demo`` starts everything on free ports in a temporary folder, runs the DAGs, shows what landed
-in S3, and stops and removes everything again, on Ctrl-C too. Its exit status is 0 when every task succeeded and
-every object is what the task said it wrote; its last line says so in words.
+``python -m dev.demo`` starts everything on free ports in a temporary folder, runs the DAGs and shows the objects
+in S3. Then it stops and removes everything, on Ctrl-C too. Its exit status is 0 if every task succeeded and every
+object is what the task reported; its last line says so in words.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from dev.s3_server import S3Server
 EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
 BUCKET = "amazon-business"
 RUN_SECONDS = 300
-# Sandbox seconds per second: the API's own waits are shortened, Airflow's are not.
+# Sandbox seconds per real second: this shortens the API's waits, not Airflow's.
 TIME_SCALE = 2.0
 _ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
 @dataclass
 class Demo:
-    """What a demo run left behind: task states by ``dag.task[map index]``, and the stored objects."""
+    """The results of a demo run: task states by ``dag.task[map index]``, and the stored objects."""
 
     states: dict[str, str] = field(default_factory=dict)
     objects: list[dict[str, Any]] = field(default_factory=list)
@@ -42,13 +42,13 @@ class Demo:
 
     @property
     def succeeded(self) -> bool:
-        """True when all tasks succeeded and there are objects."""
+        """Whether all tasks succeeded and there are objects."""
         return bool(self.objects) and set(self.states.values()) == {"success"}
 
 
 @dataclass
 class Stage:
-    """Where the example DAGs can run: Airflow with the connections they need, the API, and the bucket."""
+    """Where the example DAGs run: Airflow with the connections they need, the API, and the bucket."""
 
     airflow: AirflowServer
     sandbox: Sandbox
@@ -57,9 +57,9 @@ class Stage:
 
 @contextmanager
 def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
-    """Start everything, and stop it again.
+    """Start everything; leaving the context stops it.
 
-    :param folder: where Airflow's home and logs lie afterwards; the caller removes it.
+    :param folder: for Airflow's home and logs; the caller removes it.
     :param logging_level: of Airflow's logs.
     """
     settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
@@ -77,21 +77,21 @@ def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
 
 
 def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
-    """Run both example DAGs and check what they wrote.
+    """Run two example DAGs and check what they wrote.
 
-    :param folder: where Airflow's home and logs lie afterwards; the caller removes it.
+    :param folder: for Airflow's home and logs; the caller removes it.
     :param logging_level: of Airflow's logs.
     """
     demo = Demo()
     clock = _Clock()
-    clock.say("Starting Airflow, the sandbox of the Amazon Business API and an S3 server")
+    clock.log("Starting Airflow, the sandbox of the Amazon Business API and an S3 server")
     with stage(folder, logging_level=logging_level) as on:
-        clock.say(
+        clock.log(
             f"Airflow is up at {on.airflow.url}, the sandbox at {on.sandbox.url}, S3 at {on.s3.endpoint_url}"
         )
         for dag_id in ("example_report_to_s3", "example_invoices_to_s3"):
             run_id = on.airflow.start(dag_id)
-            clock.say(f"{dag_id}: started")
+            clock.log(f"{dag_id}: started")
             demo.states |= _follow(on.airflow, dag_id, run_id, clock)
             demo.objects += _written(on.airflow, dag_id, run_id)
         client = on.s3.client()
@@ -99,8 +99,8 @@ def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
             _show(client, each)
         demo.secrets += [on.s3.secret_key, *secrets_of(on.sandbox)]
         print()
-        clock.say("Stopping")
-    clock.say("Everything is stopped")
+        clock.log("Stopping")
+    clock.log("Everything is stopped")
     return demo
 
 
@@ -108,7 +108,7 @@ class _Clock:
     def __init__(self) -> None:
         self._start = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(f"{time.monotonic() - self._start:6.1f} s  {text}", flush=True)
 
 
@@ -124,7 +124,7 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
             if state not in (None, "None", "scheduled", "queued") and seen.get(name) != state:
                 seen[name] = state
                 took = f" ({task['duration']:.1f} s)" if state in _ENDED and task["duration"] else ""
-                clock.say(f"{dag_id}: {name} is {state}{took}")
+                clock.log(f"{dag_id}: {name} is {state}{took}")
                 if state == "failed":
                     print("\n".join(f"          {line}" for line in airflow.log_tail(task)), flush=True)
         if run_state in ("success", "failed"):
@@ -134,11 +134,12 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
 
 
 def _name(task: dict[str, Any]) -> str:
-    return task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
+    index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
+    return f"{task['task_id']}{index}"
 
 
 def _written(airflow: AirflowServer, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    """Return what the run's transfers put into XCom."""
+    """Return the XComs of the run's transfers."""
     path = f"/dags/{dag_id}/dagRuns/{run_id}"
     written: list[dict[str, Any]] = []
     for task in airflow.get(f"{path}/taskInstances")["task_instances"]:
@@ -150,11 +151,11 @@ def _written(airflow: AirflowServer, dag_id: str, run_id: str) -> list[dict[str,
 
 
 def _show(client: Any, stored: dict[str, Any]) -> None:
-    """Read an object back, check it against the task's word, and print it."""
+    """Read an object back, check it against the task's XCom, and print it."""
     bucket, key = stored["uri"].removeprefix("s3://").split("/", 1)
     body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
     if len(body) != stored["bytes"] or hashlib.sha256(body).hexdigest() != stored["sha256"]:
-        raise RuntimeError(f"{stored['uri']} is not what the task wrote: {stored}")
+        raise RuntimeError(f"{stored['uri']} is not what the task reported: {stored}")
     print(f"\n{stored['uri']}\n  {stored['bytes']} bytes, {stored['content_type']}, sha256 {stored['sha256']}")
     title = re.search(rb"/Title \((.*?)\)", body)
     if title:
@@ -165,8 +166,8 @@ def _show(client: Any, stored: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Run the demo in a folder that is gone afterwards; return its exit status."""
-    # So that stopping it from outside cleans up as Ctrl-C does.
+    """Run the demo in a temporary folder; return its exit status."""
+    # SIGTERM must clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="amzbiz-demo-") as folder:
         try:
@@ -175,7 +176,7 @@ def main() -> int:
             print("\nStopped; everything is cleaned up", flush=True)
             return 130
     if demo.succeeded:
-        print(f"The demo succeeded: so did all tasks, and {len(demo.objects)} objects came to S3 as they said")
+        print(f"The demo succeeded: all tasks did, and S3 has the {len(demo.objects)} objects that they reported")
         return 0
     others = ", ".join(f"{name} is {state}" for name, state in demo.states.items() if state != "success")
     print(f"The demo failed: {others or 'nothing was written to S3'}")

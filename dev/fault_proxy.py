@@ -1,4 +1,4 @@
-"""A TCP proxy on this machine that does what networks do: slow down, break, fall silent, and come back."""
+"""A TCP proxy on this machine that does what networks do: slow down, break, stall, and recover."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Direction = Literal["up", "down"]
 
 @dataclass
 class Toxic:
-    """What happens to the bytes of a connection in one direction.
+    """A fault for the bytes of a connection in one direction.
 
     :ivar direction: ``up`` is to the server, ``down`` to the client.
     :ivar kind: ``cut`` closes, ``reset`` resets, ``stall`` sends nothing more, each after ``after`` bytes;
-        ``slow_close`` holds the end of the stream back for ``seconds``; ``latency`` holds each piece back for
-        ``seconds``; ``bandwidth`` sends ``bytes_per_second``; ``slices`` sends pieces of ``size`` bytes.
-    :ivar connections: how many connections it hits, of those that begin from now on; None for all.
+        ``slow_close`` delays the end of the stream by ``seconds``; ``latency`` delays each piece by ``seconds``;
+        ``bandwidth`` sends ``bytes_per_second``; ``slices`` sends pieces of ``size`` bytes.
+    :ivar connections: how many new connections it affects; None for all.
     """
 
     direction: Direction
@@ -35,7 +35,7 @@ class Toxic:
     connections: int | None = None
 
     def take(self) -> bool:
-        """Tell whether it hits a connection that begins now."""
+        """Return whether it affects a new connection, and count that connection."""
         if self.connections is None:
             return True
         self.connections -= 1
@@ -50,7 +50,7 @@ class FaultProxy:
     """Forwards to a server of this machine, as a context manager.
 
     :ivar port: where it listens, on 127.0.0.1.
-    :ivar accepted: how many connections there were.
+    :ivar accepted: the number of connections so far.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -79,15 +79,15 @@ class FaultProxy:
         self._loop.close()
 
     def add(self, toxic: Toxic) -> None:
-        """Have something happen to the connections that begin from now on."""
+        """Add a fault for new connections."""
         self._toxics.append(toxic)
 
     def clear(self) -> None:
-        """Take back what was to happen."""
+        """Remove all faults."""
         self._toxics.clear()
 
     def down(self) -> None:
-        """Break all connections and refuse new ones, as a server that is gone."""
+        """Break all connections and refuse new ones, like a server that is down."""
         self._is_up = False
         self._do(self._break_all())
 
@@ -179,7 +179,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toxi
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by a reset, which throws away what is on its way."""
+    """Reset a connection, which discards data in transit."""
     raw = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""Looks for secrets in all that an Airflow has written: files, rows of its database, and rows of triggers."""
+"""Searches everything that an Airflow has written for secrets: files, database rows and trigger rows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from cryptography.fernet import Fernet
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 
-# What only a presigned URL, an access token and a refresh token have.
+# Only a presigned URL, an access token and a refresh token contain these.
 _MARKS = ("X-Amz-Signature", "Atza|", "Atzr|")
-_LOOK_SECONDS = 0.3
-# Bytes are bytes, whatever the language of this machine.
+_POLL_SECONDS = 0.3
+# grep must compare bytes, whatever the locale of this machine.
 _PLAIN = {**os.environ, "LC_ALL": "C"}
 
 
 def leaks(texts: Iterable[tuple[str, str]], secrets: Iterable[str]) -> list[tuple[str, str]]:
-    """Return where a secret is, and the beginning of the secret.
+    """Return the places of secrets, each with the beginning of the secret.
 
-    :param texts: pairs of a place and what is there.
+    :param texts: pairs of a place and its text.
     """
     sought = {form for secret in (*secrets, *_MARKS) for form in (secret, quote(secret, safe=""))}
     places: list[str] = []
@@ -39,7 +39,7 @@ def leaks(texts: Iterable[tuple[str, str]], secrets: Iterable[str]) -> list[tupl
             begins.append(everything.tell())
             everything.write(text.encode() + b"\n")
         everything.flush()
-        # It looks for all at once, where Python would go through hundreds of megabytes for each of a thousand.
+        # grep searches for all secrets in one pass; Python would read hundreds of megabytes once for each of them.
         how = ["--fixed-strings", "--text", "--only-matching", "--byte-offset", f"--file={patterns.name}"]
         done = subprocess.run(["grep", *how, everything.name], capture_output=True, check=False, env=_PLAIN)
     if done.returncode > 1:
@@ -51,7 +51,7 @@ def leaks(texts: Iterable[tuple[str, str]], secrets: Iterable[str]) -> list[tupl
 
 
 def secrets_of(sandbox: Sandbox) -> set[str]:
-    """Return the secrets of a sandbox's account, the tokens it was shown, and the signatures of its URLs."""
+    """Return the secrets of a sandbox's account, the access tokens it received, and the signatures of its URLs."""
     found = {sandbox.client_secret, sandbox.refresh_token}
     for call in sandbox.calls:
         found |= {call.headers[name] for name in ("x-amz-access-token",) if name in call.headers}
@@ -61,16 +61,16 @@ def secrets_of(sandbox: Sandbox) -> set[str]:
 
 
 def files(home: Path) -> Iterator[tuple[str, str]]:
-    """Return every file of Airflow's home with what is in it, but for a database."""
+    """Yield the path and the text of every file in Airflow's home, except for a database."""
     for path in home.rglob("*"):
         if path.is_file() and not path.name.startswith("airflow.db"):
             yield str(path), path.read_text(errors="replace")
 
 
 class TriggerRows(threading.Thread):
-    """Collects the trigger table while it is full: its rows are gone when the waits are over.
+    """Collects the rows of the trigger table, because Airflow deletes them when the waits end.
 
-    :param read: returns the class paths and keyword arguments of the rows that are there.
+    :param read: returns the class paths and keyword arguments of the current rows.
     """
 
     def __init__(self, read: Callable[[], Iterable[tuple[str, str]]]) -> None:
@@ -80,8 +80,8 @@ class TriggerRows(threading.Thread):
         self._done = threading.Event()
 
     def run(self) -> None:
-        """Collect until it is stopped."""
-        while not self._done.wait(_LOOK_SECONDS):
+        """Collect until :meth:`stop`."""
+        while not self._done.wait(_POLL_SECONDS):
             self._rows |= set(self._read())
 
     def stop(self) -> None:
@@ -90,9 +90,9 @@ class TriggerRows(threading.Thread):
         self.join()
 
     def decrypted(self, fernet_key: str) -> list[tuple[str, str]]:
-        """Return the rows as they are before Airflow encrypts them, each with its class path."""
+        """Return the decrypted keyword arguments of each row, with its class path."""
         fernet: Any = Fernet(fernet_key.encode())
-        # Airflow leaves them readable where it cannot encrypt them.
+        # Without a Fernet key, Airflow stores them in plain text.
         return [
             (path, kwargs if kwargs.startswith("{") else fernet.decrypt(kwargs.encode()).decode())
             for path, kwargs in self._rows

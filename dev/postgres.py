@@ -17,13 +17,13 @@ from typing import Any, Self
 
 from dev.airflow_server import free_port
 
-# The owner of the server's files where we are root, as which it does not run; the package makes this user.
+# PostgreSQL refuses to run as root. The package creates this user, who owns the server's files then.
 _USER = "postgres"
 _START_SECONDS = 60
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "300",
-    # What a crash of the machine would lose; a crash of the server loses nothing.
+    # Only a crash of the machine would lose data, not one of the server.
     "fsync": "off",
 }
 
@@ -54,16 +54,16 @@ class PostgresServer:
         self._stop()
 
     def url(self, port: int | None = None) -> str:
-        """Return the address of the database for SQLAlchemy, or that of a proxy before it."""
+        """Return the database's URL for SQLAlchemy; ``port`` may be that of a proxy."""
         return f"postgresql+psycopg2://{_USER}@127.0.0.1:{port or self.port}/airflow"
 
     def restart(self) -> None:
-        """Break all connections and start anew, as after a crash."""
+        """Break all connections and start again, as after a crash."""
         self._end(signal.SIGQUIT)
         self._start()
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows that a statement finds; none while the server is away."""
+        """Return the rows of a query; none while the server is down."""
         import psycopg2
 
         try:
@@ -75,7 +75,7 @@ class PostgresServer:
             return []
 
     def execute(self, statement: str) -> None:
-        """Carry out a statement."""
+        """Execute a statement."""
         with closing(self._connect()) as connection, connection, connection.cursor() as cursor:
             cursor.execute(statement)
 
@@ -88,7 +88,7 @@ class PostgresServer:
         """Return every row as text, with the name of its table."""
         table = "before all tables"
         for line in self._run("pg_dump", *self._address, "--inserts", "airflow").splitlines():
-            # A value may have several lines, so that what begins no row goes on with the one before.
+            # A value may have several lines, so a line that begins no row continues the one before.
             if found := re.match(r"INSERT INTO public\.(\w+) VALUES", line):
                 table = found[1]
             yield table, line

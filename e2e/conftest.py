@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,27 +19,32 @@ from dev.postgres import PostgresServer
 from dev.s3_server import S3Server
 from e2e.pipelines import connection_of, everything_written
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 DAGS = Path(__file__).resolve().parent / "dags"
-# So many tests or more are all of them, and not those that somebody picked.
+# Fewer collected tests mean that somebody picked some, and not every place is written to.
 ALL = 20
 
 
 @pytest.fixture(scope="session")
-def postgres():
+def postgres() -> Iterator[PostgresServer]:
     """The server of Airflow's metadata."""
     with PostgresServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def database(postgres):
+def database(postgres: PostgresServer) -> Iterator[FaultProxy]:
     """What is between Airflow and its metadata."""
     with FaultProxy("127.0.0.1", postgres.port) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory, postgres, database):
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, database: FaultProxy
+) -> Iterator[AirflowCluster]:
     """A running Airflow with the DAGs of these tests, and OpenLineage switched on."""
     home = tmp_path_factory.mktemp("airflow")
     transport = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
@@ -50,7 +57,7 @@ def airflow(tmp_path_factory, postgres, database):
 
 
 @pytest.fixture(scope="session")
-def trigger_rows(airflow, postgres):
+def trigger_rows(airflow: AirflowCluster, postgres: PostgresServer) -> Iterator[TriggerRows]:
     """What was in the trigger table."""
     rows = TriggerRows(lambda: postgres.query("SELECT classpath, kwargs FROM trigger"))
     rows.start()
@@ -59,7 +66,13 @@ def trigger_rows(airflow, postgres):
 
 
 @pytest.fixture(scope="session")
-def secrets(airflow, postgres, trigger_rows, s3_server, request):
+def secrets(
+    airflow: AirflowCluster,
+    postgres: PostgresServer,
+    trigger_rows: TriggerRows,
+    s3_server: S3Server,
+    request: pytest.FixtureRequest,
+) -> Iterator[set[str]]:
     """All secrets that were in use, which the tests add to; at the end, Airflow has written none of them."""
     in_use = {s3_server.secret_key}
     yield in_use
@@ -67,7 +80,7 @@ def secrets(airflow, postgres, trigger_rows, s3_server, request):
     assert leaks(written, in_use) == []
     if request.session.testscollected < ALL:
         return
-    # What was looked for was looked for in the right places.
+    # The search covered all places where a secret could be.
     places = {where for where, _ in written}
     assert {"xcom", "rendered_task_instance_fields", "task_instance", "asset_event", "log"} <= places
     assert any(where.endswith("lineage.jsonl") for where in places)
@@ -76,18 +89,20 @@ def secrets(airflow, postgres, trigger_rows, s3_server, request):
     assert len(in_use) > 20
 
 
-def pytest_configure():
+def pytest_configure() -> None:
     """Have a stop from outside stop the servers, too, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest tests begin first, for two processes to end at about the same time."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture
-def sandbox(airflow, trigger_rows, secrets, request):
+def sandbox(
+    airflow: AirflowCluster, trigger_rows: TriggerRows, secrets: set[str], request: pytest.FixtureRequest
+) -> Iterator[Sandbox]:
     """The API, which is the connection ``amazon_business_default`` of that Airflow.
 
     Its clock is the world's, unless the test asks for a faster one.
@@ -100,9 +115,9 @@ def sandbox(airflow, trigger_rows, secrets, request):
 
 
 @pytest.fixture
-def api(airflow, sandbox):
+def api(airflow: AirflowCluster, sandbox: Sandbox) -> Iterator[FaultProxy]:
     """What is between Airflow and the API."""
-    with FaultProxy("127.0.0.1", urlsplit(sandbox.url).port) as proxy:
+    with FaultProxy("127.0.0.1", urlsplit(sandbox.url).port or 80) as proxy:
         connection = connection_of(sandbox)
         through = f"http://127.0.0.1:{proxy.port}"
         extra = {
@@ -114,7 +129,7 @@ def api(airflow, sandbox):
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def s3_server() -> Iterator[S3Server]:
     """A real S3 server with the bucket ``e2e``."""
     with S3Server() as server:
         server.make_bucket("e2e")
@@ -122,7 +137,7 @@ def s3_server():
 
 
 @pytest.fixture
-def s3(airflow, s3_server):
+def s3(airflow: AirflowCluster, s3_server: S3Server) -> Iterator[S3Client]:
     """A boto3 client of the S3 server, which is the connection ``aws_default``; it is empty at first."""
     airflow.put_connection("aws_default", s3_server.airflow_connection)
     client = s3_server.client()
@@ -132,9 +147,9 @@ def s3(airflow, s3_server):
 
 
 @pytest.fixture
-def storage(airflow, s3, s3_server):
+def storage(airflow: AirflowCluster, s3: S3Client, s3_server: S3Server) -> Iterator[FaultProxy]:
     """What is between Airflow and S3."""
-    with FaultProxy("127.0.0.1", urlsplit(s3_server.endpoint_url).port) as proxy:
+    with FaultProxy("127.0.0.1", urlsplit(s3_server.endpoint_url).port or 80) as proxy:
         connection = s3_server.airflow_connection
         extra = {**connection["extra"], "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
         airflow.put_connection("aws_default", {**connection, "extra": extra})

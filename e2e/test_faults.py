@@ -1,13 +1,20 @@
-"""What the guarantees are worth while processes die, networks break and people press buttons."""
+"""The guarantees hold while processes die, networks break and users press buttons."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_amzbiz.sandbox import Fault
+from airflow_provider_amzbiz.sandbox import Fault, Sandbox
+from dev.airflow_cluster import AirflowCluster
+from dev.fault_proxy import FaultProxy
+from dev.postgres import PostgresServer
 from e2e.pipelines import Pipeline, open_uploads, text, wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -15,31 +22,33 @@ FAST = pytest.mark.parametrize("sandbox", [10], indirect=True)
 MIB = 1024**2
 
 
-def test_a_worker_killed_while_the_api_creates_its_report(airflow, sandbox, s3):
+def test_a_worker_killed_while_the_api_creates_its_report(
+    airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client
+) -> None:
     sandbox.inject(Fault("createReport", "delay", seconds=5))
     pipeline = Pipeline(airflow, sandbox, s3, "killed-in-create.txt")
     wait_until(lambda: sandbox.count("createReport"))
 
     pipeline.kill_worker_of("create")
 
-    pipeline.assert_landed()
-    assert pipeline.tries()["create"] == 2
+    pipeline.assert_stored()
+    assert pipeline.attempts()["create"] == 2
     assert len(sandbox.reports) == 1
 
 
-def test_a_worker_killed_while_it_hands_a_wait_over(airflow, sandbox, s3):
+def test_a_worker_killed_while_it_defers_a_wait(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     sandbox.inject(Fault("getReport", "delay", seconds=5))
     pipeline = Pipeline(airflow, sandbox, s3, "killed-in-wait.txt", queue_seconds=20)
     wait_until(lambda: sandbox.count("getReport"))
 
     pipeline.kill_worker_of("wait")
 
-    pipeline.assert_landed()
-    assert pipeline.tries() == {"create": 1, "wait": 2, "move": 1}
+    pipeline.assert_stored()
+    assert pipeline.attempts() == {"create": 1, "wait": 2, "move": 1}
     assert len(sandbox.reports) == 1
 
 
-def test_a_worker_killed_in_a_transfer(airflow, sandbox, s3):
+def test_a_worker_killed_in_a_transfer(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
     pipeline = Pipeline(airflow, sandbox, s3, "killed-in-move.txt", text("killed", 40 * MIB))
     wait_until(lambda: open_uploads(s3))
@@ -48,19 +57,19 @@ def test_a_worker_killed_in_a_transfer(airflow, sandbox, s3):
     pipeline.kill_worker_of("move")
     assert "Contents" not in s3.list_objects_v2(Bucket="e2e", Prefix=pipeline.key)
 
-    pipeline.assert_landed()
-    assert pipeline.tries()["move"] == 2
+    pipeline.assert_stored()
+    assert pipeline.attempts()["move"] == 2
 
 
 @FAST
-def test_a_worker_killed_in_a_batch(airflow, sandbox, s3):
+def test_a_worker_killed_in_a_batch(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     invoices = [f"INV-{number}" for number in range(30)]
     # The fifth document holds the worker until it is killed.
     sandbox.inject(Fault("document", "stall", after=4, bytes=100, seconds=60))
     run = airflow.start("batch", {"invoices": invoices, "folder": "killed-batch"})
     wait_until(lambda: sandbox.count("document") >= 5, 180)
 
-    def batch():
+    def batch() -> dict[str, Any]:
         return next(each for each in airflow.tasks("batch", run) if each["task_id"] == "batch")
 
     assert batch()["state"] == "running"
@@ -75,13 +84,13 @@ def test_a_worker_killed_in_a_batch(airflow, sandbox, s3):
         assert body.startswith(b"%PDF-")
         assert f"{invoice}".encode() in body
     assert open_uploads(s3) == []
-    # A create whose answer the dead worker did not live to see cannot be told from others' invoices.
+    # Where the worker died before the response, its report cannot be told apart from those for others' invoices.
     assert 30 <= len(sandbox.reports) <= 34
 
 
 @pytest.mark.long
 @FAST
-def test_two_hundred_waits_outlive_both_triggerers(airflow, sandbox):
+def test_two_hundred_waits_outlive_both_triggerers(airflow: AirflowCluster, sandbox: Sandbox) -> None:
     ids = [sandbox.add_report() for _ in range(200)]
     for report in sandbox.reports.values():
         report.outcome = "IN_PROGRESS"
@@ -103,21 +112,23 @@ def test_two_hundred_waits_outlive_both_triggerers(airflow, sandbox):
     assert sandbox.count("cancelReport") == 0
 
 
-def test_a_scheduler_killed_during_a_wait(airflow, sandbox, s3):
+def test_a_scheduler_killed_during_a_wait(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     pipeline = Pipeline(airflow, sandbox, s3, "scheduler.txt", queue_seconds=15)
     pipeline.wait_for("wait", "deferred")
 
     airflow.kill("scheduler")
 
-    report_id = pipeline.assert_landed()
-    assert set(pipeline.tries().values()) == {1}
+    report_id = pipeline.assert_stored()
+    assert set(pipeline.attempts().values()) == {1}
     assert list(sandbox.reports) == [report_id]
     assert sandbox.count("createReport") == 1
 
 
 @pytest.mark.parametrize("sandbox", [20], indirect=True)
-def test_an_api_that_is_down_for_ten_minutes(airflow, sandbox, api, s3):
-    # One content: which of them creates first is anybody's guess.
+def test_an_api_that_is_down_for_ten_minutes(
+    airflow: AirflowCluster, sandbox: Sandbox, api: FaultProxy, s3: S3Client
+) -> None:
+    # The same content for all, because the order of their creates is not known.
     content = text("outage")
     waiting = [
         Pipeline(airflow, sandbox, s3, f"outage-{number}.txt", content, queue_seconds=300) for number in range(3)
@@ -132,13 +143,13 @@ def test_an_api_that_is_down_for_ten_minutes(airflow, sandbox, api, s3):
     api.up()
 
     for pipeline in waiting:
-        pipeline.assert_landed()
-        assert pipeline.tries()["wait"] == 1
-    late.assert_landed()
+        pipeline.assert_stored()
+        assert pipeline.attempts()["wait"] == 1
+    late.assert_stored()
     assert len(sandbox.reports) == 4
 
 
-def test_a_grant_that_is_revoked_during_a_wait(airflow, sandbox, s3):
+def test_a_grant_that_is_revoked_during_a_wait(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     pipeline = Pipeline(airflow, sandbox, s3, "revoked.txt", queue_seconds=36000)
     pipeline.wait_for("wait", "deferred")
 
@@ -146,73 +157,81 @@ def test_a_grant_that_is_revoked_during_a_wait(airflow, sandbox, s3):
     sandbox.expire_tokens()
 
     assert pipeline.end() == "failed"
-    # Nothing was tried again that cannot succeed.
-    assert pipeline.tries()["wait"] == 1
+    # No retry, since none could succeed.
+    assert pipeline.attempts()["wait"] == 1
     log = "\n".join(airflow.log_tail(pipeline.task("wait"), 40))
     assert "invalid_grant" in log
-    # The person grants it again, and clears the task.
+    # The user grants consent again and clears the task.
     sandbox.accounts[0].revoked = False
     sandbox.clock.advance(36000)
     airflow.clear("pipeline", pipeline.run, "wait")
-    pipeline.assert_landed()
+    pipeline.assert_stored()
     assert len(sandbox.reports) == 1
 
 
 @FAST
-def test_a_storm_of_429(airflow, sandbox, s3):
+def test_a_storm_of_429(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     for operation, times in {"createReport": 3, "getReport": 3, "getReportDocument": 2, "token": 2}.items():
         sandbox.inject(Fault(operation, "status", status=429, times=times))
     pipeline = Pipeline(airflow, sandbox, s3, "storm.txt")
 
-    pipeline.assert_landed()
-    assert set(pipeline.tries().values()) == {1}
+    pipeline.assert_stored()
+    assert set(pipeline.attempts().values()) == {1}
     assert len(sandbox.reports) == 1
     assert sandbox.faults == []
 
 
-def test_pages_of_html_and_creates_that_were_carried_out_all_the_same(airflow, sandbox, s3):
+def test_pages_of_html_and_creates_that_were_carried_out_despite_an_error(
+    airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client
+) -> None:
     sandbox.inject(Fault("createReport", "lost_status", status=503, body="html"))
     for operation, times in {"getReport": 3, "getReportDocument": 2, "token": 2, "document": 2}.items():
         sandbox.inject(Fault(operation, "status", status=503, body="html", times=times))
     pipeline = Pipeline(airflow, sandbox, s3, "html.txt")
 
-    report_id = pipeline.assert_landed()
+    report_id = pipeline.assert_stored()
     # Airflow would allow eight.
-    assert set(pipeline.tries().values()) == {1}
+    assert set(pipeline.attempts().values()) == {1}
     assert list(sandbox.reports) == [report_id]
     assert sandbox.count("createReport") == 1
-    # Each of them was met.
+    # Every fault was hit.
     assert sandbox.faults == []
 
 
-def test_s3_that_is_gone_during_a_transfer(airflow, sandbox, s3, storage):
+def test_s3_that_is_down_during_a_transfer(
+    airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client, storage: FaultProxy
+) -> None:
     sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
-    pipeline = Pipeline(airflow, sandbox, s3, "s3-gone.txt", text("gone", 40 * MIB))
+    pipeline = Pipeline(airflow, sandbox, s3, "s3-down.txt", text("down", 40 * MIB))
     wait_until(lambda: open_uploads(s3))
 
     storage.down()
     time.sleep(20)
     storage.up()
 
-    pipeline.assert_landed()
+    pipeline.assert_stored()
 
 
-def test_a_database_that_crashes_during_a_wait_and_a_transfer(airflow, postgres, sandbox, s3):
+def test_a_database_that_crashes_during_a_wait_and_a_transfer(
+    airflow: AirflowCluster, postgres: PostgresServer, sandbox: Sandbox, s3: S3Client
+) -> None:
     waiting = Pipeline(airflow, sandbox, s3, "database-1.txt", queue_seconds=36000)
     waiting.wait_for("wait", "deferred")
     sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
-    moving = Pipeline(airflow, sandbox, s3, "database-2.txt", text("database", 40 * MIB))
+    transferring = Pipeline(airflow, sandbox, s3, "database-2.txt", text("database", 40 * MIB))
     wait_until(lambda: open_uploads(s3), 120)
 
     postgres.restart()
 
     sandbox.clock.advance(36000)
-    moving.assert_landed()
-    waiting.assert_landed()
+    transferring.assert_stored()
+    waiting.assert_stored()
     assert len(sandbox.reports) == 2
 
 
-def test_a_database_that_cannot_be_reached_for_a_while(airflow, database, sandbox, s3):
+def test_a_database_that_cannot_be_reached_for_a_while(
+    airflow: AirflowCluster, database: FaultProxy, sandbox: Sandbox, s3: S3Client
+) -> None:
     pipeline = Pipeline(airflow, sandbox, s3, "unreachable.txt", queue_seconds=5)
     pipeline.wait_for("wait", "deferred")
 
@@ -220,16 +239,16 @@ def test_a_database_that_cannot_be_reached_for_a_while(airflow, database, sandbo
     time.sleep(10)
     database.up()
 
-    pipeline.assert_landed()
+    pipeline.assert_stored()
     assert len(sandbox.reports) == 1
 
 
-def test_people_who_end_and_clear_deferred_tasks(airflow, sandbox, s3):
+def test_users_who_stop_and_clear_deferred_tasks(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     sandbox.script(queue_seconds=36000, times=3)
     runs = [airflow.start("created_and_waited") for _ in range(3)]
     for run in runs:
         airflow.wait_for_states("created_and_waited", run, "deferred", 1)
-    # Airflow tells a trigger that it is killed only once it has run.
+    # Airflow only informs a trigger of its kill once it has run.
     reports = list(sandbox.reports.values())
     wait_until(lambda: sandbox.count("getReport") >= 3)
     time.sleep(5)
@@ -240,24 +259,26 @@ def test_people_who_end_and_clear_deferred_tasks(airflow, sandbox, s3):
 
     wait_until(lambda: all(report.cancelled for report in reports), 60)
     assert airflow.wait_for_run("created_and_waited", runs[2]) == "success"
-    made = str(airflow.xcom("created_and_waited", runs[2], "create"))
-    assert list(sandbox.reports) == [*(report.report_id for report in reports), made]
+    created = str(airflow.xcom("created_and_waited", runs[2], "create"))
+    assert list(sandbox.reports) == [*(report.report_id for report in reports), created]
 
 
 @FAST
-def test_the_same_dag_twice_at_once(airflow, sandbox, s3):
+def test_the_same_dag_twice_at_once(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     pipelines = [Pipeline(airflow, sandbox, s3, f"twice-{number}.txt", text("twice")) for number in range(2)]
 
-    ids = {pipeline.assert_landed() for pipeline in pipelines}
+    ids = {pipeline.assert_stored() for pipeline in pipelines}
 
     assert len(ids) == len(sandbox.reports) == 2
 
 
 @pytest.mark.parametrize("seconds", [-300, 300])
-def test_an_api_whose_clock_is_five_minutes_off(airflow, sandbox, s3, seconds):
+def test_an_api_whose_clock_is_five_minutes_off(
+    airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client, seconds: float
+) -> None:
     sandbox.clock.advance(seconds)
     sandbox.inject(Fault("createReport", "lost"))
     pipeline = Pipeline(airflow, sandbox, s3, f"clock-{seconds}.txt", queue_seconds=5)
 
-    pipeline.assert_landed()
+    pipeline.assert_stored()
     assert len(sandbox.reports) == 1

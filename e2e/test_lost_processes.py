@@ -1,21 +1,30 @@
-"""A task that dies at the worst moments, a cleared one, and many at once."""
+"""Tasks that die at the worst moments, a cleared one, and many at once."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import signal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_amzbiz.sandbox import Sandbox
+from dev.airflow_cluster import AirflowCluster
 from e2e.pipelines import evict, wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import PartTypeDef
 
 pytestmark = pytest.mark.timeout(600)
 
 LINES = "SANDBOX_ORDER_LINES"
 
 
-def test_a_worker_killed_right_after_the_create_leaves_one_report(airflow, sandbox):
+def test_a_worker_killed_right_after_the_create_leaves_one_report(
+    airflow: AirflowCluster, sandbox: Sandbox
+) -> None:
     run = airflow.start("killed_after_create")
 
     assert airflow.wait_for_run("killed_after_create", run) == "success"
@@ -25,7 +34,7 @@ def test_a_worker_killed_right_after_the_create_leaves_one_report(airflow, sandb
     assert str(airflow.xcom("killed_after_create", run, "create")) == next(iter(sandbox.reports))
 
 
-def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow, sandbox):
+def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow: AirflowCluster, sandbox: Sandbox) -> None:
     run = airflow.start("create")
     assert airflow.wait_for_run("create", run) == "success"
     first = str(airflow.xcom("create", run, "create"))
@@ -36,7 +45,9 @@ def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow, sandbox):
     assert list(sandbox.reports) == [first, str(airflow.xcom("create", run, "create"))]
 
 
-def test_an_evicted_task_cancels_the_report_it_waits_for_and_its_retry_creates_another(airflow, sandbox):
+def test_an_evicted_task_cancels_the_report_it_waits_for_and_its_retry_creates_another(
+    airflow: AirflowCluster, sandbox: Sandbox
+) -> None:
     # The first report stays in the queue, the next one is finished at once.
     sandbox.script(queue_seconds=36000)
     run = airflow.start("created_and_waited_on_a_worker")
@@ -56,7 +67,9 @@ def test_an_evicted_task_cancels_the_report_it_waits_for_and_its_retry_creates_a
     assert sandbox.reports[second].status == "DONE"
 
 
-def test_an_evicted_sensor_leaves_the_report_alone_and_its_retry_continues_to_wait(airflow, sandbox):
+def test_an_evicted_sensor_leaves_the_report_alone_and_its_retry_continues_to_wait(
+    airflow: AirflowCluster, sandbox: Sandbox
+) -> None:
     report_id = sandbox.add_report(status="IN_QUEUE")
     run = airflow.start("waited_on_a_worker", {"report_id": report_id})
     wait_until(lambda: sandbox.count("getReport"))
@@ -73,23 +86,25 @@ def test_an_evicted_sensor_leaves_the_report_alone_and_its_retry_continues_to_wa
     assert airflow.xcom("waited_on_a_worker", run, "wait")["processing_status"] == "DONE"
 
 
-def attempts(airflow, task):
+def attempts(airflow: AirflowCluster, task: dict[str, Any]) -> list[tuple[int, str]]:
     """Return the number and state of each attempt of a task."""
     path = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/tries"
     return [(each["try_number"], each["state"]) for each in airflow.get(path)["task_instances"]]
 
 
-def log_of_first_attempt(airflow, task):
+def log_of_first_attempt(airflow: AirflowCluster, task: dict[str, Any]) -> str:
     return "\n".join(airflow.log_tail({**task, "try_number": 1}, 100))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_upload(airflow, sandbox, s3):
+def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_upload(
+    airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client
+) -> None:
     report_id = sandbox.add_report(LINES, report_options={"bytes": str(1024**3)})
     run = airflow.start("move", {"report_id": report_id})
 
-    def parts():
+    def parts() -> list[list[PartTypeDef]]:
         uploads = s3.list_multipart_uploads(Bucket="e2e").get("Uploads", [])
         return [
             s3.list_parts(Bucket="e2e", Key=each["Key"], UploadId=each["UploadId"]).get("Parts", [])
@@ -99,7 +114,7 @@ def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_up
     wait_until(lambda: any(len(each) > 20 for each in parts()), 120)
     (task,) = airflow.tasks("move", run)
     os.kill(task["pid"], signal.SIGKILL)
-    # What nobody could clean up.
+    # SIGKILL left no chance to clean up.
     assert len(parts()) == 1
 
     assert airflow.wait_for_run("move", run, 900) == "success"
@@ -107,8 +122,8 @@ def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_up
     assert task["try_number"] == 2
     assert parts() == []
     (result,) = airflow.xcom("move", run, "move")
-    (there,) = s3.list_objects_v2(Bucket="e2e")["Contents"]
-    assert (there["Key"], there["Size"]) == ("document.tsv", result["bytes"])
+    (stored,) = s3.list_objects_v2(Bucket="e2e")["Contents"]
+    assert (stored["Key"], stored["Size"]) == ("document.tsv", result["bytes"])
     digest = hashlib.sha256()
     for chunk in s3.get_object(Bucket="e2e", Key="document.tsv")["Body"].iter_chunks(1024**2):
         digest.update(chunk)
@@ -116,7 +131,7 @@ def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_up
 
 
 @pytest.mark.parametrize("sandbox", [10], indirect=True)
-def test_mapped_creates_are_not_refused_and_spend_no_retry(airflow, sandbox):
+def test_mapped_creates_are_not_throttled_and_use_no_retry(airflow: AirflowCluster, sandbox: Sandbox) -> None:
     run = airflow.start("mapped", {"count": 40})
 
     assert airflow.wait_for_run("mapped", run) == "success"

@@ -1,16 +1,20 @@
-"""That the search for secrets, which the fixture of that name makes at the end, finds what is there."""
+"""The search for secrets, which the fixture ``secrets`` runs at the end, finds a planted one."""
 
 from __future__ import annotations
 
 import pytest
 
-from dev.leaks import leaks
+from dev.airflow_cluster import AirflowCluster
+from dev.leaks import TriggerRows, leaks
+from dev.postgres import PostgresServer
 from e2e.pipelines import everything_written
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_a_planted_secret_is_found(airflow, postgres, trigger_rows):
+def test_a_planted_secret_is_found(
+    airflow: AirflowCluster, postgres: PostgresServer, trigger_rows: TriggerRows
+) -> None:
     log = airflow.home / "logs" / "planted.log"
     log.write_text("a token: planted-in-a-log")
     row = "('planted', 'planted-in-a-table', false)"

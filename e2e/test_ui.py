@@ -1,6 +1,6 @@
-"""What a person sees in the browser: the connection form and its test, and the tour of ``make ui``.
+"""What a user sees in the browser: the connection form and its test, and the tour of ``make ui``.
 
-With ``SCREENSHOTS=docs/_static`` in the environment, the pictures of the documentation are taken on the way.
+With ``SCREENSHOTS=docs/_static`` in the environment, the tests also save the screenshots of the documentation.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Response, expect, sync_playwright
+
+from airflow_provider_amzbiz.sandbox import Sandbox
+from dev.airflow_cluster import AirflowCluster
 
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).resolve().parent.parent
-# Milliseconds that a page may take on a busy machine.
-MAX_QUEUE_SECONDS = 60_000
-expect.set_options(timeout=MAX_QUEUE_SECONDS)
+# How long a page may take on a busy machine.
+PAGE_MILLISECONDS = 60_000
+expect.set_options(timeout=PAGE_MILLISECONDS)
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser() -> Iterator[Browser]:
     """Debian's Chromium: nothing is downloaded."""
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=shutil.which("chromium"))
@@ -35,21 +40,21 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
+def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1200, "height": 1350}, color_scheme="light")
-    context.set_default_timeout(MAX_QUEUE_SECONDS)
+    context.set_default_timeout(PAGE_MILLISECONDS)
     yield context.new_page()
     context.close()
 
 
-def picture(of, name):
-    """Take a picture of a page or a part of it, where pictures are asked for."""
+def take_screenshot(of: Page | Locator, name: str) -> None:
+    """Save a screenshot of a page or a part of it, if ``SCREENSHOTS`` names a folder."""
     if folder := os.environ.get("SCREENSHOTS"):
         of.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 
 
-def add_connection(page, conn_id, connection):
-    """Fill in the form as a person does, and save it."""
+def add_connection(page: Page, conn_id: str, connection: dict[str, Any]) -> None:
+    """Fill in the form as a user does, and save it."""
     page.get_by_role("button", name="Add Connection").click()
     form = page.get_by_role("dialog")
     form.locator("[name=connection_id]").fill(conn_id)
@@ -61,37 +66,37 @@ def add_connection(page, conn_id, connection):
     form.get_by_label("Client secret").fill(connection["password"])
     # See get_provider_info: Airflow 3.3.2 could not test it otherwise.
     form.locator("[name=port]").fill("0")
-    picture(form, "connection-form")
+    take_screenshot(form, "connection-form")
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     form.locator("#element_refresh_token").fill(connection["extra"]["refresh_token"])
     form.locator("#element_token_url").fill(connection["extra"]["token_url"])
     choose(page, form, "region", "eu")
     form.locator("#element_client_secret_created_on").fill("2026-10-31")
-    picture(form, "connection-form-extra")
+    take_screenshot(form, "connection-form-extra")
     form.get_by_role("button", name="Save").click()
     expect(form).to_be_hidden()
 
 
-def choose(page, form, field, value):
+def choose(page: Page, form: Locator, field: str, value: str) -> None:
     form.locator(f"#element_{field}").click()
     page.get_by_role("option", name=value, exact=True).click()
 
 
-def press_test(page, conn_id):
+def press_test(page: Page, conn_id: str) -> None:
     page.get_by_role("row", name=conn_id).get_by_role("button", name="Test Connection").click()
 
 
-def edit(page, conn_id):
+def edit(page: Page, conn_id: str) -> Locator:
     page.get_by_role("row", name=conn_id).get_by_role("button", name="Edit Connection").click()
     form = page.get_by_role("dialog")
     expect(form.locator("[name=password]")).to_be_visible()
     return form
 
 
-def test_a_connection_typed_in_and_tested(airflow, sandbox, page):
+def test_a_connection_typed_in_and_tested(airflow: AirflowCluster, sandbox: Sandbox, page: Page) -> None:
     connection = sandbox.connection
     secrets = [connection["password"], connection["extra"]["refresh_token"]]
-    answers = []
+    responses: list[Response] = []
     page.goto(f"{airflow.url}/connections")
 
     add_connection(page, "amazon_business_eu", connection)
@@ -101,19 +106,19 @@ def test_a_connection_typed_in_and_tested(airflow, sandbox, page):
     expect(page.get_by_text(f"{sandbox.url} accepts it")).to_be_visible()
     assert [call.operation for call in sandbox.calls] == ["token", "getReport"]
     page.set_viewport_size({"width": 1200, "height": 620})
-    picture(page, "connection-test")
+    take_screenshot(page, "connection-test")
     page.set_viewport_size({"width": 1200, "height": 1350})
 
-    # From here on it is known; what was typed in before it was saved was no more than typed in.
-    page.on("response", lambda answer: answers.append(answer) if "/connections" in answer.url else None)
+    # Only once it is saved must the server keep the secrets to itself.
+    page.on("response", lambda response: responses.append(response) if "/connections" in response.url else None)
     page.reload()
     form = edit(page, "amazon_business_eu")
     expect(form.locator("[name=password]")).to_have_value("***")
     expect(form.get_by_label("Endpoint")).to_have_value(connection["host"])
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     expect(form.locator("#element_refresh_token")).to_have_value("***")
-    assert answers
-    for text in [page.content(), *(answer.text() for answer in answers)]:
+    assert responses
+    for text in [page.content(), *(response.text() for response in responses)]:
         for secret in secrets:
             assert secret not in text
 
@@ -128,7 +133,7 @@ def test_a_connection_typed_in_and_tested(airflow, sandbox, page):
 
 
 @pytest.fixture
-def tour(tmp_path):
+def tour(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``make ui``: its process, and its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dev.ui"],
@@ -139,6 +144,7 @@ def tour(tmp_path):
         start_new_session=True,
     )
     try:
+        assert process.stdout
         for line in process.stdout:
             if found := re.match(r"Airflow is at (\S+)", line):
                 yield process, found[1]
@@ -150,14 +156,15 @@ def tour(tmp_path):
         process.wait(60)
 
 
-def test_the_tour_of_make_ui(tour, page, tmp_path):
+def test_the_tour_of_make_ui(tour: tuple[subprocess.Popen[str], str], page: Page, tmp_path: Path) -> None:
     process, url = tour
+    assert process.stdout
     page.goto(f"{url}/dags/example_invoices_to_s3")
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
     expect(page).to_have_url(re.compile("/runs/manual__"))
 
-    arrived = []
+    arrived: list[str] = []
     while len(arrived) < 3:
         line = process.stdout.readline()
         assert line, "it ended"
@@ -172,7 +179,7 @@ def test_the_tour_of_make_ui(tour, page, tmp_path):
     page.get_by_role("button", name="Expand all task groups").click()
     expect(page.get_by_text("ReportStatusSensor").first).to_be_visible()
     page.get_by_role("button", name="Fit View").click()
-    picture(page, "example-run")
+    take_screenshot(page, "example-run")
 
     page.goto(f"{url}/connections")
     press_test(page, "amazon_business_default")

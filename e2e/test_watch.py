@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
+from typing import Any
 
 import pytest
+
+from airflow_provider_amzbiz.sandbox import Sandbox
+from dev.airflow_cluster import AirflowCluster
 
 pytestmark = pytest.mark.timeout(600)
 
 LINES = "SANDBOX_ORDER_LINES"
 
 
-def announced(airflow):
+def announced(airflow: AirflowCluster) -> list[str]:
     """Return the report ids that the runs of the DAG were given, in all."""
     runs = [
         each for each in airflow.get("/dags/watched/dagRuns?limit=100")["dag_runs"] if each["state"] == "success"
@@ -20,36 +25,39 @@ def announced(airflow):
     return [found for run in runs for found in _ids(airflow.xcom("watched", run["dag_run_id"], "announced"))]
 
 
-def _ids(value):
-    return json.loads(value) if isinstance(value, str) else value
+def _ids(value: Any) -> list[str]:
+    ids: list[str] = json.loads(value) if isinstance(value, str) else value
+    return ids
 
 
-def wait_until_announced(airflow, expected, seconds=120):
+def wait_until_announced(airflow: AirflowCluster, expected: Collection[str], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while sorted(found := announced(airflow)) != sorted(expected):
         assert time.monotonic() < deadline, f"announced {found}, expected {expected}"
         time.sleep(1)
 
 
-def wait_for_looks(sandbox, count=2, seconds=120):
+def wait_for_polls(sandbox: Sandbox, count: int = 2, seconds: float = 120) -> None:
     seen, deadline = sandbox.count("getReports"), time.monotonic() + seconds
     while sandbox.count("getReports") < seen + count:
-        assert time.monotonic() < deadline, "nobody looks for reports"
+        assert time.monotonic() < deadline, "the watch does not poll"
         time.sleep(0.5)
 
 
 @pytest.mark.parametrize("sandbox", [10], indirect=True)
-def test_a_dag_runs_for_each_report_across_a_kill_of_the_triggerer(airflow, sandbox):
+def test_a_dag_runs_for_each_report_across_a_kill_of_the_triggerer(
+    airflow: AirflowCluster, sandbox: Sandbox
+) -> None:
     sandbox.add_report(LINES)
     airflow.unpause("watched")
-    wait_for_looks(sandbox)
+    wait_for_polls(sandbox)
 
     first = [sandbox.add_report(LINES) for _ in range(3)]
     slow = sandbox.add_report(LINES, status="IN_PROGRESS")
     sandbox.add_report("GET_AB_INVOICE_PDF")
     wait_until_announced(airflow, first)
     # The triggerer records what Airflow has.
-    wait_for_looks(sandbox)
+    wait_for_polls(sandbox)
     time.sleep(1)
 
     for part in ("triggerer-1", "triggerer-2"):
@@ -60,6 +68,6 @@ def test_a_dag_runs_for_each_report_across_a_kill_of_the_triggerer(airflow, sand
 
     everything = [*first, slow, *second]
     wait_until_announced(airflow, everything)
-    wait_for_looks(sandbox, 3)
+    wait_for_polls(sandbox, 3)
     time.sleep(5)
     wait_until_announced(airflow, everything, seconds=0)

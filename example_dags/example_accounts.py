@@ -16,7 +16,7 @@ from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 
 # [START accounts]
-# One refresh token, and so one connection, for each region: the marketplaces have to be of it.
+# A refresh token is of one region, so each region needs its own connection, with marketplaces of that region.
 ACCOUNTS = {
     "amazon_business_na": ["ATVPDKIKX0DER", "A2EUQ1WTGCTBG2"],
     "amazon_business_eu": ["A1PA6795UKMFR9"],
@@ -38,7 +38,7 @@ with DAG(
     # [START group]
     @task
     def sources() -> list[dict[str, Any]]:
-        """One report for each marketplace; what is mapped is no template, so the keys are made here."""
+        """Return one report for each marketplace. Mapped values are not rendered, so the keys are built here."""
         day = get_current_context()["data_interval_start"].strftime("%Y-%m-%d")
         return [
             {"conn_id": conn_id, "marketplace": marketplace, "key": f"accounts/{conn_id}/{marketplace}/{day}.tsv"}

@@ -1,8 +1,7 @@
-"""A range of days to S3 in one task, within the quota: one report for each day, 30 days by default.
+"""Load a range of days to S3 in one task, within the limits: one report for each day, 30 days by default.
 
-The days begin at midnight of the time zone. A day that ended less than two days ago is left for a later run,
-because its data may still change. Needs the connections ``amazon_business_default`` and ``aws_default`` and the
-bucket.
+Days begin at midnight in the time zone. A day that ended less than two days ago is left for a later run, because
+its data may still change. Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Call something off: cancel what the API has not begun, and delete what a batch has written.
+"""Undo a run: cancel the reports that are still in the queue, and delete what a batch has written.
 
-For a backfill of the wrong days, or with the wrong options. Needs the connection ``amazon_business_default``, and
-``aws_default`` for the clean-up.
+Use it after a backfill of the wrong days, or with the wrong options. Needs the connection
+``amazon_business_default``, and ``aws_default`` for the clean-up.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ with DAG(
         created_since="{{ dag_run.start_date - macros.timedelta(hours=params.hours) }}",
     )
 
-    # One that has begun meanwhile is left to its end; that is no error.
+    # A report that is already in progress can no longer be cancelled; that is not an error.
     cancel = CancelReportOperator.partial(
         task_id="cancel",
-        # The API allows 10 calls at once and then one in ten seconds, which a task waits for on its worker.
+        # The API allows 10 calls at once, then one every ten seconds; a task waits for its permit on the worker.
         max_active_tis_per_dag=1,
     ).expand(report_id=queued.output.map(lambda report: report["report_id"]))
     # [END cancel]
@@ -45,7 +45,7 @@ with DAG(
     # [START clean_up]
     @task(trigger_rule="none_failed")
     def clean_up(manifest: str) -> int:
-        """Delete the objects that a batch has written, and its manifest last; return how many they were."""
+        """Delete the objects that a batch has written, and its record last; return the number of objects."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         if not manifest:
@@ -53,9 +53,11 @@ with DAG(
         s3 = S3Hook("aws_default")
         bucket, key = S3Hook.parse_s3_url(manifest)
         items = json.loads(s3.read_key(key, bucket))["items"]
-        keys = [S3Hook.parse_s3_url(each["uri"])[1] for item in items for each in item["objects"] or ()]
+        # What was delivered before is another batch's.
+        own = [item for item in items if item["objects"] and not item.get("already_delivered")]
+        keys = [S3Hook.parse_s3_url(each["uri"])[1] for item in own for each in item["objects"]]
         s3.delete_objects(bucket, keys)
-        s3.delete_objects(bucket, [key])
+        s3.delete_objects(bucket, [*s3.list_keys(bucket, f"{key}.parts/"), key])
         return len(keys)
 
     cancel >> clean_up("{{ params.manifest }}")

@@ -1,8 +1,8 @@
-"""When an invoice is ready, whoever asked for it, load it to S3 (Airflow 3).
+"""When an invoice is ready, whoever requested it, load it to S3 (Airflow 3).
 
-A watcher in the triggerer looks for reports that have become DONE and makes an asset event of each. One run of the
-DAG may be given several, so that the load is mapped over them. Needs the connections ``amazon_business_default``
-and ``aws_default`` and the bucket.
+A watcher in the triggerer polls for reports that have become DONE and emits an asset event for each. One DAG run
+may get several events, so the transfer is mapped over them. Needs the connections ``amazon_business_default`` and
+``aws_default``, and the bucket.
 """
 
 from __future__ import annotations

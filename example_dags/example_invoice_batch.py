@@ -1,17 +1,16 @@
-"""The invoices of a list to S3 in one task, and what an auditor asks about each of them in a table.
+"""Load a list of invoices to S3 in one task, and record what an auditor asks about each of them in a table.
 
-Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket. The table lies in DuckDB
-here (``pip install duckdb``); any database will do.
+Needs the connections ``amazon_business_default`` and ``aws_default``, the bucket, and the extra ``parquet``. The
+table is in DuckDB here (``pip install duckdb``); any database works.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, Param, get_current_context, task
+from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
 
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
@@ -19,13 +18,10 @@ from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 # [START requests]
 @task
 def requests() -> list[dict[str, Any]]:
-    """One request for each invoice; yours may come from a query."""
-    invoice_ids = get_current_context()["params"]["invoice_ids"]
-    if not invoice_ids:
-        raise AirflowSkipException("There is no invoice to ask for")
+    """Return one request for each invoice; yours may come from a query."""
     return [
         {"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": each, "documentType": "Invoice"}}
-        for each in invoice_ids
+        for each in get_current_context()["params"]["invoice_ids"]
     ]
 
 
@@ -35,27 +31,26 @@ def requests() -> list[dict[str, Any]]:
 # [START audit]
 @task
 def audit(summary: dict[str, Any], database: str) -> None:
-    """Write a row for each object, and for each invoice without one; running it again replaces them."""
+    """Load the batch's table: a row for each document, and for each invoice without one."""
     import duckdb
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    bucket, key = S3Hook.parse_s3_url(summary["manifest"])
-    manifest = json.loads(S3Hook("aws_default").read_key(key, bucket))
-    rows = []
-    for item in manifest["items"]:
-        invoice_id = item["report_options"]["invoiceId"]
-        for stored in item["objects"] or [{}]:
-            described = [stored.get(name) for name in ("uri", "bytes", "sha256", "crc32")]
-            rows.append([invoice_id, item["report_id"], item["status"], item["error"], *described])
-    with duckdb.connect(database) as warehouse:
-        warehouse.execute(
-            "CREATE TABLE IF NOT EXISTS invoice_audit (invoice_id VARCHAR, report_id VARCHAR, status VARCHAR, "
-            "error VARCHAR, uri VARCHAR, bytes BIGINT, sha256 VARCHAR, crc32 VARCHAR)"
-        )
+    bucket, key = S3Hook.parse_s3_url(summary["audit"])
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(database) as warehouse:
+        file = S3Hook("aws_default").download_file(key, bucket, local_path=folder)
+        warehouse.read_parquet(file).create_view("batch")
+        warehouse.execute("CREATE TABLE IF NOT EXISTS invoice_audit AS FROM batch LIMIT 0")
         warehouse.begin()
-        warehouse.executemany("DELETE FROM invoice_audit WHERE invoice_id = ?", [row[:1] for row in rows])
-        warehouse.executemany("INSERT INTO invoice_audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        # What was delivered before has its row, with the report that it came of.
+        warehouse.execute(
+            "DELETE FROM invoice_audit "
+            "WHERE identity IN (SELECT identity FROM batch WHERE status <> 'already_delivered')"
+        )
+        warehouse.execute(
+            "INSERT INTO invoice_audit FROM batch WHERE identity NOT IN (SELECT identity FROM invoice_audit)"
+        )
         warehouse.commit()
+        warehouse.execute("DROP VIEW batch")
 
 
 # [END audit]
@@ -81,9 +76,14 @@ with DAG(
         requests=requests(),
         s3_bucket="{{ params.bucket }}",
         s3_key="archive/{invoiceId}/{name}",
-        # Up to a tenth may fail: they are in the table, with the reason.
+        # Remembers what any run has delivered, so that no invoice is requested twice.
+        ledger="s3://{{ params.bucket }}/ledger/",
+        # One row for each document; the task below loads it.
+        audit_key="audit/{{ run_id }}.parquet",
+        skip_if_empty=True,
+        # Up to a tenth may fail; the table has the reasons.
         max_failed=0.1,
-        # No such invoice yet, asked again too soon, or cancelled by somebody: the API does not tell them apart.
+        # No such invoice yet, requested again too soon, or cancelled by a user: the API gives all the same status.
         on_cancelled="skip",
         timeout=timedelta(hours=12),
         deferrable=True,

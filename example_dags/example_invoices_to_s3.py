@@ -1,7 +1,8 @@
-"""The invoices of a list to S3, each on its own: a mapped group creates, waits for and moves every one.
+"""Load a list of invoices to S3, each on its own: a mapped task group creates, waits and transfers.
 
-Needs the connections ``amazon_business_default`` and ``aws_default`` and the bucket. An invoice comes as a ZIP, so
-its key has the name of the file in it. For hundreds of invoices ``ReportsToS3Operator`` does the same in one task.
+Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket. An invoice comes as a ZIP,
+so its key contains the name of the file in it. For hundreds of invoices, use ``ReportsToS3Operator``: it does the
+same in one task.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ with DAG(
 
     @task
     def invoice_ids() -> list[str]:
-        return get_current_context()["params"]["invoice_ids"]
+        return list(get_current_context()["params"]["invoice_ids"])
 
     @task_group
     def invoice_to_s3(invoice_id: str) -> None:
@@ -38,7 +39,7 @@ with DAG(
             report_type="GET_AB_INVOICE_PDF",
             marketplace_ids=["ATVPDKIKX0DER"],
             report_options={"invoiceId": invoice_id, "documentType": "Invoice"},
-            # The API allows 15 calls at once and then one in ten seconds: the turn is waited for in the triggerer.
+            # The API allows 15 calls at once, then one every ten seconds; the triggerer waits for the permit.
             deferrable=True,
         )
         wait = ReportStatusSensor(

@@ -1,7 +1,7 @@
-"""One report a day to S3: create it, wait for it without a worker, move its document.
+"""Load one report a day to S3: create it, wait without a worker slot, transfer its document.
 
-Needs the connections ``amazon_business_default`` and ``aws_default`` and the bucket. The report type here is one
-of the local sandbox; put yours in the parameters.
+Needs the connections ``amazon_business_default`` and ``aws_default``, and the bucket. The report type is one of
+the local sandbox; set yours in the parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 
 with DAG(
     dag_id="example_report_to_s3",
-    # A plain "@daily" has no data interval on Airflow 3; this timetable gives each run the day before it.
+    # A plain "@daily" has no data interval on Airflow 3; this timetable gives each run the previous day.
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,

@@ -1,4 +1,4 @@
-"""One report a day to S3, and on into a table of a warehouse: running a day again leaves the table the same.
+"""Load one report a day to S3 and into a warehouse table. Running a day again leaves the table the same.
 
 Needs the connections ``amazon_business_default`` and ``aws_default``, the bucket, and DuckDB, which stands in for
 the warehouse (``pip install duckdb``). "Into a warehouse" in the documentation shows Redshift and Snowflake.
@@ -28,27 +28,28 @@ COLUMNS = {
 
 @task
 def load(objects: list[dict[str, Any]], day: str, database: str) -> int:
-    """Replace the rows of a day by those of its report, all or none, and return how many they are."""
+    """Replace the rows of a day with those of its report, all or none; return the number of rows."""
     import duckdb
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     (stored,) = objects
     bucket, key = S3Hook.parse_s3_url(stored["uri"])
     with tempfile.NamedTemporaryFile(suffix=".tsv") as file, duckdb.connect(database) as warehouse:
-        S3Hook("aws_default").get_conn().download_fileobj(bucket, key, file)
+        S3Hook("aws_default").get_key(key, bucket).download_fileobj(file)
         file.flush()
         declared = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         warehouse.execute(f"CREATE TABLE IF NOT EXISTS order_lines (report_day DATE, {declared})")
         warehouse.begin()
         warehouse.execute("DELETE FROM order_lines WHERE report_day = ?", [day])
-        # Quotes and backslashes are plain characters in this report: a title may say 24" monitor.
+        # Quotes and backslashes are plain characters in this report, as in the title: 24" monitor.
         warehouse.execute(
             "INSERT INTO order_lines BY NAME SELECT ?::DATE AS report_day, * "
             "FROM read_csv(?, delim='\t', header=true, quote='', escape='', columns=?)",
             [day, file.name, COLUMNS],
         )
         warehouse.commit()
-        return warehouse.execute("SELECT count(*) FROM order_lines WHERE report_day = ?", [day]).fetchone()[0]
+        [(rows,)] = warehouse.execute("SELECT count(*) FROM order_lines WHERE report_day = ?", [day]).fetchall()
+        return int(rows)
 
 
 # [END load]
@@ -80,7 +81,7 @@ with DAG(
         task_id="wait",
         report_id=create.output,
         deferrable=True,
-        # There were no orders on that day.
+        # Amazon cancels a report without data, as for a day without orders.
         on_cancelled="skip",
         timeout=timedelta(hours=12),
     )

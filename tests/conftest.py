@@ -80,9 +80,19 @@ def sandbox(monkeypatch):
         yield running
 
 
+@pytest.fixture
+def stranger(sandbox, monkeypatch):
+    """Another application of the same customer: the connection ``stranger``."""
+    from airflow_provider_amzbiz.client import reports
+
+    connect(monkeypatch, sandbox, conn_id="stranger")
+    # This process does not know what another one creates.
+    monkeypatch.setattr(reports, "_created", {})
+
+
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    """Take out the waits for a real Airflow and a real API to settle."""
+    """Take out the pauses that only a real Airflow and a real API need."""
     from airflow_provider_amzbiz.client import reports
     from airflow_provider_amzbiz.triggers import base
 
@@ -96,14 +106,14 @@ def _requests_keep_to_the_contract(monkeypatch):
     from airflow_provider_amzbiz.sandbox.server import Sandbox
     from tests.contract.requests_of_ours import breaches
 
-    calls, note = [], Sandbox.note
+    calls, record = [], Sandbox.record
 
-    def noted(sandbox, *arguments):
-        call = note(sandbox, *arguments)
+    def recorded(sandbox, *arguments):
+        call = record(sandbox, *arguments)
         calls.append(call)
         return call
 
-    monkeypatch.setattr(Sandbox, "note", noted)
+    monkeypatch.setattr(Sandbox, "record", recorded)
     yield
     assert [breach for call in calls for breach in breaches(call)] == []
 

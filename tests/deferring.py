@@ -47,7 +47,7 @@ async def events_of(trigger):
 
 
 def run(make, ctx, *, deferrals=None, begin=None):
-    """Run a task to its end; ``make`` gives the operator anew for each process.
+    """Run a task to its end; ``make`` creates the operator again for each process.
 
     :param deferrals: a list that gets each event.
     """

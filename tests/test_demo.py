@@ -1,4 +1,4 @@
-"""The demo, and that nothing it leaves behind holds a secret."""
+"""The demo succeeds, and nothing that it writes contains a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dev import demo
 from dev.leaks import TriggerRows, files, leaks
 
 pytestmark = [
-    pytest.mark.skipif(airflow.__version__.startswith("2"), reason="the demo's Airflow is the newest"),
+    pytest.mark.skipif(airflow.__version__.startswith("2"), reason="the demo needs Airflow 3"),
     pytest.mark.timeout(400),
 ]
 
@@ -23,12 +23,12 @@ def query(home, statement):
         with closing(sqlite3.connect(f"file:{home}/airflow.db?mode=ro", uri=True, timeout=5)) as database:
             return database.execute(statement).fetchall()
     except sqlite3.OperationalError:
-        # While Airflow makes its tables, they may be missing or locked.
+        # While Airflow creates its tables, they may be missing or locked.
         return []
 
 
 def everything_written(home):
-    """Return every file of Airflow's home and every row of its database, by name; the connections excepted."""
+    """Yield every file of Airflow's home and every row of its database except the connections, with its name."""
     yield from files(home)
     for (table,) in query(home, "SELECT name FROM sqlite_master WHERE type = 'table'"):
         if table != "connection":
@@ -56,7 +56,7 @@ def test_the_demo_succeeds_and_leaves_no_secret_behind(tmp_path, capfd):
     rows = triggers.decrypted(fernet_key(home))
     assert any("ReportStatusTrigger" in path and "report_id" in kwargs for path, kwargs in rows)
     written = list(everything_written(home))
-    # What is looked for is looked for in the right places.
+    # The search covered the places where a secret could be.
     assert any(where == "xcom" and result.objects[0]["sha256"] in text for where, text in written)
     assert any("attempt=1.log" in where and "Created report" in text for where, text in written)
     assert any(where == "rendered_task_instance_fields" for where, _ in written)
@@ -65,13 +65,13 @@ def test_the_demo_succeeds_and_leaves_no_secret_behind(tmp_path, capfd):
     assert leaks(texts, result.secrets) == []
 
 
-def test_a_planted_secret_would_be_found(tmp_path):
+def test_a_planted_secret_is_found(tmp_path):
     (tmp_path / "task.log").write_text("the token is Atza|abc")
 
     assert leaks(everything_written(tmp_path), []) == [(str(tmp_path / "task.log"), "Atza|")]
 
 
-def test_a_planted_token_would_be_found_in_a_url(tmp_path):
+def test_a_planted_token_is_found_in_a_url(tmp_path):
     (tmp_path / "task.log").write_text("https://host/?token=a%2Fb%3D")
 
     assert leaks(everything_written(tmp_path), ["a/b="]) == [(str(tmp_path / "task.log"), "a%2Fb%3D")]

@@ -1,9 +1,10 @@
-"""Every public name is documented."""
+"""Every public name is documented, and every link, name and message in the documentation exists."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import operator
 import re
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from airflow_provider_amzbiz import exceptions, sandbox
 from airflow_provider_amzbiz.get_provider_info import get_provider_info
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.task_groups import report_to_s3
+from dev.check_links import broken_links
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not in page.parts}
 TEXT = "\n".join(PAGES.values())
-# Parts of other classes, what only operators make, and what Airflow calls by the provider's metadata.
+# Parts of other classes, triggers that only operators create, and functions that Airflow finds in the metadata.
 INNER = {"AmazonBusinessOperator", "QueueingOperator", "ReportWatch", "BatchTrigger", "PermitTrigger"}
 INNER |= {"console_url", "dataset_name", "sanitize_uri", "convert_asset_to_openlineage"}
 
@@ -64,21 +66,20 @@ def defined_in(value):
     return getattr(getattr(value, "function", value), "__module__", None)
 
 
-def test_all_that_the_sandbox_offers_is_on_its_page():
+def test_every_public_name_of_the_sandbox_is_on_its_page():
     page = (DOCS / "api" / "sandbox.rst").read_text()
     assert sandbox.__all__
     assert [name for name in sandbox.__all__ if not re.search(rf"autoclass:: \S+\.{name}\n", page)] == []
 
 
 def test_the_signature_of_the_task_group_is_its_own():
-    shown = re.search(
-        r"task_groups\.report_to_s3\((.*?)\)\n\n", (DOCS / "api" / "authoring.rst").read_text(), re.DOTALL
-    )[1]
-    told = [each.strip() for each in shown.replace("\\\n", "").split(",")]
+    page = (DOCS / "api" / "authoring.rst").read_text()
+    [signature] = re.findall(r"task_groups\.report_to_s3\((.*?)\)\n\n", page, re.DOTALL)
+    documented = [each.strip() for each in signature.replace("\\\n", "").split(",")]
     own = inspect.signature(report_to_s3.function).parameters.values()
-    assert [each.partition("=")[0] for each in told] == [each.name for each in own]
+    assert [each.partition("=")[0] for each in documented] == [each.name for each in own]
     defaults = {"datetime.timedelta(days=1)": "timedelta(days=1)"}
-    assert [each.partition("=")[2].replace('"', "'") for each in told] == [
+    assert [each.partition("=")[2].replace('"', "'") for each in documented] == [
         "" if each.default is each.empty else defaults.get(repr(each.default), repr(each.default)) for each in own
     ]
 
@@ -89,11 +90,12 @@ def test_the_errors_are_on_their_page():
 
 def test_the_hook_shows_all_its_operations():
     page = (DOCS / "api" / "AmazonBusinessHook.rst").read_text()
-    members = re.search(r":members: (.*)", page)[1].split(", ")
+    [members] = re.findall(r":members: (.*)", page)
     inherited = set(dir(AmazonBusinessHook.__base__)) - {"test_connection"}
     public = {name for name, value in inspect.getmembers(AmazonBusinessHook, inspect.isfunction) if name[0] != "_"}
-    # For operators that split a call in two; get_conn is Airflow's own name.
-    assert public - inherited - {"report_request", "send", "get_conn"} == set(members)
+    # Steps of an operation, which operators and triggers take one by one.
+    steps = {"report_request", "send", "get_reports_page", "is_of_another_request"}
+    assert public - inherited - steps == set(members.split(", "))
 
 
 def test_each_error_is_explained():
@@ -105,3 +107,41 @@ def test_each_error_is_explained():
     assert len(names) > 10
     explained = (DOCS / "errors.rst").read_text()
     assert [name for name in names if f"``{name}``" not in explained] == []
+
+
+ROOT = DOCS.parent
+MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+def test_the_links_of_a_markdown_file_lead_somewhere(path):
+    assert list(broken_links(path)) == []
+
+
+def test_a_broken_link_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("dev.check_links.ROOT", tmp_path)
+    (tmp_path / "other.md").write_text("# One thing\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](other.md#one-thing) [b](other.md#another) [`c`](missing.md) [d](https://a.test) `[e](e)`\n"
+    )
+    assert list(broken_links(page)) == [
+        "other.md#another: there is no such heading",
+        "missing.md: there is no such file",
+    ]
+
+
+PLACES = re.findall(
+    r"^\| .*\? \| \[.*?\]\((\S+)\) \| `(\S+)` \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("path", "name"), PLACES)
+def test_each_place_that_contributing_names_exists(path, name):
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    found = operator.attrgetter(name)(importlib.import_module(module))
+    assert inspect.getmodule(inspect.unwrap(found)).__name__ == module
+
+
+def test_contributing_names_places():
+    assert len(PLACES) >= 8

@@ -1,15 +1,18 @@
-"""The example DAGs, loaded without any connection and run to their end."""
+"""The example DAGs load without any connection and run to their end."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import importlib
 import json
 import re
 import subprocess
 import sys
 import uuid
 import zlib
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from importlib.util import find_spec
@@ -22,10 +25,13 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+from sqlalchemy import event, select
+from sqlalchemy.orm import Session
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 from tests.conftest import connect
 
 # Airflow 3.1 takes seconds for each task of dag.test().
@@ -44,24 +50,26 @@ def _bucket(s3):
 
 
 @pytest.fixture
-def run_dag(airflow_db):
-    """Run an example to its end, its triggers too, without a scheduler."""
-    # Its home since Airflow 3.2.
-    if find_spec("airflow.dag_processing.dagbag"):
-        from airflow.dag_processing.dagbag import DagBag
-    else:
-        from airflow.models.dagbag import DagBag
-    bag = DagBag(str(EXAMPLES))
+def dags(airflow_db):
+    """The example DAGs."""
+    # DagBag is there since Airflow 3.2.
+    new = find_spec("airflow.dag_processing.dagbag")
+    module = importlib.import_module("airflow.dag_processing.dagbag" if new else "airflow.models.dagbag")
+    return module.DagBag(str(EXAMPLES)).dags
+
+
+@pytest.fixture
+def run_dag(dags):
+    """Run an example to its end, including its triggers, without a scheduler."""
 
     def run(dag_id, at=None, **conf):
-        # Without a time it is now; a time that was run before is run again.
+        # The default is now; an earlier time is run again.
         when = {"logical_date" if AIRFLOW_3 else "execution_date": at} if at else {}
-        dag = bag.dags[dag_id]
-        for task in dag.tasks:
+        for task in dags[dag_id].tasks:
             if isinstance(task, ReportsToS3Operator):
-                # The sandbox is as fast as the test wants to be.
+                # The sandbox needs no time.
                 task.poke_interval = 0.5
-        return dag.test(run_conf=conf, **when)
+        return dags[dag_id].test(run_conf=conf, **when)
 
     return run
 
@@ -75,7 +83,7 @@ def test_there_are_no_import_errors_without_connections(airflow_db):
 
 @pytest.mark.usefixtures("_bucket")
 def test_a_report(sandbox, s3, run_dag):
-    # Longer than the sensor's first look, so that it is deferred.
+    # Longer than the sensor's first poll, so that it defers.
     sandbox.script(outcome="DONE", processing_seconds=3)
 
     run = run_dag("example_report_to_s3")
@@ -92,10 +100,12 @@ def test_invoices(sandbox, s3, run_dag):
     run = run_dag("example_invoices_to_s3", invoice_ids=["1", "2", "3", "4"])
 
     assert run.state == "success"
-    asked = {report.report_options["invoiceId"]: key for key, report in sandbox.reports.items()}
-    assert sorted(asked) == ["1", "2", "3", "4"]
+    created = {report.report_options["invoiceId"]: key for key, report in sandbox.reports.items()}
+    assert sorted(created) == ["1", "2", "3", "4"]
     stored = s3.list_objects_v2(Bucket="amazon-business", Prefix="invoices/")["Contents"]
-    assert {each["Key"] for each in stored} == {f"invoices/{key}/{invoice}.pdf" for invoice, key in asked.items()}
+    assert {each["Key"] for each in stored} == {
+        f"invoices/{key}/{invoice}.pdf" for invoice, key in created.items()
+    }
 
 
 @pytest.mark.usefixtures("_bucket")
@@ -109,15 +119,63 @@ def test_an_invoice_without_data_fails_alone(sandbox, s3, run_dag):
     assert states["invoice_to_s3.move", 1] == "upstream_failed"
 
 
+async def announcements(trigger, sandbox, invoice_ids):
+    """Add invoices one by one, and return the payload of each one's event."""
+    events, payloads = trigger.run(), []
+    for invoice_id in invoice_ids:
+        sandbox.add_report("GET_AB_INVOICE_PDF", report_options={"invoiceId": invoice_id})
+        payloads.append((await anext(events)).payload)
+    await events.aclose()
+    return payloads
+
+
+@contextmanager
+def triggered_by(asset_name, payloads):
+    """Give the next DAG run asset events with these payloads, as the triggerer and the scheduler do."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.models.dagrun import DagRun
+
+    def consume(session, *_):
+        for run in [each for each in session.new if isinstance(each, DagRun)]:
+            with session.no_autoflush:
+                asset_id = session.scalar(select(AssetModel.id).where(AssetModel.name == asset_name))
+            extras = [{"from_trigger": True, "payload": payload} for payload in payloads]
+            run.consumed_asset_events.extend(AssetEvent(asset_id=asset_id, extra=extra) for extra in extras)
+
+    event.listen(Session, "before_flush", consume)
+    yield
+    event.remove(Session, "before_flush", consume)
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
+def test_invoices_that_arrive(sandbox, s3, bucket, dags, run_dag):
+    [asset] = dags["example_invoice_arrives"].timetable.asset_condition.objects
+    path, arguments = asset.watchers[0].trigger.serialize()
+    assert path == f"{ReportsDoneTrigger.__module__}.ReportsDoneTrigger"
+    since = (sandbox.clock.now() - timedelta(hours=1)).isoformat()
+    trigger = ReportsDoneTrigger(**{**arguments, "since": since, "poll_interval": 0.05})
+    first, second = asyncio.run(announcements(trigger, sandbox, ["1", "2"]))
+
+    # The triggerer may announce a report twice.
+    with triggered_by(asset.name, [first, second, first]):
+        run = run_dag("example_invoice_arrives", bucket=bucket)
+
+    assert run.state == "success"
+    assert sorted(states(run)) == [("move", 0), ("move", 1), ("report_ids", -1)]
+    assert keys(s3, bucket) == sorted(
+        [f"invoices/{first['report_id']}/1.pdf", f"invoices/{second['report_id']}/2.pdf"]
+    )
+
+
 @pytest.fixture
 def bucket(s3_server):
-    """A bucket that nobody else writes to."""
+    """A bucket of this test alone."""
     return s3_server.make_bucket(f"examples-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture
 def query(tmp_path):
-    """Ask the warehouse."""
+    """Run a query in the warehouse."""
 
     def query(statement):
         with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as warehouse:
@@ -138,7 +196,7 @@ def states(run):
     return {(task.task_id, task.map_index): task.state for task in run.get_task_instances()}
 
 
-# What would be lost or misread if a quote, a backslash or a missing value had a meaning.
+# A load that treats quotes or backslashes as special loses or misreads these.
 ODD_LINES = (
     '2026-03-01|112-1|1|B0|24" monitor \\ "black"|Office|2|10.00|USD|PO-1||Größe GmbH|0.0825|1.65|20.00|Shipped',
     "2026-03-01|112-2|1|B1|'pens, 50|Office|1|3.50|USD|PO-2|CC-1|東京|0|0.00|3.50|Shipped",
@@ -175,7 +233,7 @@ class TestReportToWarehouse:
         lines = [line.split("\t") for line in document.splitlines()[1:]]
         assert len(lines) == 400
         assert [[str(value) for value in row[1:]] for row in query("FROM order_lines")] == [
-            # Numbers of one kind are written in one way.
+            # DuckDB prints tax rates with six decimals.
             [*line[:12], f"{float(line[12]):.6f}", *line[13:]]
             for line in lines
         ]
@@ -194,7 +252,7 @@ class TestReportToWarehouse:
         assert query("SELECT count(*) FROM order_lines GROUP BY report_day") == [(400,), (400,)]
         assert query("FROM order_lines ORDER BY ALL") == before
 
-    def test_lines_that_came_late_replace_the_day(self, sandbox, run_day, query):
+    def test_late_lines_replace_the_day(self, sandbox, run_day, query):
         run_day()
         sandbox.script(document=order_lines(*ODD_LINES))
 
@@ -232,7 +290,7 @@ class TestReportToWarehouse:
 
 
 class TestWarehouseSql:
-    """What the documentation shows for warehouses that do not run here, as far as that can be checked."""
+    """The documentation's SQL for warehouses that do not run here, as far as it can be checked."""
 
     @pytest.fixture
     def statements(self):
@@ -243,7 +301,7 @@ class TestWarehouseSql:
             stored = [{"uri": "s3://my-bucket/warehouse/day.tsv"}]
             ti = SimpleNamespace(xcom_pull=lambda task_ids: {"move": stored}[task_ids])
             load.render_template_fields({"ti": ti, "data_interval_start": TestReportToWarehouse.DAY})
-            return DbApiHook.split_sql_string(load.sql)
+            return DbApiHook.split_sql_string(str(load.sql))
 
         return statements
 
@@ -264,7 +322,7 @@ class TestWarehouseSql:
         assert [statement.split()[0] for statement in rendered] == verbs
         (copy,) = [statement for statement in rendered if statement.startswith("COPY")]
         assert source in copy
-        columns = re.search(r"\((.*?)\)", copy, re.DOTALL)[1].replace("\n", " ").replace(" ", "").split(",")
+        columns = re.findall(r"\((.*?)\)", copy, re.DOTALL)[0].replace("\n", " ").replace(" ", "").split(",")
         assert [each for each in columns if each != "report_day"] == COLUMNS
         assert any("report_day = '2026-03-02'" in statement for statement in rendered)
 
@@ -282,45 +340,53 @@ class TestInvoiceBatch:
         run = run_batch("1", "MULTI-2", "NO-DATA-3")
 
         assert run.state == "success"
-        rows = query("SELECT invoice_id, status, error, uri, bytes, sha256, crc32, report_id FROM invoice_audit")
-        stored = {row[3].removeprefix(f"s3://{bucket}/"): row for row in rows if row[3]}
+        columns = "report_options->>'invoiceId', status, error, key, bytes, sha256, crc32, report_id"
+        rows = query(f"SELECT {columns} FROM invoice_audit")
+        stored = {row[3]: row for row in rows if row[3]}
         assert sorted(stored) == keys(s3, bucket, "archive/1/") + keys(s3, bucket, "archive/MULTI-2/")
         assert len(stored) == 4
         for key, (_, status, error, _, size, sha256, crc32, report_id) in stored.items():
             content = body(s3, bucket, key)
-            assert (status, error) == ("DONE", None)
+            assert (status, error) == ("landed", None)
             assert (size, sha256) == (len(content), hashlib.sha256(content).hexdigest())
             assert base64.b64decode(crc32) == zlib.crc32(content).to_bytes(4, "big")
             assert sandbox.reports[report_id].report_options["invoiceId"] in key
-        assert [row[:4] for row in rows if not row[3]] == [("NO-DATA-3", "CANCELLED", None, None)]
+        assert [row[:4] for row in rows if not row[3]] == [("NO-DATA-3", "skipped", None, None)]
 
-    def test_what_failed_is_in_the_table_with_its_reason(self, sandbox, run_batch, query):
+    def test_a_failed_invoice_is_in_the_table_with_its_reason(self, sandbox, run_batch, query):
         run = run_batch("FATAL-1", *map(str, range(10)))
 
         assert run.state == "success"
-        ((invoice_id, status, error),) = query(
-            "SELECT invoice_id, status, error FROM invoice_audit WHERE error IS NOT NULL"
+        ((request, status, processing_status, error),) = query(
+            "SELECT request, status, processing_status, error FROM invoice_audit WHERE error IS NOT NULL"
         )
-        assert (invoice_id, status) == ("FATAL-1", "FATAL")
+        assert request == "invoiceId=FATAL-1, documentType=Invoice"
+        assert (status, processing_status) == ("failed", "FATAL")
         assert "FATAL" in error
         assert query("SELECT count(*) FROM invoice_audit WHERE uri IS NOT NULL") == [(10,)]
 
     def test_an_empty_list_is_skipped(self, sandbox, run_batch):
         run = run_batch()
 
-        assert set(states(run).values()) == {"skipped"}
+        assert states(run) == {("requests", -1): "success", ("batch", -1): "skipped", ("audit", -1): "skipped"}
         assert sandbox.calls == []
 
-    def test_the_same_invoices_again_leave_the_table_as_long(self, sandbox, run_batch, query):
-        run_batch("1", "MULTI-2")
+    def test_the_same_invoices_again_leave_the_table_the_same(self, sandbox, run_batch, query):
+        run_batch("1", "MULTI-2", "NO-DATA-4")
         run_batch("3")
-        before = query("SELECT invoice_id, uri, sha256 FROM invoice_audit ORDER BY ALL")
+        before = query("FROM invoice_audit WHERE uri IS NOT NULL ORDER BY ALL")
 
-        run = run_batch("1", "MULTI-2")
+        run = run_batch("1", "MULTI-2", "NO-DATA-4")
 
         assert run.state == "success"
-        assert query("SELECT invoice_id, uri, sha256 FROM invoice_audit ORDER BY ALL") == before
+        assert query("FROM invoice_audit WHERE uri IS NOT NULL ORDER BY ALL") == before
         assert len(before) == 5
+        # Asked for again: perhaps Amazon has it by now.
+        assert query("SELECT status, count(*) FROM invoice_audit WHERE uri IS NULL GROUP BY ALL") == [
+            ("skipped", 1)
+        ]
+        asked = sorted(report.report_options["invoiceId"] for report in sandbox.reports.values())
+        assert asked == ["1", "3", "MULTI-2", "NO-DATA-4", "NO-DATA-4"]
 
 
 class TestAccounts:
@@ -337,12 +403,12 @@ class TestAccounts:
     def run_day(self, accounts, s3, run_dag, bucket):
         return partial(run_dag, "example_accounts", at=datetime(2026, 3, 2, tzinfo=timezone.utc), bucket=bucket)
 
-    def test_each_account_is_asked_for_its_own_marketplaces(self, accounts, s3, run_day, bucket):
+    def test_each_account_gets_its_own_marketplaces(self, accounts, s3, run_day, bucket):
         run = run_day()
 
         assert run.state == "success"
-        asked = [sorted(each.marketplace_ids for each in account.reports.values()) for account in accounts]
-        assert asked == [[["A2EUQ1WTGCTBG2"], ["ATVPDKIKX0DER"]], [["A1PA6795UKMFR9"]]]
+        created = [sorted(each.marketplace_ids for each in account.reports.values()) for account in accounts]
+        assert created == [[["A2EUQ1WTGCTBG2"], ["ATVPDKIKX0DER"]], [["A1PA6795UKMFR9"]]]
         assert keys(s3, bucket) == [
             "accounts/amazon_business_eu/A1PA6795UKMFR9/2026-03-01.tsv",
             "accounts/amazon_business_na/A2EUQ1WTGCTBG2/2026-03-01.tsv",
@@ -361,14 +427,14 @@ class TestAccounts:
 
 
 class TestCancel:
-    def test_what_is_queued_is_cancelled_and_nothing_else(self, sandbox, run_dag):
+    def test_only_queued_reports_are_cancelled(self, sandbox, run_dag):
         now = datetime.now(timezone.utc)
-        plant = partial(sandbox.add_report, "GET_AB_INVOICE_PDF")
-        queued = [plant(status="IN_QUEUE") for _ in range(3)]
+        add = partial(sandbox.add_report, "GET_AB_INVOICE_PDF")
+        queued = [add(status="IN_QUEUE") for _ in range(3)]
         others = {
-            plant(status="IN_PROGRESS"): "IN_PROGRESS",
-            plant(status="DONE"): "DONE",
-            plant(status="IN_QUEUE", created=now - timedelta(days=2)): "IN_QUEUE",
+            add(status="IN_PROGRESS"): "IN_PROGRESS",
+            add(status="DONE"): "DONE",
+            add(status="IN_QUEUE", created=now - timedelta(days=2)): "IN_QUEUE",
             sandbox.add_report("SANDBOX_ORDER_LINES", status="IN_QUEUE"): "IN_QUEUE",
         }
 
@@ -385,17 +451,30 @@ class TestCancel:
         conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
         batch = run_dag("example_invoice_batch", invoice_ids=["1", "MULTI-2", "NO-DATA-3"], **conf)
         manifest = f"archive/_manifests/example_invoice_batch/{batch.run_id}/batch.json"
-        assert len(keys(s3, bucket)) == 6
+        # 1, three files of MULTI-2, and somebody else's.
+        assert len([each for each in keys(s3, bucket, "archive/") if each.endswith(".pdf")]) == 5
 
         run = run_dag("example_cancel", manifest=f"s3://{bucket}/{manifest}")
 
         assert run.state == "success"
         assert states(run)["cancel", -1] == "skipped"
-        assert keys(s3, bucket) == ["archive/of-somebody-else.pdf"]
+        assert keys(s3, bucket, "archive/") == ["archive/of-somebody-else.pdf"]
+
+    def test_what_another_batch_has_delivered_stays(self, sandbox, s3, run_dag, bucket, tmp_path):
+        conf = {"bucket": bucket, "database": str(tmp_path / "warehouse.duckdb")}
+        run_dag("example_invoice_batch", invoice_ids=["1"], **conf)
+        first = keys(s3, bucket, "archive/1/")
+        batch = run_dag("example_invoice_batch", invoice_ids=["1", "2"], **conf)
+        manifest = f"archive/_manifests/example_invoice_batch/{batch.run_id}/batch.json"
+
+        run_dag("example_cancel", manifest=f"s3://{bucket}/{manifest}")
+
+        assert keys(s3, bucket, "archive/1/") == first
+        assert keys(s3, bucket, "archive/2/") == []
 
 
 @pytest.mark.usefixtures("_bucket")
-def test_a_backfill_asks_for_each_day_once(sandbox, s3, run_dag):
+def test_a_backfill_creates_a_report_for_each_day(sandbox, s3, run_dag):
     run = run_dag("example_backfill", start="2026-03-28T00:00:00+01:00", end="2026-03-31T00:00:00+02:00")
 
     assert run.state == "success"

@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 
+from airflow_provider_amzbiz.client import errors as client_errors
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
@@ -15,7 +16,9 @@ from airflow_provider_amzbiz.exceptions import (
     ReportNotFoundError,
     ReportTimeoutError,
     TaskKilledError,
+    ThrottledError,
     error_from_dict,
+    translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CancelReportOperator, CreateReportOperator
@@ -87,7 +90,7 @@ def test_a_report_that_is_not_there_is_named(sandbox, s3, monkeypatch, deferrabl
         assert error.report_id == "404404"
 
 
-def test_a_refused_request_names_its_type(sandbox):
+def test_a_rejected_request_names_its_type(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="status", status=400))
 
     error = failed(lambda: CreateReportOperator(task_id="create", report_type=LINES))
@@ -130,7 +133,7 @@ def test_a_document_that_cannot_be_stored_names_its_report(sandbox, s3, deferrab
         (lambda hook: hook.get_report({}), (None, None)),
     ],
 )
-def test_an_error_of_the_hook_names_what_was_asked_for(sandbox, call, about, status):
+def test_an_error_of_the_hook_names_what_was_requested(sandbox, call, about, status):
     sandbox.inject(Fault(operation="*", kind="status", status=status, times=None))
 
     with pytest.raises(AmazonBusinessError) as caught:
@@ -175,7 +178,7 @@ def test_a_connection_that_cannot_be_used_is_shown_once(monkeypatch, stored):
     assert tracebacks(caught.value) == 1
 
 
-def test_a_task_that_ends_while_it_looks_up_its_report_is_shown_once(sandbox):
+def test_a_task_that_is_killed_while_it_searches_for_its_report_is_shown_once(sandbox):
     sandbox.inject(Fault(operation="createReport", kind="lost"))
     task = CreateReportOperator(task_id="t", report_type=LINES)
     end = threading.Timer(1.0, task.on_kill)
@@ -222,3 +225,21 @@ def tracebacks(error):
 
 def failed_timeout(sandbox):
     sensor(sandbox.add_report(LINES, status="IN_PROGRESS")).execute(context())
+
+
+def test_an_error_without_an_entry_becomes_that_of_its_nearest_base():
+    class QuotaError(client_errors.ThrottledError):
+        """More specific than what is translated."""
+
+    with pytest.raises(ThrottledError) as caught, translated_errors():
+        raise QuotaError("slow down", operation="createReport", status=429)
+
+    assert type(caught.value) is ThrottledError
+    assert (caught.value.operation, caught.value.status) == ("createReport", 429)
+
+
+def test_any_other_error_of_the_client_may_be_fixed_by_a_retry():
+    with pytest.raises(AmazonBusinessError) as caught, translated_errors():
+        raise client_errors.UnavailableError("down")
+
+    assert type(caught.value) is AmazonBusinessError

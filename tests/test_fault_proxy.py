@@ -1,4 +1,4 @@
-"""The fault proxy does what it says, or the tests behind it would prove nothing."""
+"""The fault proxy produces the faults that other tests rely on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DATA = bytes(range(256)) * 1000
 
 @pytest.fixture
 def echo():
-    """A server that sends back what it gets, and ends when its client does."""
+    """A server that echoes what it receives, until its client disconnects."""
     listener = socket.create_server(("127.0.0.1", 0))
-    got = []
+    received = []
 
-    def answer(connection):
+    def serve(connection):
         with connection:
             try:
                 while piece := connection.recv(65536):
-                    got.append(piece)
+                    received.append(piece)
                     connection.sendall(piece)
             except OSError:
                 pass
@@ -35,10 +35,10 @@ def echo():
                 connection, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    yield listener.getsockname()[1], got
+    yield listener.getsockname()[1], received
     listener.close()
 
 
@@ -53,7 +53,7 @@ def connect(proxy):
 
 
 def exchange(proxy, data=DATA):
-    """Send and return all that comes back."""
+    """Send data and return the echo."""
     with connect(proxy) as client:
         threading.Thread(target=_send, args=(client, data), daemon=True).start()
         back = b""
@@ -86,17 +86,17 @@ def test_hundreds_of_connections_at_once(proxy):
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, len(DATA) - 1])
-def test_a_cut_answer_ends_early(proxy, after):
+def test_a_cut_response_ends_early(proxy, after):
     proxy.add(Toxic("down", "cut", after=after))
     assert exchange(proxy) == DATA[:after]
 
 
 @pytest.mark.parametrize("after", [0, 1000])
-def test_a_cut_request_does_not_all_arrive(proxy, echo, after):
+def test_a_cut_request_arrives_in_part(proxy, echo, after):
     proxy.add(Toxic("up", "cut", after=after))
     with contextlib.suppress(ConnectionError):
         exchange(proxy)
-    # The client may know of the end before the server has read what came before it.
+    # The client may see the end before the server has read the rest.
     time.sleep(0.1)
     assert b"".join(echo[1]) == DATA[:after]
 
@@ -118,7 +118,7 @@ def test_a_stall_keeps_the_connection(proxy):
 
 
 @pytest.mark.parametrize(
-    ("toxic", "least"),
+    ("toxic", "minimum"),
     [
         (Toxic("down", "latency", seconds=0.2), 0.2),
         (Toxic("up", "bandwidth", bytes_per_second=len(DATA) * 5), 0.2),
@@ -126,11 +126,11 @@ def test_a_stall_keeps_the_connection(proxy):
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )
-def test_what_takes_time_loses_nothing(proxy, toxic, least):
+def test_a_delay_loses_nothing(proxy, toxic, minimum):
     proxy.add(toxic)
     start = time.monotonic()
     assert exchange(proxy) == DATA
-    assert time.monotonic() - start >= least
+    assert time.monotonic() - start >= minimum
 
 
 def test_slices_lose_nothing(proxy):
@@ -138,12 +138,12 @@ def test_slices_lose_nothing(proxy):
     assert exchange(proxy, DATA[:5000]) == DATA[:5000]
 
 
-def test_a_toxic_hits_as_many_connections_as_it_says(proxy):
+def test_a_toxic_affects_as_many_connections_as_it_says(proxy):
     proxy.add(Toxic("down", "cut", after=1, connections=2))
     assert [len(exchange(proxy, b"abc")) for _ in range(3)] == [1, 1, 3]
 
 
-def test_what_is_cleared_does_not_happen(proxy):
+def test_a_cleared_toxic_has_no_effect(proxy):
     proxy.add(Toxic("down", "cut"))
     proxy.clear()
     assert exchange(proxy, b"abc") == b"abc"

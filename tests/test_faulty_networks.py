@@ -1,4 +1,4 @@
-"""Networks that slow down, break and fall silent, before the API, the document host and S3, in both directions."""
+"""Networks that slow down, break and stall, in both directions, to the API, the document host and S3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import os
 import random
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,18 +19,20 @@ from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import auth, transport
 from airflow_provider_amzbiz.documents import download
 from airflow_provider_amzbiz.documents.errors import DocumentError, DocumentStorageError
-from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
-from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
+from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 from dev.fault_proxy import FaultProxy, Toxic
 from tests.conftest import connect
 from tests.deferring import Store, context
+from tests.documents.transferring import transfer
 
 LINES = "SANDBOX_ORDER_LINES"
 US = "ATVPDKIKX0DER"
-BREAKS = ("cut", "reset", "stall")
+BREAKS: tuple[Any, ...] = ("cut", "reset", "stall")
+WAYS: tuple[Any, ...] = ("up", "down")
+EARLY_BREAKS = [Toxic(way, kind, after=after) for way in WAYS for kind in BREAKS for after in (0, 150, 500)]
 SLOW = [
     Toxic("down", "latency", seconds=0.02),
     Toxic("up", "latency", seconds=0.02),
@@ -50,7 +53,7 @@ def slow_copies():
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """Take a second for what takes a minute, and try again at once."""
+    """Shorten timeouts to half a second, and retry without pauses."""
     monkeypatch.setattr(transport, "wait_random_exponential", lambda **_: wait_none())
     monkeypatch.setattr(transport, "TIMEOUT", (0.5, 0.5))
     monkeypatch.setattr(auth, "_TIMEOUT", (0.5, 0.5))
@@ -59,7 +62,7 @@ def _impatient(monkeypatch):
 
 
 class TestApi:
-    """Before the API: right values, or errors of ours; and nothing is created twice."""
+    """To the API: correct values or our errors, and no report is created twice."""
 
     @pytest.fixture
     def api(self, sandbox, monkeypatch):
@@ -72,11 +75,11 @@ class TestApi:
 
     @pytest.mark.parametrize(
         "toxic",
-        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        EARLY_BREAKS,
         ids=named,
     )
     @pytest.mark.parametrize("operation", ["get_report", "get_reports", "get_report_document"])
-    def test_what_reads_goes_on(self, sandbox, api, operation, toxic):
+    def test_a_read_is_repeated(self, sandbox, api, operation, toxic):
         report_id = sandbox.add_report()
         calls = {
             "get_report": lambda hook: hook.get_report(report_id).report_id,
@@ -86,18 +89,18 @@ class TestApi:
             ),
         }
         expected = sandbox.reports[report_id].document_id if operation == "get_report_document" else report_id
-        # The token and the call itself are both hit, each once.
+        # It affects both the token request and the call, once each.
         api.add(Toxic(**{**vars(toxic), "connections": 2}))
 
         assert calls[operation](AmazonBusinessHook(retry_for=30)) == expected
 
     @pytest.mark.parametrize(
         "toxic",
-        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        EARLY_BREAKS,
         ids=named,
     )
     def test_nothing_is_created_twice(self, sandbox, api, toxic):
-        # Its token is there, so that the create itself is what is hit.
+        # With the token fetched, it affects the create itself.
         AmazonBusinessHook().client.token()
         api.add(Toxic(**{**vars(toxic), "connections": 1}))
 
@@ -112,24 +115,24 @@ class TestApi:
     @pytest.mark.parametrize("connections", [1, 3])
     @pytest.mark.parametrize(
         "toxic",
-        [Toxic(way, kind, after=after) for way in ("up", "down") for kind in BREAKS for after in (0, 150, 500)],
+        EARLY_BREAKS,
         ids=named,
     )
-    def test_a_task_makes_one_report(self, sandbox, api, monkeypatch, toxic, connections):
+    def test_a_task_creates_one_report(self, sandbox, api, monkeypatch, toxic, connections):
         monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
-        # With the token there, the first connection that is hit is that of the create.
+        # With the token fetched, the first affected connection is that of the create.
         AmazonBusinessHook().client.token()
-        added = Toxic(**{**vars(toxic), "connections": connections})
-        api.add(added)
+        toxic = Toxic(**{**vars(toxic), "connections": connections})
+        api.add(toxic)
 
         report_id = CreateReportOperator(task_id="create", report_type=LINES).execute(context(Store()))
 
         assert list(sandbox.reports) == [report_id]
-        assert added.connections < connections
+        assert toxic.connections < connections
 
     @pytest.mark.parametrize("kind", BREAKS)
     @pytest.mark.parametrize("direction", ["up", "down"])
-    def test_a_cancel_is_carried_out(self, sandbox, api, direction, kind):
+    def test_a_cancel_succeeds(self, sandbox, api, direction, kind):
         sandbox.script(queue_seconds=3600)
         report_id = AmazonBusinessHook().create_report(LINES, [US])
         api.add(Toxic(direction, kind, connections=1))
@@ -138,7 +141,7 @@ class TestApi:
         assert sandbox.reports[report_id].cancelled
 
     @pytest.mark.parametrize("number", range(len(SLOW)), ids=[named(toxic) for toxic in SLOW])
-    def test_what_is_slow_is_awaited(self, sandbox, api, number):
+    def test_a_slow_api_is_waited_for(self, sandbox, api, number):
         api.add(slow_copies()[number])
         hook = AmazonBusinessHook()
 
@@ -147,7 +150,7 @@ class TestApi:
         assert hook.get_report(report_id).report_id == report_id
         assert len(sandbox.reports) == 1
 
-    def test_an_api_that_is_gone_is_an_error_that_names_it(self, api):
+    def test_the_error_names_an_api_that_is_down(self, api):
         api.down()
         with pytest.raises(AmazonBusinessError, match=f"127.0.0.1:{api.port}"):
             AmazonBusinessHook(retry_for=0).get_report("1")
@@ -159,7 +162,7 @@ SMALL = b"order\tamount\n" * 1000
 
 
 class Source:
-    """Says where a document of the sandbox is; see ``getReportDocument``."""
+    """Returns a document of the sandbox, as ``getReportDocument`` does."""
 
     compression_algorithm = "GZIP"
 
@@ -174,15 +177,7 @@ class Source:
 
 
 def move(client, source, **arguments):
-    return copy_to_s3(
-        source,
-        s3=client,
-        bucket="networks",
-        key=lambda _: "document",
-        allow_http=True,
-        log=logging.getLogger("tests.networks"),
-        **arguments,
-    )
+    return transfer(source, s3=client, bucket="networks", log=logging.getLogger("tests.networks"), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +209,7 @@ def assert_whole_or_nothing(client, content, result):
 
 
 class TestDocumentHost:
-    """Before the document host: the download goes on from the byte it reached."""
+    """To the document host: the download resumes at the byte it reached."""
 
     @pytest.fixture
     def host(self, sandbox):
@@ -234,9 +229,9 @@ class TestDocumentHost:
         assert_whole_or_nothing(emptied, CONTENT, result)
 
     @pytest.mark.parametrize("position", ["from the start", "from the middle"])
-    def test_a_cut_anywhere_in_an_answer_and_its_headers(self, sandbox, host, emptied, position):
+    def test_a_cut_anywhere_in_a_response_and_its_headers(self, sandbox, host, emptied, position):
         source = Source(sandbox, gzip.compress(SMALL, mtime=0))
-        # Longer than all that is sent, at last.
+        # The last ones are beyond the end of the response.
         for after in range(0, 900, 3):
             if position == "from the middle":
                 host.add(Toxic("down", "cut", after=600, connections=1))
@@ -272,7 +267,7 @@ class TestDocumentHost:
 
 
 class TestStorage:
-    """Before S3: an object that is whole, or an error with nothing left behind."""
+    """To S3: a complete object, or an error with nothing left behind."""
 
     @pytest.fixture
     def s3(self, s3_server):
@@ -282,7 +277,7 @@ class TestStorage:
     @pytest.fixture
     def client(self, s3, s3_server):
         return s3_server.client(
-            # As boto3 has it by default, but without its long waits.
+            # boto3's defaults, but with short timeouts.
             retries={"total_max_attempts": 4, "mode": "legacy"},
             connect_timeout=0.5,
             read_timeout=0.5,
@@ -291,7 +286,7 @@ class TestStorage:
     @pytest.fixture(autouse=True)
     def _through(self, s3, s3_server, monkeypatch):
         monkeypatch.setattr(s3_server, "endpoint_url", f"http://127.0.0.1:{s3.port}")
-        # botocore waits for seconds before it tries again.
+        # botocore pauses for seconds before a retry.
         monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
 
     @pytest.mark.parametrize("direction", ["up", "down"])
@@ -311,26 +306,26 @@ class TestStorage:
     @pytest.mark.parametrize(
         "operation", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
     )
-    def test_what_was_carried_out_and_is_asked_for_again(self, sandbox, client, emptied, operation, replace):
+    def test_an_executed_request_that_is_repeated(self, sandbox, client, emptied, operation, replace):
         content = SMALL if operation == "PutObject" else CONTENT
         source = Source(sandbox, gzip.compress(content, 1))
-        asked = []
+        seen = []
 
-        def again(attempts, **_):
-            asked.append(attempts)
+        def repeat(attempts, **_):
+            seen.append(attempts)
             return 0 if attempts == 1 else None
 
-        # As botocore does where an answer was lost.
-        client.meta.events.register(f"needs-retry.s3.{operation}", again)
+        # botocore does the same after a lost response.
+        client.meta.events.register(f"needs-retry.s3.{operation}", repeat)
 
         (result,) = move(client, source, replace=replace)
 
-        assert 2 in asked
+        assert 2 in seen
         assert_whole_or_nothing(emptied, content, result)
 
     @pytest.mark.parametrize("size", ["one part", "two parts"])
     @pytest.mark.parametrize("kind", ["cut", "reset"])
-    def test_a_break_anywhere_in_the_answers(self, sandbox, s3, s3_server, emptied, size, kind):
+    def test_a_break_anywhere_in_the_responses(self, sandbox, s3, s3_server, emptied, size, kind):
         content = SMALL if size == "one part" else CONTENT
         source = Source(sandbox, gzip.compress(content, 1))
         whole = 0
@@ -340,7 +335,7 @@ class TestStorage:
             try:
                 (result,) = move(client, source)
             except DocumentStorageError as error:
-                # botocore takes headers that were cut for all there are; a retry of the task mends it.
+                # botocore accepts truncated headers as complete; a retry of the task succeeds.
                 assert not error.permanent
                 assert open_uploads(emptied) == []
                 s3.clear()
@@ -358,11 +353,11 @@ class TestStorage:
         source = Source(sandbox, gzip.compress(SMALL))
         s3.add(Toxic(direction, kind, after=0))
 
-        with pytest.raises(DocumentError, match="S3 did not take"):
+        with pytest.raises(DocumentError, match="The S3 request for"):
             move(client, source)
 
         s3.clear()
-        # What S3 took although its answer was lost is the whole document all the same.
+        # S3 may have stored the document although its response was lost; then it is complete.
         listed = emptied.list_objects_v2(Bucket="networks").get("Contents", [])
         assert [each["Size"] for each in listed] in ([], [len(SMALL)])
         assert (direction == "up") <= (listed == [])
@@ -379,14 +374,14 @@ class TestStorage:
             return created
 
         monkeypatch.setattr(client, "create_multipart_upload", create_and_lose_the_network)
-        with caplog.at_level(logging.WARNING), pytest.raises(DocumentError, match="S3 did not take"):
-            move(client, source, uploads=RememberedUploads(task))
+        with caplog.at_level(logging.WARNING), pytest.raises(DocumentError, match="The S3 request for"):
+            move(client, source, uploads=UploadRecord(task))
         assert "could not be aborted" in caplog.text
         assert len(open_uploads(emptied)) == 1
         monkeypatch.undo()
         s3.up()
 
-        (result,) = move(emptied, source, uploads=RememberedUploads(task))
+        (result,) = move(emptied, source, uploads=UploadRecord(task))
 
         assert_whole_or_nothing(emptied, CONTENT, result)
 

@@ -146,6 +146,25 @@ def test_it_rebuilds(ledger, s3, bucket, uri, run):
     assert set(ledger.entries()) == {identity(1), identity(2), identity(3)}
 
 
+def test_what_it_left_out_is_an_error(s3, bucket, uri, run):
+    manifest = {"version": 2, "state": "running", "target": {"account": "account-1"}}
+    s3.put_object(Bucket=bucket, Key="_manifests/1.json", Body=json.dumps(manifest).encode())
+
+    code, _, err = run("rebuild", uri, f"s3://{bucket}/_manifests/")
+    assert code == 1
+    assert f"s3://{bucket}/_manifests/1.json was left out, because its batch has not ended" in err
+
+
+def test_it_copies_what_an_account_had_by_its_former_token(ledger, s3, uri, run):
+    renewed = Ledger(s3, uri, account="account-2")
+    renewed.record(identity(2), delivery(2, by="new token"))
+
+    assert run("copy", uri, "--source", "account-1", "--target", "account-2") == (0, "1 new entries of 2\n", "")
+    assert {each.by for each in renewed.entries().values()} == {"dag/run/task", "new token"}
+    assert len(ledger.entries()) == 2
+    assert run("copy", uri, "--source", "account-3", "--target", "account-2")[0] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from types import SimpleNamespace
+from typing import Any
 
 import airflow
 import boto3
@@ -208,12 +209,13 @@ def test_links_survive_the_way_into_the_database(monkeypatch):
     from airflow.providers.common.compat.sdk import DAG
     from airflow.serialization import serialized_objects
 
-    # Its name since Airflow 3.2, and before.
-    Serialized = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG  # noqa: N806
+    # DagSerialization since Airflow 3.2, SerializedDAG before.
+    new = hasattr(serialized_objects, "DagSerialization")
+    Serialized: Any = getattr(serialized_objects, "DagSerialization" if new else "SerializedDAG")  # noqa: N806
     with DAG("links", schedule=None) as dag:
         operators()
 
-    # A process that only executes loads none; dag.test() of an earlier test made this one such.
+    # A process that only executes tasks loads none, and dag.test() of a previous test turned this one into such.
     monkeypatch.setattr(Serialized, "_load_operator_extra_links", True)
 
     rebuilt = Serialized.from_dict(Serialized.to_dict(dag))

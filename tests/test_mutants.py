@@ -1,4 +1,4 @@
-"""The list of mutants keeps up with the code; ``python -m dev.mutants`` runs it."""
+"""The list of mutants matches the code; ``python -m dev.mutants`` runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_names_are_unique():
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_its_place_is_there_and_so_are_the_tests_that_should_notice(mutant):
+def test_its_source_and_its_tests_exist(mutant):
     original = (ROOT / PACKAGE / mutant.file).read_text()
     changed = mutant.applied(original)
 

@@ -49,7 +49,7 @@ def test_other_errors_keep_the_task_s_own_delay(policy, error):
 
 
 @pytest.mark.skipif(AIRFLOW_3_3, reason="this Airflow has retry policies")
-def test_an_older_airflow_is_told_what_is_needed():
+def test_an_older_airflow_names_what_is_needed():
     sys.modules.pop(MODULE, None)
     with pytest.raises(ImportError, match=f"needs Airflow 3.3 or newer, but this is {airflow.__version__}"):
         importlib.import_module(MODULE)

@@ -1,4 +1,4 @@
-"""Any order of creating, looking, crashing, failing, cancelling and waiting keeps what is promised."""
+"""Any order of creating, polling, crashing, failing, cancelling and waiting keeps what is promised."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.sandbox.throttle import PLANS
 from tests.deferring import Store, context, events_of, rebuilt
+from tests.processes import ProcessLost
 
 TASKS = 3
 # With options, a report whose id was lost cannot be found again.
@@ -34,10 +35,6 @@ USELESS = ("CANCELLED", "FATAL")
 TIMEOUT = 3600.0
 
 tasks = st.integers(0, TASKS - 1)
-
-
-class Lost(BaseException):
-    """The process is gone, and nothing of it runs any more."""
 
 
 @dataclass
@@ -92,8 +89,8 @@ class Task:
             self.ended, self.deferred = True, None
             self.handed_on.add(report_id)
 
-    def hear(self, seconds: float) -> bool:
-        """Let a triggerer run the trigger for a while; return whether an event came, and was heard of."""
+    def run_trigger(self, seconds: float) -> bool:
+        """Let a triggerer run the trigger for a while; return whether an event came."""
         assert self.deferred
         trigger, method = rebuilt(self.deferred), self.deferred.method_name
 
@@ -120,7 +117,7 @@ class Reports(RuleBasedStateMachine):
         self.tasks = [Task(number) for number in range(TASKS)]
         self.advanced = 0.0
         self.real_time = time.time
-        time.time = lambda: self.real_time() + self.advanced  # type: ignore[assignment]
+        time.time = lambda: self.real_time() + self.advanced
 
     def teardown(self) -> None:
         try:
@@ -132,13 +129,13 @@ class Reports(RuleBasedStateMachine):
 
     @rule(number=tasks)
     def run_or_clear(self, number):
-        """A first try, a retry after a lost process, or a cleared task."""
+        """A first attempt, a retry after a lost process, or a cleared task."""
         task = self.tasks[number]
         if task.ended or task.deferred is None:
             task.begin()
             self._work(task)
 
-    @rule(number=tasks, where=st.sampled_from(["before the request", "after the request", "after the note"]))
+    @rule(number=tasks, where=st.sampled_from(["before the request", "after the request", "after the record"]))
     def run_in_a_process_that_is_lost(self, number, where):
         task = self.tasks[number]
         if task.deferred is not None:
@@ -149,36 +146,36 @@ class Reports(RuleBasedStateMachine):
 
         def lost(request, **more):
             if where == "before the request":
-                raise Lost
+                raise ProcessLost
             report_id = send(request, **more)
             if where == "after the request":
                 task.lost += bool(OPTIONS.get(number))
             else:
                 durable_create.CreateRecord(context(task.store), durable=True).save(request, report_id=report_id)
-            raise Lost
+            raise ProcessLost
 
         operator._nonblocking_hook.send = lost
-        with contextlib.suppress(Lost):
+        with contextlib.suppress(ProcessLost):
             self._work(task, operator)
 
     @rule(number=tasks)
-    def look(self, number):
+    def poll(self, number):
         """A triggerer runs for a moment, and is stopped where nothing has come."""
         task = self.tasks[number]
-        if task.deferred is not None and task.hear(0.4):
+        if task.deferred is not None and task.run_trigger(0.4):
             self._work(task)
 
     def _work(self, task, operator=None):
-        """Run a process of a task, and count the reports whose ids it was not told."""
-        reports, answers = len(self.sandbox.reports), self._answers_to_lose()
+        """Run a process of a task, and count the reports whose ids were lost."""
+        reports, responses = len(self.sandbox.reports), self._responses_to_lose()
         try:
             task.work(operator)
         finally:
             # A fault that hit a request which was refused has lost nothing.
-            hit = min(answers - self._answers_to_lose(), len(self.sandbox.reports) - reports)
+            hit = min(responses - self._responses_to_lose(), len(self.sandbox.reports) - reports)
             task.lost += hit if OPTIONS.get(task.number) else 0
 
-    def _answers_to_lose(self) -> int:
+    def _responses_to_lose(self) -> int:
         return sum(
             fault.operation == "createReport" and fault.kind in ("lost", "empty") for fault in self.sandbox.faults
         )
@@ -188,7 +185,7 @@ class Reports(RuleBasedStateMachine):
         task = self.tasks[number]
         before, step = task.deferred, task.step
         if before is not None:
-            task.hear(0.4)
+            task.run_trigger(0.4)
             task.deferred, task.step = before, step
 
     @rule(number=tasks)
@@ -261,7 +258,7 @@ class Reports(RuleBasedStateMachine):
                 if task.deferred is None:
                     task.begin()
                     self._work(task)
-                elif task.hear(2):
+                elif task.run_trigger(2):
                     self._work(task)
                 else:
                     self._pass(TIMEOUT + 60)

@@ -1,4 +1,4 @@
-"""The code of the documentation's page on testing one's own DAGs."""
+"""The code in the documentation's page about testing your own DAGs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLES = str(Path(__file__).resolve().parent.parent / "example_dags")
 # [START s3]
 @pytest.fixture
 def s3(monkeypatch):
-    """S3 within this process, which is the connection ``aws_default``."""
+    """S3 in this process, as the connection ``aws_default``."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://key:secret@/?region_name=us-east-1")
     with mock_aws():
         client = boto3.client("s3", "us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
@@ -59,7 +59,7 @@ def test_an_invoice_becomes_a_pdf(amazon_business_sandbox, s3):
 
 
 # [START faults]
-def test_a_storm_is_sat_out(amazon_business_sandbox):
+def test_a_503_is_retried(amazon_business_sandbox):
     amazon_business_sandbox.inject(Fault(operation="createReport", kind="status", status=503, body="html"))
 
     CreateReportOperator(task_id="create", report_type="SANDBOX_ORDER_LINES").execute({})
@@ -93,8 +93,8 @@ def test_the_whole_dag(amazon_business_sandbox, s3):
     run = dag.test()
 
     assert run.state == "success"
-    (there,) = s3.list_objects_v2(Bucket="amazon-business")["Contents"]
-    assert there["Key"].startswith("reports/SANDBOX_ORDER_LINES/")
+    (stored,) = s3.list_objects_v2(Bucket="amazon-business")["Contents"]
+    assert stored["Key"].startswith("reports/SANDBOX_ORDER_LINES/")
 
 
 # [END dag]

@@ -106,7 +106,7 @@ def test_a_window_is_a_request_that_the_client_takes():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ({"start": datetime(2026, 1, 1)}, "start is .*no UTC offset"),
         ({"end": "tomorrow"}, "end is 'tomorrow'"),
@@ -119,8 +119,8 @@ def test_a_window_is_a_request_that_the_client_takes():
         ({"now": datetime(2026, 1, 1)}, "now is"),
     ],
 )
-def test_what_is_not_allowed_is_named(arguments, said):
-    with pytest.raises(InvalidInputError, match=said):
+def test_what_is_not_allowed_is_named(arguments, expected):
+    with pytest.raises(InvalidInputError, match=expected):
         report_windows(**{"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z", **arguments})
 
 
@@ -144,7 +144,7 @@ def test_the_interval_of_a_run():
         {"data_interval_start": END, "data_interval_end": END},
     ],
 )
-def test_a_run_without_an_interval_says_so_or_gets_the_fallback(interval):
+def test_a_run_without_an_interval_is_an_error_or_gets_the_fallback(interval):
     context = run_context(**interval)
 
     with pytest.raises(InvalidInputError, match=r"'manual__1' has no data interval \(logical_date is None\)"):

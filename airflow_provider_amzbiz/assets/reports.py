@@ -3,7 +3,7 @@
 ===========================================================  ================================================
 ``amazon-business://<API host>/reports/<type>/<report id>``  one report; ``-`` where its type is not known
 ``amazon-business://<API host>/reports/<type>``              all reports of a type
-``amazon-business://<API host>/documents/<document id>``     a document of which no more than its id is known
+``amazon-business://<API host>/documents/<document id>``     a document of which only its id is known
 ===========================================================  ================================================
 """
 
@@ -33,13 +33,13 @@ def document_uri(host: str, report_document_id: str) -> str:
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
-    """Return the namespace and the name that OpenLineage knows a URI of this scheme by."""
+    """Return OpenLineage's namespace and name for a URI of this scheme."""
     parts = urlsplit(uri)
     return f"{SCHEME}://{parts.netloc}", parts.path.lstrip("/")
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """Check an asset's URI, and return it in the form that equal ones share.
+    """Check an asset's URI, and return it normalized, so that equal ones are the same.
 
     :raises ValueError: it names no host, or neither a report, nor a type, nor a document.
     """
@@ -47,7 +47,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     most = {"reports": 2, "documents": 1}.get(kind, 0)
     if not uri.netloc or not 1 <= len(names) <= most or not all(names):
         raise ValueError(
-            f"The URI is {uri.geturl()!r}, but has to be like {SCHEME}://<API host>/reports/<type>, "
+            f"The URI is {uri.geturl()!r}, but must be like {SCHEME}://<API host>/reports/<type>, "
             f"{SCHEME}://<API host>/reports/<type>/<report id> or {SCHEME}://<API host>/documents/<document id>"
         )
     return uri._replace(netloc=uri.netloc.lower())

@@ -156,7 +156,7 @@ def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
         if item.index in again:
             # Another item may have replaced its object since.
             item.objects = item.stored_at = None
-            item.already_delivered = False
+            item.already_delivered, item.delivered = False, None
         item.reset_for_retry()
     _take_delivered(found.items, attempt)
     state = BatchState(requested=len(found.items))

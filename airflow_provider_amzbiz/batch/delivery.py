@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from airflow_provider_amzbiz.documents.errors import DocumentError
-
 VERSION = 1
 # SHA-256 of a request, in hex.
 IDENTITY = re.compile(r"[0-9a-f]{64}")
@@ -25,10 +23,8 @@ _OBJECT: Mapping[str, tuple[type, ...]] = {
 _TEXTS = ("report_type", "report_id", "report_document_id", "by")
 
 
-class LedgerError(DocumentError):
+class LedgerError(Exception):
     """An object of the ledger cannot be used as it is; the message names it and the remedy."""
-
-    permanent = True
 
 
 @dataclass(frozen=True)
@@ -133,6 +129,8 @@ def delivery_of(item: Mapping[str, Any], by: str, *, otherwise_at: datetime | No
         **{name: item.get(name) or "" for name in ("report_id", "report_document_id")},
         "delivered_at": at and at.isoformat(),
         "by": by,
+        # Of what an earlier batch has delivered, that batch is told of.
+        **(item.get("delivered") or {}),
     }
     return Delivery.from_dict(described)
 

@@ -36,6 +36,7 @@ class Item:
     :ivar recreated: why a first report was given up for another one.
     :ivar recreations: how often that happened in this attempt.
     :ivar already_delivered: whether an earlier batch had delivered it, so that nothing was created.
+    :ivar delivered: of that delivery, ``report_id``, ``report_document_id``, ``delivered_at`` and ``by``.
     :ivar stored_at: Unix time at which the document was stored.
     """
 
@@ -59,6 +60,7 @@ class Item:
     recreated: str | None = None
     recreations: int = 0
     already_delivered: bool = False
+    delivered: Mapping[str, str] | None = None
     stored_at: float | None = None
 
     @cached_property

@@ -23,7 +23,7 @@ from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Delivery", "Ledger", "LedgerError", "accounts_of"]
+__all__ = ["Delivery", "Ledger", "LedgerError", "accounts_of", "record_all"]
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 # Up to so many entries are read one by one, without a listing or the index.
@@ -154,10 +154,6 @@ class Ledger:
                 return f"{each['uri']} {reason}"
         return None
 
-    def still_there(self, delivery: Delivery) -> bool:
-        """Tell whether all objects are in S3 as they were delivered; :meth:`missing_object` says why not."""
-        return self.missing_object(delivery) is None
-
     def _key(self, identity: str) -> str:
         if not isinstance(identity, str) or not IDENTITY.fullmatch(identity):
             raise InvalidParameterError(
@@ -185,7 +181,8 @@ class Ledger:
             listed, last = listed + len(etags), max(etags)
             covered = (int(last[:_POSITION_DIGITS], 16) + 1) / 16**_POSITION_DIGITS
             if listed / covered > len(wanted) * ENTRIES_PER_GET:
-                return known, {identity for identity in wanted if identity > last}
+                # Whatever was not seen, because not every kind of bucket is listed in the order of its keys.
+                return known, wanted - known.keys()
         return known, set()
 
     def _read(self, known: Mapping[str, str], unlisted: set[str]) -> dict[str, Delivery]:
@@ -194,11 +191,25 @@ class Ledger:
         rest = [*(identity for identity in known if identity not in found), *unlisted]
         read = dict(zip(rest, in_threads(self.find, rest), strict=True))
         of_entries = {identity: each for identity, each in read.items() if each is not None}
-        copies = {identity: each for identity, each in of_entries.items() if identity in known}
+        # As listings show the ETag, which has quotes here and none there.
+        copies = {
+            identity: replace(each, etag=known[identity])
+            for identity, each in of_entries.items()
+            if identity in known and (each.etag or "").strip('"') == known[identity].strip('"')
+        }
         if len(copies) > _FEW:
             # The next load is quicker.
             self._index.write(copies)
         return found | of_entries
+
+
+def record_all(ledger: Ledger, deliveries: Mapping[str, Delivery]) -> int:
+    """Record deliveries, but those of requests that the ledger has already; return how many were new."""
+    known = ledger.load(deliveries)
+    new = {name: replace(each, etag=None) for name, each in deliveries.items() if name not in known}
+    recorded = in_threads(lambda pair: ledger.record(*pair), new.items())
+    ledger.index(dict(zip(new, recorded, strict=True)))
+    return len(new)
 
 
 def accounts_of(s3: S3Client, uri: str, request_args: Mapping[str, Any] | None = None) -> list[str]:
@@ -220,7 +231,8 @@ def ledger_folder(uri: object) -> tuple[str, str]:
 
 def _difference(described: Mapping[str, Any], store: ObjectStore) -> str | None:
     """Return how an object in S3 is other than it was described, if it is."""
-    from airflow_provider_amzbiz.documents.s3_objects import keeps_checksums, per_request_args, storage_errors
+    from airflow_provider_amzbiz.documents.s3_errors import storage_errors
+    from airflow_provider_amzbiz.documents.s3_requests import keeps_checksums, per_request_args
 
     bucket, key = split_uri("uri", described["uri"])
     mode: dict[str, Any] = {"ChecksumMode": "ENABLED"} if keeps_checksums(store.s3) else {}

@@ -3,62 +3,75 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.batch.delivery import IDENTITY, Delivery, LedgerError, delivery_of
-from airflow_provider_amzbiz.batch.ledger import Ledger, ledger_folder
-from airflow_provider_amzbiz.batch.object_store import ObjectStore, in_threads, split_uri
+from airflow_provider_amzbiz.batch.head import COMPLETE, VERSION
+from airflow_provider_amzbiz.batch.ledger import Ledger, ledger_folder, record_all
+from airflow_provider_amzbiz.batch.object_store import ObjectStore, split_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class _Found:
+    """A delivery as a manifest has it.
+
+    :ivar stored: whether the manifest's own batch has stored it.
+    """
+
+    delivery: Delivery
+    stored: bool
+
+    @property
+    def rank(self) -> tuple[bool, datetime]:
+        return self.stored, self.delivery.delivered_at
 
 
 def rebuild(
     s3: S3Client, uri: str, sources: Iterable[str], *, request_args: Mapping[str, Any] | None = None
-) -> dict[str, int]:
-    """Record in a ledger what manifests say was delivered; return the number of new entries of each account.
+) -> tuple[dict[str, int], list[str]]:
+    """Record in a ledger what manifests say was delivered.
 
-    What the ledger has already stays as it is, so that this can be run again, and while batches run. Of several
-    manifests that name a request, the oldest counts.
+    What the ledger has already stays as it is, so that this can be run again, and while batches run. Where several
+    batches have stored the documents of one request, the last one counts: it did so because the former objects
+    were missing, or the delivery was forgotten.
 
     :param uri: of the ledger.
     :param sources: URIs of manifests, or of folders (with a slash at the end) that have them, at any depth.
     :param request_args: more parameters of S3's; those of access and encryption apply.
+    :return: the number of new entries of each account, and the manifests that were left out, because their batches
+        have not ended.
     :raises LedgerError: a manifest is damaged, missing or of a newer version; nothing was recorded.
     :raises InvalidParameterError: a URI is not allowed.
     """
     ledger_folder(uri)
-    found: dict[str, dict[str, Delivery]] = defaultdict(dict)
+    found: dict[str, dict[str, _Found]] = defaultdict(dict)
+    unfinished: list[str] = []
     for manifest_uri, written_at, manifest in _manifests(s3, sources, request_args):
-        if manifest["state"] != "complete":
-            log.warning("%s is left out, because its batch has not ended", manifest_uri)
+        if manifest["state"] != COMPLETE:
+            unfinished.append(manifest_uri)
             continue
-        for identity, delivery in deliveries_of(manifest_uri, manifest, written_at).items():
-            found[manifest["target"]["account"]].setdefault(identity, delivery)
-    added: dict[str, int] = {}
-    for account, deliveries in found.items():
-        ledger = Ledger(s3, uri, account=account, request_args=request_args)
-        known = ledger.load(deliveries)
-        new = [(identity, each) for identity, each in deliveries.items() if identity not in known]
-        ledger.index(dict(_record(ledger, new)))
-        added[account] = len(new)
-    return added
-
-
-def _record(ledger: Ledger, new: Iterable[tuple[str, Delivery]]) -> list[tuple[str, Delivery]]:
-    return in_threads(lambda pair: (pair[0], ledger.record(*pair)), new)
+        of_account = found[manifest["target"]["account"]]
+        for identity, each in _deliveries(manifest_uri, manifest, written_at):
+            of_account[identity] = max(each, of_account.get(identity, each), key=lambda known: known.rank)
+    ledgers = {account: Ledger(s3, uri, account=account, request_args=request_args) for account in found}
+    added = {
+        account: record_all(ledgers[account], {identity: each.delivery for identity, each in deliveries.items()})
+        for account, deliveries in found.items()
+    }
+    return added, unfinished
 
 
 def _manifests(
     s3: S3Client, uris: Iterable[str], request_args: Mapping[str, Any] | None = None
 ) -> list[tuple[str, datetime, dict[str, Any]]]:
-    """Return the manifests of batches, the oldest first, each with its URI and when it was written.
+    """Return the manifests of batches, each with its URI and when it was written.
 
     :param uris: of manifests, or of folders (with a slash at the end) that have them, at any depth.
     :raises LedgerError: one is damaged, missing or of a newer version.
@@ -72,7 +85,7 @@ def _manifests(
             keys = [each.key for page in store.pages(key) for each in page if each.key.endswith(".json")]
         for each in keys:
             found[store.uri(each)] = _manifest(store, each)
-    return sorted(((uri, *each) for uri, each in found.items()), key=lambda each: each[1])
+    return [(uri, *each) for uri, each in found.items()]
 
 
 def _manifest(store: ObjectStore, key: str) -> tuple[datetime, dict[str, Any]]:
@@ -81,34 +94,37 @@ def _manifest(store: ObjectStore, key: str) -> tuple[datetime, dict[str, Any]]:
         raise LedgerError(f"There is no manifest {store.uri(key)}; name one, or a folder with a slash at its end")
     try:
         content = json.loads(stored.body)
-        account, state = content["target"]["account"], content["state"]
+        version, state, account = content["version"], content["state"], content["target"]["account"]
     except (ValueError, LookupError, TypeError):
         raise LedgerError(
             f"{store.uri(key)} is no manifest of a batch; leave it out, or name the manifests one by one"
         ) from None
-    if state == "complete" and not (isinstance(account, str) and isinstance(content.get("items"), list)):
+    if version != VERSION:
+        raise LedgerError(
+            f"The manifest {store.uri(key)} has version {version!r}, and this release of the provider reads "
+            f"{VERSION}: use the release that wrote it, or leave it out"
+        )
+    if state == COMPLETE and not (isinstance(account, str) and isinstance(content.get("items"), list)):
         raise LedgerError(f"The manifest {store.uri(key)} is damaged; restore it or leave it out")
     return stored.last_modified, content
 
 
-def deliveries_of(uri: str, manifest: Mapping[str, Any], written_at: datetime) -> dict[str, Delivery]:
-    """Return what a batch has delivered, by identity, as its manifest says.
+def _deliveries(uri: str, manifest: Mapping[str, Any], written_at: datetime) -> Iterator[tuple[str, _Found]]:
+    """Return what a batch has delivered, and what it found delivered, by identity.
 
     :param uri: of the manifest, for errors.
-    :param written_at: when the manifest was written.
     :raises LedgerError: the manifest is damaged.
     """
     owner = manifest.get("owner") or {}
     by = "/".join(str(owner[name]) for name in ("dag_id", "run_id", "task_id") if name in owner)
-    found: dict[str, Delivery] = {}
     for item in manifest["items"]:
         try:
             if item.get("objects"):
                 if not IDENTITY.fullmatch(item["fingerprint"]):
                     raise ValueError(f"fingerprint is {item['fingerprint']!r}")
-                found[item["fingerprint"]] = delivery_of(item, by, otherwise_at=written_at)
+                delivery = delivery_of(item, by, otherwise_at=written_at)
+                yield item["fingerprint"], _Found(delivery, not item.get("already_delivered"))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise LedgerError(
                 f"The manifest {uri} is damaged: {type(error).__name__}: {error}; restore it or leave it out"
             ) from None
-    return found

@@ -92,7 +92,8 @@ class ObjectStore:
 
         :raises DocumentStorageError: S3 did not give it.
         """
-        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, require_header, storage_errors
+        from airflow_provider_amzbiz.documents.s3_errors import require_header, storage_errors
+        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
 
         for read in range(1, _READS + 1):
             response = None
@@ -119,13 +120,17 @@ class ObjectStore:
         :raises DocumentStorageError: S3 did not take it, or did not say so.
         """
         from airflow_provider_amzbiz.documents.digest import to_base64
+        from airflow_provider_amzbiz.documents.s3_errors import require_header
         from airflow_provider_amzbiz.documents.s3_object import S3Object
-        from airflow_provider_amzbiz.documents.s3_objects import check_etag, require_header
+        from airflow_provider_amzbiz.documents.s3_verification import check_etag
+        from airflow_provider_amzbiz.documents.upload_options import UploadOptions
+        from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 
         # Of its own conditions, it knows that of a new object only.
-        there = S3Object(self.s3, self.bucket, key, content_type, self.arguments, replace=True)
+        options = UploadOptions(extra_args=self.arguments)
+        there = S3Object(UploadTarget(self.s3, self.bucket, options), key, content_type)
         checksum = there.checksum(ChecksumCRC32=to_base64(zlib.crc32(body)))
-        parameters: dict[str, Any] = {**there.target, **there.arguments, **checksum, **condition}
+        parameters: dict[str, Any] = {**there.location, **there.arguments, **checksum, **condition}
         try:
             sent: Any = there.write(lambda: self.s3.put_object(Body=body, **parameters))
         except DocumentStorageError as error:
@@ -136,12 +141,13 @@ class ObjectStore:
             raise
         etag = require_header(sent.get("ETag"), self.bucket, key)
         if not checksum:
-            check_etag(sent, body, self.bucket, key)
+            check_etag(sent, body, there)
         return etag
 
     def pages(self, prefix: str) -> Iterator[list[Listed]]:
         """List the objects under a prefix, in the order of their keys, a call for each page of up to 1,000."""
-        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, storage_errors
+        from airflow_provider_amzbiz.documents.s3_errors import storage_errors
+        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
 
         more: dict[str, Any] = {}
         arguments = per_request_args(self.arguments, content=False)
@@ -155,7 +161,8 @@ class ObjectStore:
 
     def folders(self, prefix: str) -> list[str]:
         """List what follows a prefix up to the next slash."""
-        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, storage_errors
+        from airflow_provider_amzbiz.documents.s3_errors import storage_errors
+        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
 
         found: list[str] = []
         arguments = per_request_args(self.arguments, content=False)
@@ -169,7 +176,8 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
-        from airflow_provider_amzbiz.documents.s3_objects import per_request_args, storage_errors
+        from airflow_provider_amzbiz.documents.s3_errors import storage_errors
+        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
 
         with storage_errors(self.bucket, key):
             arguments = per_request_args(self.arguments, content=False)

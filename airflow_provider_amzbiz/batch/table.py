@@ -112,6 +112,10 @@ def audit_rows(item: Row, task: Row) -> Iterator[dict[str, Any]]:
         "created_at": item.get("created_at"),
         "landed_at": item.get("stored_at"),
     }
+    if item.get("already_delivered"):
+        delivered = item.get("delivered") or {}
+        common |= {name: delivered.get(name) or None for name in ("report_id", "report_document_id")}
+        common["landed_at"] = delivered.get("delivered_at")
     objects: Iterable[Row] = item.get("objects") or ({},)
     for each in objects:
         yield {
@@ -151,26 +155,24 @@ def write_rows(
     :raises ValueError: a row has another column, or a value of another type.
     :raises DocumentStorageError: S3 did not take it; what was there before is there still.
     """
-    from airflow_provider_amzbiz.documents.open_uploads import NoMemory
+    from airflow_provider_amzbiz.documents.rollback import Rollback
     from airflow_provider_amzbiz.documents.s3_object import S3Object
-    from airflow_provider_amzbiz.documents.s3_objects import TakeBack
     from airflow_provider_amzbiz.documents.upload import PART_SIZE, store
+    from airflow_provider_amzbiz.documents.upload_options import UploadOptions
+    from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 
     form = table_format("key", key)
     typed = (_typed(row, columns) for row in rows)
     content = _Lines(_json_lines(typed)) if form == "jsonl" else io.BytesIO(_parquet(typed, columns))
-    arguments = extra_args or {}
-    with TakeBack(s3, bucket, arguments, log) as take_back:
+    target = UploadTarget(s3, bucket, UploadOptions(extra_args=extra_args or {}), log=log)
+    with Rollback(log) as rollback:
         return store(
             content,
-            S3Object(s3, bucket, key, _CONTENT_TYPES[form], arguments, replace=True),
+            S3Object(target, key, _CONTENT_TYPES[form]),
             size_of_part=PART_SIZE,
-            sha256=True,
-            rows=False,
-            take_back=take_back,
+            count_rows=False,
+            rollback=rollback,
             one_of_many=False,
-            uploads=NoMemory(),
-            log=log,
         )
 
 

@@ -1,13 +1,13 @@
-"""What can be told about calls while they are made."""
+"""What a caller can observe of calls while they are made."""
 
 from __future__ import annotations
 
 
 class CallListener:
-    """Is told about calls, for metrics; this one does nothing with it."""
+    """Receives what happens to calls, for metrics; this one ignores it."""
 
     def on_response(self, operation: str, status: int) -> None:
-        """Be told of an answer."""
+        """Handle the status code of a response."""
 
     def on_permit_wait(self, operation: str, seconds: float) -> None:
-        """Be told how long a call waited for its permit."""
+        """Handle the time that a call waited for its permit."""

@@ -27,31 +27,31 @@ _WHERE = {
 LWA_TOKEN_URL = "https://api.amazon.com/auth/o2/token"  # noqa: S105
 
 _PORTS = {"https": 443, "http": 80}
-# A label of a host name, with the underscore that container networks use.
+# A label of a host name; container networks use the underscore.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# What the secrets of Login with Amazon begin with. The last one could be a host's name.
+# How the secrets of Login with Amazon begin. The last one could be the name of a host.
 _SECRET_PREFIXES = ("atzr|", "atza|", "amzn1.")
 
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """One application with the consent of one Amazon Business customer: what the limits are counted by.
+    """One application with the consent of one Amazon Business customer: rate limits apply to each such pair.
 
-    Blanks and newlines around a value are dropped, and URLs are brought into one form, so that one account is
-    equal to itself however it is written.
+    Blanks and newlines around a value are dropped, and URLs are normalized, so that an account equals itself
+    however it is written.
 
     :param client_id: Login with Amazon (LWA) client identifier of the application.
-    :param client_secret: LWA client secret; lives 180 days.
+    :param client_secret: LWA client secret; expires after 180 days.
     :param refresh_token: LWA refresh token of the consenting customer.
     :param endpoint: base URL of the API, https, or http on a loopback address (a local sandbox).
-    :param token_url: URL of the LWA token exchange, with the same rule.
+    :param token_url: URL of the LWA token exchange, under the same rule.
     :param application_name: goes into the User-Agent.
     :param rate_limits: operation id to :class:`.Limit`, where they differ from the built-in usage plan.
-    :param source: where these values come from, such as the id of a connection: its rate limits hold until the
+    :param source: where these values come from, such as the id of a connection: its rate limits apply until the
         same source is read again without them.
-    :ivar order: grows with each account that is made, so that of two of one source the newer is known.
+    :ivar order: grows with each instance, so that of two from one source the newer is known.
     :raises InvalidParameterError: a value is missing or not allowed; the message does not show it, because it may
-        be a secret in the wrong place.
+        be a secret in the wrong field.
     """
 
     client_id: str
@@ -71,7 +71,7 @@ class ClientConfig:
             object.__setattr__(self, name, normalized_url(name, getattr(self, name)))
         for name in ("client_id", "endpoint", "token_url", "application_name"):
             shown = unquote(getattr(self, name) or "").lower()
-            # Of shorter ones, every text has some by chance.
+            # A shorter one may be part of any value by chance.
             if any(len(secret) >= 8 and secret.lower() in shown for secret in self._secrets):
                 raise InvalidParameterError(f"{name} holds the Client secret or the Refresh token, but must not")
 
@@ -81,33 +81,33 @@ class ClientConfig:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What tells accounts apart, whatever connection they come from. Secret."""
+        """What identifies the account, whatever connection it comes from. Secret."""
         return self.endpoint, self.client_id, self.refresh_token
 
 
 def normalized_url(name: str, url: str) -> str:
-    """Return a URL in the one form that tells servers apart: ``https://host[:port][/path]``.
+    """Return a URL in the one form in which URLs of one server are equal: ``https://host[:port][/path]``.
 
     Scheme and host are in lower case; a default port, a dot after the host and slashes at the end are dropped.
 
-    :raises InvalidParameterError: it is no such URL, or secrets would travel readable; the message does not show
-        it, because it may hold a password.
+    :raises InvalidParameterError: it is no such URL, or secrets would travel unencrypted; the message does not
+        show it, because it may hold a password.
     """
     if not isinstance(url, str):
         raise _no_url(name, f"is a {type(url).__name__}")
     url = url.strip()
-    # Other readers of URLs take other parts of these for the host, and would send the secrets there.
+    # Other URL parsers take another part of such a URL for the host, and would send the secrets there.
     if "@" in _fully_unquoted(url):
         raise _no_url(name, "has an @")
     if not url.isprintable() or re.search(r"[\s\\]", url):
-        raise _no_url(name, "has a blank, a backslash or a control character in it")
+        raise _no_url(name, "contains a blank, a backslash or a control character")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _no_url(name, "has a port that is no number up to 65535, or a bracket out of place") from None
+        raise _no_url(name, "has an invalid port (not a number up to 65535) or a misplaced bracket") from None
     if parts.scheme not in _PORTS:
-        raise _no_url(name, "has another scheme than https")
+        raise _no_url(name, "has a scheme other than https")
     if "?" in url or "#" in url:
         raise _no_url(name, "has a query or a fragment")
     if port == 0:
@@ -115,8 +115,8 @@ def normalized_url(name: str, url: str) -> str:
     host = _normalized_host(name, parts.hostname or "")
     if parts.scheme == "http" and not is_loopback(host):
         raise InvalidParameterError(
-            f"{name} is a URL with plain http, but must be https: plain http is allowed for a loopback address "
-            "only, because secrets would travel readable"
+            f"{name} is a URL with plain http, but must be https: plain http is only allowed for a loopback "
+            "address, because secrets would travel unencrypted"
         )
     shown = f"[{host}]" if ":" in host else host
     suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
@@ -124,7 +124,7 @@ def normalized_url(name: str, url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine by its very name, without asking DNS."""
+    """Return whether a host is this machine by its name alone, without DNS."""
     if host == "localhost":
         return True
     try:
@@ -139,15 +139,15 @@ def _normalized_host(name: str, host: str) -> str:
             address = ipaddress.IPv6Address(host)
             if address.scope_id is None:
                 return address.compressed
-        raise _no_url(name, "has a host in brackets that is no IPv6 address")
+        raise _no_url(name, "has a host in brackets that is not an IPv6 address")
     host = host.lower().removesuffix(".")
     if host.startswith(_SECRET_PREFIXES):
         raise _no_url(name, "is a credential of Login with Amazon")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise _no_url(
             name,
-            "has no host, or one that is no host name (letters, digits and hyphens, in labels of 1 to 63 "
-            "characters that dots separate)",
+            "has no host, or an invalid host name (allowed: letters, digits and hyphens, in labels of 1 to 63 "
+            "characters separated by dots)",
         )
     return host
 
@@ -168,14 +168,14 @@ def _credential(name: str, where: str, value: object) -> str:
     if not stripped:
         raise InvalidParameterError(f"{name} is missing (in a connection: {where})")
     if not (stripped.isascii() and stripped.isprintable()):
-        # RFC 6749, appendix A: no server gives one with other characters.
+        # RFC 6749, appendix A: no server issues one with other characters.
         raise InvalidParameterError(
-            f"{name} must be printable ASCII, but has a character that is not, such as a newline inside ({where})"
+            f"{name} must be printable ASCII, but has another character, such as a newline inside ({where})"
         )
     return stripped
 
 
-def _fully_unquoted(text: str) -> str:
-    while (plain := unquote(text)) != text:
-        text = plain
-    return text
+def _fully_unquoted(url: str) -> str:
+    while (unquoted := unquote(url)) != url:
+        url = unquoted
+    return url

@@ -1,4 +1,4 @@
-"""Why a request got no answer: in words that name neither its URL nor its headers, which may hold secrets."""
+"""Why a request got no response, described without its URL and headers, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def no_response_errors() -> tuple[type[Exception], ...]:
-    """Return what ``requests`` raises for a request without a response, also what it forgets to wrap.
+    """Return what ``requests`` raises for a request without a response, including what it does not wrap.
 
-    That is ``OSError`` for a CA bundle that is missing, and errors of urllib3 for contradictory headers.
+    That is ``OSError`` for a missing CA bundle, and errors of urllib3 for contradictory headers.
     """
     import requests
     from urllib3.exceptions import HTTPError
@@ -21,24 +21,24 @@ def no_response_errors() -> tuple[type[Exception], ...]:
 
 
 def never_connected(error: Exception) -> bool:
-    """Tell whether the request cannot have reached the server."""
+    """Return whether the request cannot have reached the server."""
     import requests
     from urllib3.exceptions import ConnectTimeoutError, LocationValueError, NewConnectionError, SSLError
 
     if isinstance(error, (*_unsendable(), LocationValueError)):
         return True
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        # Of reading the CA bundle; one of the connection comes wrapped.
+        # From reading the CA bundle; an error of the connection is wrapped.
         return True
     cause = _cause(error)
     if isinstance(cause, SSLError):
-        # Of a handshake only; another one may come when the request has been read.
+        # Only from a handshake; another one may occur after the server has read the request.
         return _untrusted(cause)
     return isinstance(cause, (NewConnectionError, ConnectTimeoutError))
 
 
 def reason(error: Exception) -> str:
-    """Return what a person has to know to look in the right place, such as ``DNS does not know the host``."""
+    """Return what a user needs to find the cause, such as ``DNS does not know the host``."""
     import requests
     from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
 
@@ -46,15 +46,15 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return "the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read"
     if isinstance(error, requests.exceptions.InvalidProxyURL):
-        return "the URL of the proxy is none"
+        return "the proxy URL is invalid"
     if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy does not let it through"
+        return "the proxy rejected the request"
     if isinstance(cause, NameResolutionError):
         return "DNS does not know the host"
     if isinstance(cause, SSLError):
         return "its certificate is not trusted" if _untrusted(cause) else "TLS failed"
     if isinstance(error, requests.Timeout):
-        return "nothing came in time"
+        return "timed out"
     if isinstance(cause, NewConnectionError) and isinstance(cause.__cause__, OSError) and cause.__cause__.strerror:
         return cause.__cause__.strerror.lower()
     return type(error).__name__

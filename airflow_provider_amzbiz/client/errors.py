@@ -1,31 +1,31 @@
-"""What can go wrong between this client and the API, and how an HTTP answer becomes an error."""
+"""What can go wrong between this client and the API, and how an HTTP response becomes an error."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-# A gateway may answer with a whole HTML page; a person needs its beginning.
+# A gateway may return a whole HTML page; its beginning is enough for an error.
 _BODY_EXCERPT = 200
-# Characters of what a server says that an error keeps: it is logged, and stored in Airflow's database.
-_MOST_SAID = 2000
-_SHORTEST_SECRET = 6
+# Maximum characters of a server's message in an error, which is logged and stored in Airflow's database.
+_MAX_MESSAGE = 2000
+_MIN_SECRET = 6
 
 
 class ApiError(Exception):
     """An operation did not succeed.
 
     :ivar operation: operation id of the spec, such as ``createReport``, or ``token`` for the LWA exchange.
-    :ivar status: HTTP status, or None where no answer came.
-    :ivar code: error code of the answer, such as ``InvalidInput`` or ``invalid_grant``.
-    :ivar details: the answer's details, often the name of the offending parameter.
-    :ivar request_id: ``x-amzn-RequestId`` of the answer, which Amazon's support asks for.
-    :ivar permanent: True when the same call cannot succeed later.
-    :ivar tries: how often it was sent.
+    :ivar status: HTTP status code, or None without a response.
+    :ivar code: error code of the response, such as ``InvalidInput`` or ``invalid_grant``.
+    :ivar details: the response's details, often the name of the offending parameter.
+    :ivar request_id: ``x-amzn-RequestId`` of the response, which Amazon's support asks for.
+    :ivar permanent: True if the same call cannot succeed later.
+    :ivar attempts: how often it was sent.
     """
 
     permanent = True
-    tries = 1
+    attempts = 1
 
     def __init__(
         self,
@@ -45,18 +45,18 @@ class ApiError(Exception):
         self.request_id = request_id
 
     def hide(self, *secrets: str) -> ApiError:
-        """Take secrets out of what the error shows, in case a server repeats them; return the error."""
+        """Remove secrets from what the error shows, in case a server repeats them; return the error."""
 
-        def hidden(text: Any) -> Any:
+        def redacted(value: Any) -> Any:
             for secret in secrets:
-                # Of shorter ones, every text has some by chance.
-                if isinstance(text, str) and len(secret) >= _SHORTEST_SECRET:
-                    text = text.replace(secret, "***")
-            return text
+                # A shorter one may be part of any message by chance.
+                if isinstance(value, str) and len(secret) >= _MIN_SECRET:
+                    value = value.replace(secret, "***")
+            return value
 
-        self.args = tuple(hidden(each) for each in self.args)
+        self.args = tuple(redacted(each) for each in self.args)
         for name in ("code", "details", "request_id"):
-            setattr(self, name, hidden(getattr(self, name)))
+            setattr(self, name, redacted(getattr(self, name)))
         return self
 
 
@@ -65,7 +65,7 @@ class InvalidParameterError(ApiError, ValueError):
 
 
 class RequestRejectedError(ApiError):
-    """The API refused the request itself (400, 415 and the rarer 4xx)."""
+    """The API rejected the request itself (400, 415 and the rarer 4xx)."""
 
 
 class AuthenticationError(ApiError):
@@ -81,15 +81,15 @@ class NotFoundError(ApiError):
 
 
 class TransientError(ApiError):
-    """Asking again later may succeed."""
+    """The same call may succeed later."""
 
     permanent = False
 
 
 class ThrottledError(TransientError):
-    """429: the request was refused before it had any effect.
+    """429: the request was throttled before it had any effect.
 
-    :ivar retry_after: seconds the answer asked to wait, or None (the usual case).
+    :ivar retry_after: seconds that the response asked to wait, or None (the usual case).
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, **context: Any) -> None:
@@ -102,27 +102,27 @@ class UnreachableError(TransientError):
 
 
 class UnavailableError(TransientError):
-    """A 5xx, a broken connection or an unreadable answer: the request may have had its effect."""
+    """A 5xx, a broken connection or an unreadable response: the request may have had its effect."""
 
 
 class TokenRefusedError(TransientError):
-    """A fresh access token is refused: Login with Amazon takes the credentials, the API does not, or not yet."""
+    """The API does not accept, or not yet accept, a fresh access token of Login with Amazon."""
 
 
 class StoppedError(ApiError):
-    """The caller was told to stop, so nothing more was sent; what the call should have done may still be done."""
+    """The caller must stop, so nothing more was sent; a later call may still do the same."""
 
     permanent = False
 
 
 class ResponseLostError(TransientError):
-    """createReport may have made a report whose id never arrived."""
+    """createReport may have created a report whose id never arrived."""
 
 
 def rejected_token(status: int, body: bytes) -> bool:
-    """Tell whether an answer refuses the access token, as opposed to the application's role.
+    """Return whether a response rejects the access token, as opposed to the application's role.
 
-    The gateway answers 403 ``Unauthorized`` for both; only ``details`` differs, and names the token.
+    The gateway returns 403 ``Unauthorized`` for both; only ``details`` differs, and names the token.
     """
     if status == 401:
         return True
@@ -137,21 +137,21 @@ def error_from_response(
     request_id: str | None,
     retry_after: float | None = None,
 ) -> ApiError:
-    """Make the error that fits an answer, whatever its body is (JSON, HTML, empty, null message).
+    """Return the error for a response, whatever its body is (JSON, HTML, empty, null message).
 
     :param retry_after: seconds, from a ``Retry-After`` header, if there was one.
     """
     first = _first_error(body)
     code, details = first.get("code"), first.get("details") or None
-    said = first.get("message") or first.get("error_description") or _excerpt(body)
-    text = f"{operation} was answered {status}"
+    explanation = first.get("message") or first.get("error_description") or _excerpt(body)
+    message = f"{operation} returned {status}"
     if code:
-        text += f" {code}"
-    text += f": {said}" if said else " without an explanation"
+        message += f" {code}"
+    message += f": {explanation}" if explanation else " without an explanation"
     if details:
-        text += f" ({details})"
+        message += f" ({details})"
     if request_id:
-        text += f" [request id {request_id}]"
+        message += f" [request id {request_id}]"
     context: dict[str, Any] = {
         "operation": operation,
         "status": status,
@@ -160,18 +160,18 @@ def error_from_response(
         "request_id": request_id,
     }
     if status == 429:
-        return ThrottledError(text, retry_after=retry_after, **context)
+        return ThrottledError(message, retry_after=retry_after, **context)
     if rejected_token(status, body):
         kind = AuthenticationError if operation == "token" else TokenRefusedError
-        return kind(text, **context)
+        return kind(message, **context)
     if status == 403:
         role = "; the application may lack the role Business Purchase Reconciliation"
-        return AccessDeniedError(text if operation == "token" else text + role, **context)
+        return AccessDeniedError(message if operation == "token" else message + role, **context)
     if status == 404:
-        return NotFoundError(text, **context)
+        return NotFoundError(message, **context)
     if 400 <= status < 500:
-        return RequestRejectedError(text, **context)
-    return UnavailableError(text, **context)
+        return RequestRejectedError(message, **context)
+    return UnavailableError(message, **context)
 
 
 def _first_error(body: bytes) -> dict[str, Any]:
@@ -179,16 +179,16 @@ def _first_error(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)
         first = parsed["errors"][0]
-        return {key: str(value)[:_MOST_SAID] for key, value in first.items() if value is not None}
+        return {key: str(value)[:_MAX_MESSAGE] for key, value in first.items() if value is not None}
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         return {}
 
 
-def _storable(text: str) -> str:
-    """Replace what UTF-8 cannot encode or PostgreSQL cannot store, so that every log and database takes it."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+def _storable(message: str) -> str:
+    """Replace what UTF-8 cannot encode or PostgreSQL cannot store, so that every log and database accepts it."""
+    return message.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _excerpt(body: bytes) -> str:
-    text = " ".join(body[: 4 * _BODY_EXCERPT].decode("utf-8", "replace").split())
-    return text if len(text) <= _BODY_EXCERPT else text[:_BODY_EXCERPT] + "..."
+    excerpt = " ".join(body[: 4 * _BODY_EXCERPT].decode("utf-8", "replace").split())
+    return excerpt if len(excerpt) <= _BODY_EXCERPT else excerpt[:_BODY_EXCERPT] + "..."

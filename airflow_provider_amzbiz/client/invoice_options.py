@@ -12,9 +12,9 @@ INVOICE_OPTIONS = ("invoiceId", "orderId", "orderLineItemId", "shipmentId", "doc
 
 
 def check_names(report_type: str, names: Iterable[str]) -> None:
-    """Refuse an option that invoices do not have; options of other types are not known here.
+    """Reject an option that invoices do not have; options of other types are not known here.
 
-    :raises InvalidParameterError: it names the option, the nearest one, and all that there are.
+    :raises InvalidParameterError: it names the option, the closest match, and all allowed options.
     """
     if report_type != INVOICE_TYPE:
         return
@@ -33,4 +33,4 @@ def _hint(name: str) -> str:
 
 
 def _letters(name: str) -> str:
-    return "".join(sign for sign in name.lower() if sign.isalnum())
+    return "".join(character for character in name.lower() if character.isalnum())

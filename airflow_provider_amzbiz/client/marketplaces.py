@@ -1,4 +1,4 @@
-"""Amazon's marketplaces by region: a host serves those of its own region only."""
+"""Amazon's marketplaces by region: a host only serves those of its own region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from airflow_provider_amzbiz.client.config import REGION_ENDPOINTS
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 
-# Amazon's list for Amazon Business (facts, 1.2). It grows, so an id that is not in it may well exist.
+# Amazon's list for Amazon Business (facts, 1.2). It grows, so an id that is not in it may exist.
 MARKETPLACES: Mapping[str, Mapping[str, str]] = {
     "na": {
         "A2EUQ1WTGCTBG2": "Canada",
@@ -42,9 +42,9 @@ def region_of_marketplace(marketplace_id: str) -> str | None:
 
 
 def check_region(marketplace_ids: Iterable[str], endpoint: str | None) -> None:
-    """Refuse marketplaces that are known to be of another region than the host.
+    """Reject marketplaces that are known to be of another region than the host.
 
-    :param endpoint: base URL of the API; None, or one of an unknown region, checks nothing.
+    :param endpoint: base URL of the API; with None, or a host of an unknown region, nothing is checked.
     :raises InvalidParameterError: it names the marketplace, its region and what the host serves.
     """
     called = region_of_endpoint(endpoint)

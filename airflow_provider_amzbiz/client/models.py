@@ -1,4 +1,4 @@
-"""What the API answers with: reports and their documents (spec, Definitions)."""
+"""What the API returns: reports and their documents (spec, Definitions)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ class ProcessingStatus(StrEnum):
 
 _TIMES = ("created_time", "data_start_time", "data_end_time", "processing_start_time", "processing_end_time")
 TERMINAL = frozenset({ProcessingStatus.DONE, ProcessingStatus.CANCELLED, ProcessingStatus.FATAL})
+# A report in one of these has no data and never will; it must be created again.
+USELESS = frozenset({ProcessingStatus.CANCELLED, ProcessingStatus.FATAL})
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report as the API describes it (spec, Report). It never shows the options it was asked with.
+    """A report as the API describes it (spec, Report). It never shows the options that it was requested with.
 
     :ivar report_id: opaque; unique within the business entity.
     :ivar report_type: such as ``GET_AB_INVOICE_PDF``.
-    :ivar processing_status: one of :class:`ProcessingStatus`, or as it came where the API has a new one.
+    :ivar processing_status: one of :class:`ProcessingStatus`, or as received where the API has a new one.
     :ivar created_time: when it was created; this and all other times are timezone-aware.
-    :ivar marketplace_ids: empty where the API did not say.
-    :ivar report_document_id: there once the report is DONE, and on some that are FATAL.
-    :ivar extra: fields this version does not know, as they came.
+    :ivar marketplace_ids: empty if the API returned none.
+    :ivar report_document_id: set once the report is DONE, and on some that are FATAL.
+    :ivar extra: fields that this version does not know, as received.
     """
 
     report_id: str
@@ -52,28 +54,28 @@ class Report:
 
     @property
     def is_terminal(self) -> bool:
-        """True when the status cannot change any more."""
+        """Whether the status is final."""
         return self.processing_status in TERMINAL
 
     @classmethod
-    def from_api(cls, answer: Mapping[str, Any]) -> Report:
+    def from_api(cls, response: Mapping[str, Any]) -> Report:
         """Read a ``Report`` object of the API.
 
-        :raises UnavailableError: a required field is missing or of the wrong type; such an answer is a
-            fault of the moment, so it is worth asking again.
+        :raises UnavailableError: a required field is missing or of the wrong type; that is a transient fault, so a
+            retry may succeed.
         """
-        fields = _Fields("Report", answer)
+        fields = _Fields("Report", response)
         return cls(
-            report_id=fields.text("reportId"),
-            report_type=fields.text("reportType"),
-            processing_status=fields.text("processingStatus"),
+            report_id=fields.string("reportId"),
+            report_type=fields.string("reportType"),
+            processing_status=fields.string("processingStatus"),
             created_time=fields.required("createdTime", fields.time("createdTime")),
-            marketplace_ids=fields.texts("marketplaceIds"),
+            marketplace_ids=fields.strings("marketplaceIds"),
             data_start_time=fields.time("dataStartTime"),
             data_end_time=fields.time("dataEndTime"),
             processing_start_time=fields.time("processingStartTime"),
             processing_end_time=fields.time("processingEndTime"),
-            report_document_id=fields.optional_text("reportDocumentId"),
+            report_document_id=fields.optional_string("reportDocumentId"),
             extra=fields.rest(),
         )
 
@@ -104,12 +106,12 @@ class Report:
 
 @dataclass(frozen=True)
 class ReportDocument:
-    """Where a document lies (spec, ReportDocument).
+    """Where a document can be downloaded (spec, ReportDocument).
 
-    :ivar url: presigned; whoever has it can read the document for five minutes, so it is kept out of the
-        repr and of :meth:`to_dict`.
-    :ivar compression_algorithm: ``GZIP`` or None, or as it came where the API has a new one.
-    :ivar extra: fields this version does not know, as they came; not shown either.
+    :ivar url: presigned; whoever has it can read the document for five minutes, so neither the repr nor
+        :meth:`to_dict` shows it.
+    :ivar compression_algorithm: ``GZIP`` or None, or as received where the API has a new one.
+    :ivar extra: fields that this version does not know, as received; not shown either.
     """
 
     report_document_id: str
@@ -118,16 +120,16 @@ class ReportDocument:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @classmethod
-    def from_api(cls, answer: Mapping[str, Any]) -> ReportDocument:
+    def from_api(cls, response: Mapping[str, Any]) -> ReportDocument:
         """Read a ``ReportDocument`` object of the API.
 
         :raises UnavailableError: a required field is missing or of the wrong type.
         """
-        fields = _Fields("ReportDocument", answer)
+        fields = _Fields("ReportDocument", response)
         return cls(
-            report_document_id=fields.text("reportDocumentId"),
-            url=fields.text("url"),
-            compression_algorithm=fields.optional_text("compressionAlgorithm"),
+            report_document_id=fields.string("reportDocumentId"),
+            url=fields.string("url"),
+            compression_algorithm=fields.optional_string("compressionAlgorithm"),
             extra=fields.rest(),
         )
 
@@ -142,31 +144,31 @@ class ReportDocument:
 class _Fields:
     """Takes known fields out of a JSON object and remembers which are left."""
 
-    def __init__(self, schema: str, answer: Mapping[str, Any]) -> None:
-        if not isinstance(answer, Mapping):
-            raise UnavailableError(f"The answer should hold a {schema} but holds a {type(answer).__name__}")
+    def __init__(self, schema: str, response: Mapping[str, Any]) -> None:
+        if not isinstance(response, Mapping):
+            raise UnavailableError(f"The response is a {type(response).__name__}, but must be a {schema} object")
         self._schema = schema
-        self._left = dict(answer)
+        self._left = dict(response)
 
     def rest(self) -> dict[str, Any]:
         return self._left
 
     def required(self, name: str, value: Any) -> Any:
         if value is None:
-            raise UnavailableError(f"The answer's {self._schema} has no {name}, which the spec requires")
+            raise UnavailableError(f"The response's {self._schema} has no {name}, which the spec requires")
         return value
 
-    def optional_text(self, name: str) -> str | None:
+    def optional_string(self, name: str) -> str | None:
         value = self._left.pop(name, None)
         if value is not None and not isinstance(value, str):
             raise self._wrong(name, value, "a string")
         return self._valid(name, value) or None
 
-    def text(self, name: str) -> str:
-        value: str = self.required(name, self.optional_text(name))
+    def string(self, name: str) -> str:
+        value: str = self.required(name, self.optional_string(name))
         return value
 
-    def texts(self, name: str) -> tuple[str, ...]:
+    def strings(self, name: str) -> tuple[str, ...]:
         value = self._left.pop(name, None)
         if value is None:
             return ()
@@ -175,13 +177,13 @@ class _Fields:
         return tuple(self._valid(name, each) for each in value)
 
     def _valid(self, name: str, value: Any) -> Any:
-        # JSON can hold half a character, which no database, log or URL takes.
+        # JSON can hold half a character, which no database, log or URL accepts.
         if value is not None and value.encode("utf-8", "replace").decode() != value:
-            raise UnavailableError(f"{name} of the answer's {self._schema} is not valid UTF-8")
+            raise UnavailableError(f"{name} of the response's {self._schema} is not valid UTF-8")
         return value
 
     def time(self, name: str) -> datetime | None:
-        value = self.optional_text(name)
+        value = self.optional_string(name)
         if value is None:
             return None
         try:
@@ -195,7 +197,7 @@ class _Fields:
 
     def _wrong(self, name: str, value: object, expected: str) -> UnavailableError:
         kind = type(value).__name__
-        return UnavailableError(f"{name} of the answer's {self._schema} is a {kind}, but must be {expected}")
+        return UnavailableError(f"{name} of the response's {self._schema} is a {kind}, but must be {expected}")
 
 
 def _iso(time: datetime | None) -> str | None:

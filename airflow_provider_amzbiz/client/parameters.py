@@ -1,7 +1,7 @@
 """What may be sent: the spec's bounds, checked before any call, and values in their wire form.
 
-Every function takes the parameter's name first, for the error, and what the user gave, and returns what goes
-on the wire. All of them raise :class:`.InvalidParameterError`.
+Every function takes the parameter's name, for the error, and the user's value, and returns what goes on the wire.
+All of them raise :class:`.InvalidParameterError`.
 """
 
 from __future__ import annotations
@@ -17,120 +17,122 @@ from typing import Any
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.models import ProcessingStatus
 
-# A scheduler and a worker may disagree by seconds, and a data interval ends at the scheduler's "now".
+# The clocks of scheduler and worker may differ by seconds, and a data interval ends at the scheduler's "now".
 CLOCK_SKEW = timedelta(seconds=60)
-# No wait is meant to be longer, and from year 10000 on a deadline is no time that Python knows.
+# No wait needs more, and Python has no time for a deadline from year 10000 on.
 MAX_SECONDS = 3650 * 86400.0
-# What Jinja and pandas write for a value that is missing, and what no id and no option is.
+# What Jinja and pandas render for a missing value; no id and no option looks like it.
 _RENDERED_MISSING = frozenset({"None", "nan", "NaN", "NaT", "<NA>", "inf", "-inf", "Infinity", "-Infinity"})
-# Characters of a value in an error; values of a list that are read; levels of a value.
-_MOST_SHOWN = 300
-_MOST_LISTED = 10_000
-_MOST_NESTED = 50
+# Maximum characters of a value in an error, values of a list that are read, and levels of nesting.
+_MAX_SHOWN = 300
+_MAX_LISTED = 10_000
+_MAX_NESTED = 50
 
 
-def required_text(name: str, value: object) -> str:
+def required_string(name: str, value: object) -> str:
     """Return a non-empty string, without the blanks around it."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidParameterError(f"{name} is {shown(value)}, but must be a non-empty string")
     refuse_template(name, value)
-    text = value.strip()
-    if text in _RENDERED_MISSING:
+    stripped = value.strip()
+    if stripped in _RENDERED_MISSING:
         raise InvalidParameterError(
-            f"{name} is {text!r}, as a template renders a value that is missing, such as the XCom of a skipped "
-            "task, but must be a value"
+            f"{name} is {stripped!r}, as a template renders a missing value, such as the XCom of a skipped task, "
+            "but must be a value"
         )
-    if not _encodable(text):
+    if not _is_encodable(stripped):
         raise InvalidParameterError(
-            f"{name} is {shown(text)}, which has half a character, but must be valid UTF-8"
+            f"{name} is {shown(stripped)}, which has half a character, but must be valid UTF-8"
         )
-    return text
+    return stripped
 
 
 def required_id(name: str, value: object) -> str:
-    """Return an id; a whole number, as natively rendered templates give it, becomes a string.
+    """Return an id; an integer, as natively rendered templates give it, becomes a string.
 
-    :raises InvalidParameterError: also for a float that is so large that its last digits are lost.
+    :raises InvalidParameterError: also for a float that is too large to have kept its last digits.
     """
-    text = required_text(name, _digits(name, value) if _is_number(value) else value)
-    if text in (".", ".."):
-        raise InvalidParameterError(f"{name} is {text!r}, which stands for a folder in a URL, but must be an id")
-    return text
+    identifier = required_string(name, _digits(name, value) if _is_number(value) else value)
+    if identifier in (".", ".."):
+        raise InvalidParameterError(
+            f"{name} is {identifier!r}, which stands for a folder in a URL, but must be an id"
+        )
+    return identifier
 
 
 def refuse_template(name: str, value: object) -> None:
-    """Refuse what still holds a template, in strings and in mappings and sequences of any depth.
+    """Reject a value that still contains a template, in strings and in mappings and sequences of any depth.
 
     :param name: the parameter; the error adds the place in it.
-    :raises InvalidParameterError: a string holds ``{{`` or ``{%``, so that it was not rendered.
+    :raises InvalidParameterError: a string contains ``{{`` or ``{%``, so it was not rendered.
     """
     found = _template_in(name, value, set())
     if found is not None:
-        place, text = found
+        place, template = found
         raise InvalidParameterError(
-            f"{place} is {shown(text)}, which is a template that was not rendered, but must be a value. Airflow "
-            "renders a templated field once: a template that an XCom, a mapped argument or another template "
-            "brings stays as it is"
+            f"{place} is {shown(template)}, which is a template that was not rendered, but must be a value. "
+            "Airflow renders a templated field only once: a template that comes from an XCom, a mapped argument "
+            "or another template stays as it is"
         )
 
 
 def shown(value: object) -> str:
-    """Return the repr of a value for an error, in a length that a person reads."""
+    """Return the repr of a value for an error, cut to a readable length."""
     try:
-        text = repr(value)
+        plain = repr(value)
     except (RecursionError, ValueError):
-        # Nested too deeply, or a number of more digits than Python writes.
+        # Nested too deeply, or a number with more digits than Python prints.
         return f"a {type(value).__name__}"
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
+    plain = plain.encode("utf-8", "backslashreplace").decode()
+    return plain if len(plain) <= _MAX_SHOWN else f"{plain[:_MAX_SHOWN]}... ({len(plain)} characters)"
 
 
-def texts(name: str, value: str | Iterable[str] | None, *, most: int) -> list[str]:
-    """Return 1 to ``most`` strings, from a sequence or from one comma-separated string."""
+def strings(name: str, value: str | Iterable[str] | None, *, maximum: int) -> list[str]:
+    """Return 1 to ``maximum`` strings, from an iterable or from one comma-separated string."""
     refuse_template(name, value)
     if isinstance(value, str) and value.lstrip().startswith(("[", "(", "{")):
         raise InvalidParameterError(
-            f"{name} is {shown(value)}, as a template renders a list; join it with commas, or set the DAG's "
-            "render_template_as_native_obj=True"
+            f"{name} is {shown(value)}, as a template renders a list, but must be a list of strings or a "
+            "comma-separated string; join it with commas, or set the DAG's render_template_as_native_obj=True"
         )
     if isinstance(value, str):
         parts: list[Any] = list(value.split(","))
     elif value is None:
         parts = []
     elif isinstance(value, Iterable) and not isinstance(value, (Mapping, bytes, bytearray)):
-        # So many that they are too many, should it never end.
-        parts = list(islice(value, _MOST_LISTED))
+        # An endless iterable must not be read to its end.
+        parts = list(islice(value, _MAX_LISTED))
     else:
         raise InvalidParameterError(
             f"{name} is {shown(value)}, but must be a list of strings or a comma-separated string"
         )
-    cleaned = [required_text(f"{name}[{index}]", part) for index, part in enumerate(parts) if part != ""]
-    if not 1 <= len(cleaned) <= most:
+    cleaned = [required_string(f"{name}[{index}]", part) for index, part in enumerate(parts) if part != ""]
+    if not 1 <= len(cleaned) <= maximum:
         raise InvalidParameterError(
-            f"{name} has {len(cleaned)} values {shown(cleaned)}, but must have 1 to {most}"
+            f"{name} has {len(cleaned)} values {shown(cleaned)}, but must have 1 to {maximum}"
         )
     return cleaned
 
 
 def report_types(value: str | Iterable[str] | None) -> list[str]:
     """1 to 10 report types (spec, getReports)."""
-    return texts("report_types", value, most=10)
+    return strings("report_types", value, maximum=10)
 
 
 def created_marketplace_ids(value: str | Iterable[str] | None) -> list[str]:
     """1 to 25 marketplaces for createReport (spec, CreateReportSpecification; bound of Amazon's model)."""
-    return texts("marketplace_ids", value, most=25)
+    return strings("marketplace_ids", value, maximum=25)
 
 
 def listed_marketplace_ids(value: str | Iterable[str]) -> list[str]:
     """1 to 10 marketplaces for getReports (spec, getReports)."""
-    return texts("marketplace_ids", value, most=10)
+    return strings("marketplace_ids", value, maximum=10)
 
 
 def processing_statuses(value: str | Iterable[str]) -> list[str]:
     """At least one of the spec's processing statuses (spec, getReports)."""
     allowed = [status.value for status in ProcessingStatus]
-    statuses = texts("processing_statuses", value, most=len(allowed))
+    statuses = strings("processing_statuses", value, maximum=len(allowed))
     for status in statuses:
         if status not in allowed:
             raise InvalidParameterError(f"processing_statuses has {status!r}, but must have only {allowed}")
@@ -139,15 +141,15 @@ def processing_statuses(value: str | Iterable[str]) -> list[str]:
 
 def page_size(value: int) -> int:
     """1 to 100 (spec, getReports)."""
-    return whole_number("page_size", value, most=100)
+    return positive_integer("page_size", value, maximum=100)
 
 
-def whole_number(name: str, value: Any, *, most: int | None = None) -> int:
-    """Return a whole number, at least 1."""
+def positive_integer(name: str, value: Any, *, maximum: int | None = None) -> int:
+    """Return an integer of at least 1."""
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0
-    if number < 1 or (most is not None and number > most):
-        allowed = "above 0" if most is None else f"from 1 to {most}"
-        raise InvalidParameterError(f"{name} is {shown(value)}, but must be a whole number {allowed}")
+    if number < 1 or (maximum is not None and number > maximum):
+        allowed = "above 0" if maximum is None else f"from 1 to {maximum}"
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be an integer {allowed}")
     return number
 
 
@@ -157,13 +159,13 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     :param zero: whether 0 is allowed.
     """
     given: Any = value.total_seconds() if isinstance(value, timedelta) else value
-    number = isinstance(given, Real) and not isinstance(given, bool)
-    # Not a number is neither above 0 nor below anything.
-    if not number or not 0 <= given <= MAX_SECONDS or (given == 0 and not zero):
-        least = "0 or more" if zero else "above 0"
+    is_number = isinstance(given, Real) and not isinstance(given, bool)
+    # Every comparison with NaN is False.
+    if not is_number or not 0 <= given <= MAX_SECONDS or (given == 0 and not zero):
+        minimum = "0 or more" if zero else "above 0"
         raise InvalidParameterError(
-            f"{name} is {shown(value)}, but must be a timedelta or seconds, {least} and at most {MAX_SECONDS:.0f} "
-            "(ten years)"
+            f"{name} is {shown(value)}, but must be a timedelta or seconds, {minimum} and at most "
+            f"{MAX_SECONDS:.0f} (ten years)"
         )
     return float(given)
 
@@ -171,7 +173,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 def time(name: str, value: datetime | str) -> datetime:
     """Return an aware time from an aware datetime or an ISO 8601 string.
 
-    ``str()`` of a datetime is such a string, so what ``{{ data_interval_start }}`` renders fits.
+    ``str()`` of a datetime is such a string, so ``{{ data_interval_start }}`` renders one.
     """
     expected = "an aware datetime or an ISO 8601 string with an offset, such as 2026-10-31T00:00:00+00:00"
     refuse_template(name, value)
@@ -227,14 +229,14 @@ def wire_time(value: datetime) -> str:
 
 
 def report_options(value: Mapping[str, Any] | str | None) -> dict[str, str]:
-    """Return a map of strings (spec, ReportOptions): the API refuses every other type of value.
+    """Return a map of strings (spec, ReportOptions): the API rejects every other type of value.
 
-    Whole numbers become their digits and booleans ``"true"`` and ``"false"``. Blanks around a string are dropped,
+    Integers become their digits and booleans ``"true"`` and ``"false"``. Blanks around a string are dropped,
     because no value begins or ends with one. A string for the whole map must be a JSON object, as a template
     renders it.
 
     :raises InvalidParameterError: an option is missing (None, blank, or what a template renders for a missing
-        value), infinite, not a whole number, or of another type; the message names it.
+        value), infinite, not an integer, or of another type; the message names it.
     """
     if value is None:
         return {}
@@ -248,7 +250,7 @@ def report_options(value: Mapping[str, Any] | str | None) -> dict[str, str]:
         raise InvalidParameterError(
             f"report_options is {shown(value)}, but must be a mapping of names to values, or a JSON object{hint}"
         )
-    pairs = [(required_text("report_options' key", key), key, each) for key, each in value.items()]
+    pairs = [(required_string("report_options' key", key), key, each) for key, each in value.items()]
     options = {name: _option(name, each) for name, _, each in pairs}
     if len(options) < len(pairs):
         raise InvalidParameterError(
@@ -264,23 +266,23 @@ def _option(key: str, value: object) -> str:
     if _is_number(value):
         return _digits(name, value)
     if isinstance(value, str):
-        return required_text(name, value)
+        return required_string(name, value)
     raise InvalidParameterError(
-        f"{name} is {shown(value)}, but must be a non-empty string, a whole number or a boolean"
+        f"{name} is {shown(value)}, but must be a non-empty string, an integer or a boolean"
     )
 
 
-def _json(text: str) -> Any:
-    """Return what a JSON text stands for, or the text itself where it is none."""
+def _json(value: str) -> Any:
+    """Return the value of a JSON document, or the string itself where it is none."""
     try:
-        return json.loads(text, object_pairs_hook=_without_repetitions)
+        return json.loads(value, object_pairs_hook=_unique_keys)
     except InvalidParameterError:
         raise
     except (ValueError, RecursionError):
-        return text
+        return value
 
 
-def _without_repetitions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -293,37 +295,37 @@ def _is_number(value: object) -> bool:
 
 
 def _digits(name: str, value: Any) -> str:
-    """Return the digits of a whole number, also of a float without a fraction."""
+    """Return the digits of an integer, or of a float without a fraction."""
     try:
-        whole = int(value)
-        # A float that is one more than itself has lost its last digits, and with them the id.
-        exact = whole == value and (isinstance(value, (Integral, Decimal)) or value + 1 != value)
-        text = str(whole)
+        integer = int(value)
+        # A float that equals itself plus one has lost its last digits, and with them the id.
+        exact = integer == value and (isinstance(value, (Integral, Decimal)) or value + 1 != value)
+        digits = str(integer)
     except (ValueError, OverflowError, ArithmeticError):
-        exact, text = False, ""
+        exact, digits = False, ""
     if not exact:
         raise InvalidParameterError(
-            f"{name} is {shown(value)}, but must be a whole number; one of more than 15 digits must be a string, "
+            f"{name} is {shown(value)}, but must be an integer; one of more than 15 digits must be a string, "
             "because a float loses the last ones"
         )
-    return text
+    return digits
 
 
-def _encodable(text: str) -> bool:
+def _is_encodable(value: str) -> bool:
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _template_in(place: str, value: object, above: set[int]) -> tuple[str, str] | None:
-    """Return where a template stands, and its text; None where there is none."""
+    """Return the place of a template, and its string; None if there is none."""
     if isinstance(value, str):
         return (place, value) if "{{" in value or "{%" in value else None
     if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
         return None
-    if id(value) in above or len(above) > _MOST_NESTED:
+    if id(value) in above or len(above) > _MAX_NESTED:
         raise InvalidParameterError(f"{place} is nested in itself or too deeply, but must be a value")
     inside = above | {id(value)}
     if isinstance(value, Mapping):

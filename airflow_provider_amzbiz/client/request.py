@@ -1,4 +1,4 @@
-"""What is asked for with createReport, and which report can be the answer to it."""
+"""A request for a report (createReport), and which report can be its result."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from airflow_provider_amzbiz.client import invoice_options, marketplaces, parameters
 from airflow_provider_amzbiz.client.models import Report
 
-# Answers may show times without their fractions of a second (facts, 3.4).
-_SAME = timedelta(seconds=1)
+# Responses may show times without fractions of a second (facts, 3.4).
+_TIME_PRECISION = timedelta(seconds=1)
 
 # Types whose reports always have options (facts, 3.2): a listing shows somebody's invoice, but not which.
 ALWAYS_WITH_OPTIONS = frozenset({"GET_AB_INVOICE_PDF"})
@@ -48,7 +48,7 @@ class ReportRequest:
             ("data_start_time", data_start_time), ("data_end_time", data_end_time), past=True
         )
         body: dict[str, Any] = {
-            "reportType": parameters.required_text("report_type", report_type),
+            "reportType": parameters.required_string("report_type", report_type),
             "marketplaceIds": parameters.created_marketplace_ids(marketplace_ids),
         }
         marketplaces.check_region(body["marketplaceIds"], endpoint)
@@ -64,23 +64,23 @@ class ReportRequest:
 
     @property
     def options(self) -> Mapping[str, str]:
-        """The options, which no answer of the API shows again."""
+        """The options, which no response of the API shows."""
         options: Mapping[str, str] = self.body.get("reportOptions", {})
         return options
 
     @property
     def is_recognizable(self) -> bool:
-        """Whether a listing can show that a report is one of this request: never where there may be options."""
+        """Whether a listing can show that a report belongs to this request: never if there may be options."""
         return not self.options and self.report_type not in ALWAYS_WITH_OPTIONS
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the request: equal for equal requests only, whatever the order of their parts."""
+        """SHA-256 of the request, in hex: the same for equal requests only, in whatever order their parts are."""
         canonical = {**self.body, "marketplaceIds": sorted(set(self.body["marketplaceIds"]))}
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
     def fits(self, report: Report) -> bool:
-        """Tell whether a report is one of this request, as far as the API shows; never with options."""
+        """Return whether a report may belong to this request, by all that the API shows; never with options."""
         return (
             self.is_recognizable
             and report.report_type == self.report_type
@@ -90,8 +90,8 @@ class ReportRequest:
         )
 
 
-def _same_time(asked: str | None, shown: datetime | None, created: datetime) -> bool:
-    if asked is None:
-        # The API shows the creation time where no window was asked for (facts, 3.4).
-        return shown is None or abs(shown - created) <= _SAME
-    return shown is not None and abs(shown - datetime.fromisoformat(asked)) <= _SAME
+def _same_time(requested: str | None, shown: datetime | None, created: datetime) -> bool:
+    if requested is None:
+        # The API shows the creation time if the request had no window (facts, 3.4).
+        return shown is None or abs(shown - created) <= _TIME_PRECISION
+    return shown is not None and abs(shown - datetime.fromisoformat(requested)) <= _TIME_PRECISION

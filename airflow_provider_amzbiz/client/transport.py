@@ -1,14 +1,11 @@
-"""One call of one operation: the token, the request, the answer, and when it is worth repeating."""
+"""One call of one operation: the token, the permit, the request, the response, and when it is repeated."""
 
 from __future__ import annotations
 
 import json
 import logging
 import platform
-import random
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -32,6 +29,7 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_response,
     rejected_token,
 )
+from airflow_provider_amzbiz.client.permit_queue import PermitQueue, PermitWait
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
 if TYPE_CHECKING:
@@ -39,33 +37,40 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds to connect, and between two bytes of the answer.
+# Seconds to connect, and between two bytes of the response.
 TIMEOUT = (10.0, 60.0)
-# Seconds after which a call that sleeps asks again whether it should stop.
+# How often, in seconds, a call that sleeps checks whether it should stop.
 _STOP_SECONDS = 0.5
 # Connections to one host that are kept open: as many as there are threads in a triggerer.
 _CONNECTIONS = 32
-# A longer User-Agent is refused by the gateway.
-_USER_AGENT_MOST = 500
-# Seconds between two lines about a wait for a permit.
-_SAY_SECONDS = 120.0
+# The gateway rejects a longer User-Agent.
+_MAX_USER_AGENT = 500
 # Seconds by which the API's clock may differ from this machine's. A Date that is further off is a fault of the
-# server or of a proxy, by which no report should be looked for.
+# server or of a proxy, and must not decide where a report is searched for.
 MAX_CLOCK_OFFSET = 86400.0
-# Answers that tell the rate; on others it may be missing or stale (facts, 4).
-_TELL_RATE = (200, 202, 400, 404)
+# Status codes that carry a reliable rate; on others the header may be missing or stale (facts, 4).
+_RATE_STATUSES = (200, 202, 400, 404)
+
+
+class _Request(NamedTuple):
+    operation: str
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    has_response_body: bool
+    on_sending: Callable[[], None] | None
 
 
 class Transport:
     """Calls operations for one account.
 
     :param config: where and as whom.
-    :param retry_for: seconds that a call may go on repeating itself after a fault; 0 tries once.
-    :param max_throttle_wait: seconds that a call may wait for its permits; 0 calls at once or not at all.
-    :param on_token: told each access token before it is first used, so that it can be masked in logs.
-    :param listener: told what happens, for metrics.
-    :param stopped: asked before each request, and at least once a second while a call waits; when it returns
-        True, the call raises :class:`.StoppedError`. A request under way is finished first. By default never.
+    :param retry_for: seconds for which a call may be repeated after a fault; 0 sends it once.
+    :param max_throttle_wait: seconds that a call may wait for its permits; 0 calls at once or raises.
+    :param on_token: receives each access token before it is first used, so that it can be masked in logs.
+    :param listener: receives what happens, for metrics.
+    :param stopped: called before each request, and at least once a second while a call waits; when it returns
+        True, the call raises :class:`.StoppedError`. A request in progress is finished first. By default never.
     """
 
     def __init__(
@@ -80,27 +85,15 @@ class Transport:
     ) -> None:
         self._config = config
         self._retry_for = retry_for
-        self._max_throttle_wait = max_throttle_wait
         self._on_token = on_token
         self._listener = listener
         self._stopped = stopped
         self._tokens = access_tokens(config)
         self._buckets = token_buckets(config)
-        self._granted: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._permits = PermitQueue(self._buckets, max_wait=max_throttle_wait, sleep=self.sleep, listener=listener)
         self._announced: str | None = None
         self.clock_offset = 0.0
-        import requests
-
-        self._session = requests.Session()
-        # A triggerer's threads share the session: with fewer, each call beyond them would open a connection of its
-        # own and log a warning.
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
-        # Without this, requests adds an Authorization header from .netrc, so that the password of another service
-        # leaves, and Login with Amazon takes it for the client's credentials. Proxies and REQUESTS_CA_BUNDLE stay.
-        self._session.auth = _no_authorization
-        self._session.headers["User-Agent"] = user_agent(config.application_name)
+        self._session = _session(config.application_name)
 
     def call(
         self,
@@ -116,71 +109,53 @@ class Transport:
     ) -> Any:
         """Call an operation and return its parsed JSON body, repeating it while that can help.
 
-        Every request takes a permit of the account's limit first, and waits for it. After a fault the waits grow
+        Every request first takes a permit of the account's limit, and waits for it. After a fault the pauses grow
         exponentially with full jitter.
 
         :param query: the encoded query string.
         :param repeatable: whether a second call is harmless where the first may have had its effect.
-        :param empty: whether a good answer has no body.
-        :param on_sending: called right before each HTTP request of the operation, with its permit and its token
-            at hand; not for requests of a token.
+        :param empty: whether a successful response has no body.
+        :param on_sending: called right before each HTTP request of the operation, when it has its permit and its
+            token; not for requests of a token.
         :raises StoppedError: ``stopped`` returned True; nothing was sent after that.
-        :raises ApiError: the last try's error, which knows how many tries there were.
+        :raises ApiError: the error of the last attempt, with the number of attempts.
         """
+        request = _Request(operation, method, path + query, body, not empty, on_sending)
+        wait = PermitWait(self._permits, operation)
+        retrying = self._retrying(operation, wait, repeatable=repeatable)
+        try:
+            return retrying(self._attempt, request, wait)
+        except ApiError as error:
+            error.attempts = retrying.statistics["attempt_number"]
+            raise
 
-        # Waiting in the queue is no fault, so it does not use up the time for those.
-        queued = 0.0
-        until = time.monotonic() + self._max_throttle_wait
+    def _retrying(self, operation: str, wait: PermitWait, *, repeatable: bool) -> Retrying:
+        """Return the retries of a call: after a fault only, because a 429 queues again for its permit."""
 
-        def once() -> Any:
-            nonlocal queued
-            refusals = 0
-            place: _Place | None = None
-            try:
-                while True:
-                    self._check_stopped(operation)
-                    # Before the permit, which should be used as soon as it is given.
-                    self.token()
-                    queued += self._queue(operation, until, place)
-                    place = None
-                    try:
-                        return self._call_once(operation, method, path + query, body, empty, on_sending)
-                    except ThrottledError as error:
-                        refusals += 1
-                        place = self._after_refusal(operation, error, refusals, until)
-            finally:
-                if place is not None:
-                    self._buckets[operation].leave(place.ticket)
-
-        def worth_repeating(error: BaseException) -> bool:
+        def should_retry(error: BaseException) -> bool:
             if not isinstance(error, TransientError) or isinstance(error, ThrottledError):
                 return False
             return repeatable or _had_no_effect(error)
 
-        def over(state: RetryCallState) -> bool:
-            return (state.seconds_since_start or 0) + state.upcoming_sleep - queued > self._retry_for
+        def is_over(state: RetryCallState) -> bool:
+            # Time in the queue is no fault, so it does not count.
+            return (state.seconds_since_start or 0) + state.upcoming_sleep - wait.seconds > self._retry_for
 
-        retrying = Retrying(
-            retry=retry_if_exception(worth_repeating),
+        return Retrying(
+            retry=retry_if_exception(should_retry),
             wait=wait_random_exponential(multiplier=1, max=60),
-            stop=over if self._retry_for > 0 else stop_after_attempt(1),
-            before_sleep=_say_why,
+            stop=is_over if self._retry_for > 0 else stop_after_attempt(1),
+            before_sleep=_log_retry,
             sleep=lambda seconds: self.sleep(operation, seconds),
             reraise=True,
         )
-        try:
-            return retrying(once)
-        except ApiError as error:
-            error.tries = retrying.statistics["attempt_number"]
-            raise
 
-    def grant(self, operation: str, count: int) -> None:
-        """Hand over permits that somebody else queued for: so many calls do not queue again."""
-        with self._lock:
-            self._granted[operation] += count
+    def grant(self, operation: str, permits: int) -> None:
+        """Take over permits that were acquired elsewhere: as many calls do not queue again."""
+        self._permits.grant(operation, permits)
 
     def token(self) -> str:
-        """Return the current access token, getting one where there is none."""
+        """Return the current access token, requesting one where there is none."""
         self._check_stopped("token")
         token = self._tokens.current(self._session)
         if token != self._announced:
@@ -189,7 +164,7 @@ class Transport:
         return token
 
     def sleep(self, operation: str, seconds: float) -> None:
-        """Sleep before something more is sent for an operation.
+        """Sleep before the next request of an operation.
 
         :raises StoppedError: ``stopped`` returned True meanwhile.
         """
@@ -205,135 +180,87 @@ class Transport:
         if self._stopped():
             raise StoppedError(f"{operation} was not sent, because its caller was stopped", operation=operation)
 
-    def _call_once(
-        self,
-        operation: str,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None,
-        empty: bool,
-        on_sending: Callable[[], None] | None,
-    ) -> Any:
-        # A token may have run out on the way or been revoked: one fresh token, one replay.
+    def _attempt(self, request: _Request, wait: PermitWait) -> Any:
+        with wait:
+            while True:
+                self._check_stopped(request.operation)
+                # Before the permit, which should be used as soon as it is there.
+                self.token()
+                wait.acquire()
+                try:
+                    return self._call_once(request)
+                except ThrottledError as error:
+                    wait.rejoin(error)
+
+    def _call_once(self, request: _Request) -> Any:
+        operation = request.operation
+        # A token may have expired in transit or been revoked: one fresh token, one replay.
         for _ in range(2):
             token = self.token()
             self._check_stopped(operation)
-            if on_sending is not None:
-                on_sending()
-            answer = self._send(operation, method, path, body, token)
-            if not rejected_token(answer.status_code, answer.content):
+            if request.on_sending is not None:
+                request.on_sending()
+            response = self._send(request, token)
+            if not rejected_token(response.status_code, response.content):
                 break
             self._tokens.discard(token)
-        self._listener.on_response(operation, answer.status_code)
-        self._learn(operation, answer)
-        request_id = answer.headers.get("x-amzn-RequestId")
-        # 3xx counts as a failure: following it would hand the access token to another host.
-        if not 200 <= answer.status_code < 300:
+        self._listener.on_response(operation, response.status_code)
+        self._learn(operation, response)
+        request_id = response.headers.get("x-amzn-RequestId")
+        # 3xx counts as a failure: following it would give the access token to another host.
+        if not 200 <= response.status_code < 300:
             raise error_from_response(
                 operation,
-                answer.status_code,
-                answer.content,
+                response.status_code,
+                response.content,
                 request_id=request_id,
-                retry_after=_retry_after(answer.headers.get("Retry-After")),
+                retry_after=_retry_after(response.headers.get("Retry-After")),
             ).hide(token, self._config.refresh_token, self._config.client_secret)
-        if empty:
+        if not request.has_response_body:
             return None
         try:
-            return json.loads(answer.content)
+            return json.loads(response.content)
         except (ValueError, RecursionError):
-            what = "an unreadable body" if answer.content else "an empty body"
+            what = "an unreadable body" if response.content else "an empty body"
             raise UnavailableError(
-                f"{operation} was answered {answer.status_code} with {what} [request id {request_id}]",
+                f"{operation} returned {response.status_code} with {what} [request id {request_id}]",
                 operation=operation,
-                status=answer.status_code,
+                status=response.status_code,
                 request_id=request_id,
             ) from None
 
-    def _send(
-        self, operation: str, method: str, path: str, body: dict[str, Any] | None, token: str
-    ) -> requests.Response:
+    def _send(self, request: _Request, token: str) -> requests.Response:
         from airflow_provider_amzbiz.client.connection_failures import never_connected, no_response_errors, reason
 
         kind: type[TransientError]
         try:
             return self._session.request(
-                method,
-                self._config.endpoint.rstrip("/") + path,
-                json=body,
+                request.method,
+                self._config.endpoint.rstrip("/") + request.path,
+                json=request.body,
                 headers={"x-amz-access-token": token, "Accept": "application/json"},
                 timeout=TIMEOUT,
                 allow_redirects=False,
             )
         except no_response_errors() as error:
             kind, why = UnreachableError if never_connected(error) else UnavailableError, reason(error)
-        # Not raised where the error of requests is being handled, because that holds the token.
-        raise kind(f"{operation} got no answer from {self._config.endpoint} ({why})", operation=operation)
+        # Raised outside the except block, because the error of requests holds the token.
+        raise kind(
+            f"{request.operation} got no response from {self._config.endpoint} ({why})",
+            operation=request.operation,
+        )
 
-    def _learn(self, operation: str, answer: requests.Response) -> None:
-        """Take the time from an answer, and the rate where it may be trusted with it (spec, response headers)."""
+    def _learn(self, operation: str, response: requests.Response) -> None:
+        """Learn the API's time from a response, and its rate where that is reliable (spec, response headers)."""
         with suppress(ValueError, TypeError, OverflowError, OSError):
-            offset = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
+            offset = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - time.time()
             if abs(offset) <= MAX_CLOCK_OFFSET:
                 self.clock_offset = offset
-        said = answer.headers.get("x-amzn-RateLimit-Limit")
-        if said is None or answer.status_code not in _TELL_RATE:
+        rate = response.headers.get("x-amzn-RateLimit-Limit")
+        if rate is None or response.status_code not in _RATE_STATUSES:
             return
         with suppress(ValueError):
-            self._buckets[operation].learn(float(said))
-
-    def _queue(self, operation: str, until: float, place: _Place | None) -> float:
-        """Take a permit, or wait for it; return the seconds that took.
-
-        :param place: that of a call which was throttled; None joins the end of the queue.
-        :raises ThrottledError: that would take too long; nothing was sent.
-        """
-        bucket = self._buckets[operation]
-        with self._lock:
-            granted = self._granted[operation] > 0
-            self._granted[operation] -= granted
-        if granted:
-            if place is not None:
-                bucket.leave(place.ticket)
-            return 0.0
-        start = said = time.monotonic()
-        ticket, earliest = place or _Place(bucket.join(), start)
-        try:
-            while left := max(earliest - time.monotonic(), 0.0) or bucket.claim(ticket):
-                now = time.monotonic()
-                if now + left > until:
-                    raise ThrottledError(
-                        f"{operation} may be called again in {left:.0f} s: the account's limit is used up",
-                        operation=operation,
-                    )
-                if left >= 1 and now >= said:
-                    said = now + _SAY_SECONDS
-                    log.info(
-                        "%s waits for its turn, about %.0f s: the account's limit is used up", operation, left
-                    )
-                self.sleep(operation, bucket.pause(left))
-        finally:
-            bucket.leave(ticket)
-        waited = time.monotonic() - start
-        self._listener.on_permit_wait(operation, waited)
-        return waited
-
-    def _after_refusal(self, operation: str, error: ThrottledError, refusals: int, until: float) -> _Place:
-        """Make the next call wait; return this call's place in the queue, before all that came later."""
-        bucket = self._buckets[operation]
-        bucket.refused(error.retry_after)
-        # Others who were refused at the same moment should not come back at the same moment.
-        pause = random.uniform(0, min(2.0**refusals, 60.0))  # noqa: S311
-        if time.monotonic() + pause + 1 / bucket.rate > until:
-            raise error
-        log.warning("%s; queueing again", error)
-        return _Place(bucket.join(first=True), time.monotonic() + pause)
-
-
-class _Place(NamedTuple):
-    """Where a call stands in the queue: its ticket, and the monotonic time before which it does not call."""
-
-    ticket: int
-    earliest: float
+            self._buckets[operation].learn(float(rate))
 
 
 def user_agent(application_name: str | None) -> str:
@@ -343,13 +270,33 @@ def user_agent(application_name: str | None) -> str:
     """
     system = platform.system() or "unknown"
     name = application_name or "airflow-provider-amzbiz"
-    text = f"{name}/{__version__} (Language=Python/{platform.python_version()};Platform={system})"
-    if len(text) > _USER_AGENT_MOST or not text.isprintable() or not text.isascii():
+    agent = f"{name}/{__version__} (Language=Python/{platform.python_version()};Platform={system})"
+    if len(agent) > _MAX_USER_AGENT or not agent.isprintable() or not agent.isascii():
         raise InvalidParameterError(
             f"application_name is a string of {len(name)} characters, but must be printable ASCII that makes a "
-            f"User-Agent of at most {_USER_AGENT_MOST} characters"
+            f"User-Agent of at most {_MAX_USER_AGENT} characters"
         )
-    return text
+    return agent
+
+
+def _session(application_name: str | None) -> requests.Session:
+    import requests
+
+    session = requests.Session()
+    # A triggerer's threads share the session: with fewer, each call beyond them would open a connection of its own
+    # and log a warning.
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    # Without this, requests adds an Authorization header from .netrc: the password of another service would be
+    # sent, and Login with Amazon would take it for the client's credentials. Proxies and REQUESTS_CA_BUNDLE still
+    # apply.
+    session.auth = _no_authorization
+    session.headers["User-Agent"] = user_agent(application_name)
+    return session
+
+
+def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _had_no_effect(error: TransientError) -> bool:
@@ -363,17 +310,13 @@ def _retry_after(header: str | None) -> float | None:
 
     if header is None:
         return None
-    # Dates that no calendar has and numbers that no float holds are as good as none.
+    # A date that no calendar has, or a number that no float can hold, counts as no header.
     with suppress(InvalidHeader, ValueError, TypeError, OverflowError, OSError):
         return float(Retry().parse_retry_after(header))
     return None
 
 
-def _no_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _say_why(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     seconds = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s; trying again in %.1f s", error, seconds)
+    log.warning("%s; retrying in %.1f s", error, seconds)

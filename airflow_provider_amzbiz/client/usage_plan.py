@@ -12,13 +12,13 @@ class Limit(NamedTuple):
     rate: float
     burst: int
 
-    def least_seconds(self, calls: int) -> float:
-        """Return the time that so many calls take at least, with a full bucket at first."""
+    def min_seconds(self, calls: int) -> float:
+        """Return the minimum seconds that so many calls take, starting with a full bucket."""
         return max(calls - self.burst, 0) / self.rate
 
 
-# Amazon's usage plan since February 2026. getReport's own figures are not published for Amazon Business:
-# they are those of the sibling Selling Partner API, whose other figures agree.
+# Amazon's usage plan since February 2026. Amazon Business publishes no figures for getReport: these are those of
+# the sibling Selling Partner API, whose other figures agree.
 USAGE_PLAN: Mapping[str, Limit] = {
     "createReport": Limit(0.1, 15),
     "getReports": Limit(0.1, 10),

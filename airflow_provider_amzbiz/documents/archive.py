@@ -1,7 +1,7 @@
-"""A ZIP as a whole: every record agrees with every other one, or it is damaged.
+"""A whole ZIP: its records agree with each other, or it is damaged.
 
-Python's ``zipfile`` finds what it can and passes over the rest: files that the list has lost, bytes in front, a
-name that makes a folder of a file. Here nothing may be lost, so all records are read and compared.
+Python's ``zipfile`` reads what it finds and ignores the rest: files that the list has lost, bytes in front, a name
+that turns a file into a folder. Here nothing may be lost, so all records are read and compared.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from airflow_provider_amzbiz.documents.zip_records import (
     read_records,
 )
 
-# Longest content of an OpenDocument's entry ``mimetype``.
-_LONGEST_TYPE = 100
+# Maximum bytes of an OpenDocument's entry ``mimetype``.
+_MAX_TYPE = 100
 _TYPE = re.compile(rb"application/[\w.+-]+")
-# By the folder that has the main part of an Office file.
+# By the folder that contains the main part of an Office file.
 _OFFICE = {
     "word/": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "xl/": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -50,12 +50,12 @@ class _File:
 
 
 class Archive:
-    """The files of a ZIP, all of them checked before the first one is given out.
+    """The files of a ZIP, all of them checked before the first one is returned.
 
     :param file: the whole ZIP.
-    :param max_bytes: decoded bytes of all files together.
-    :param raw_bytes: of the document that the ZIP came in, to tell how far it grew.
-    :param check: called as bytes are decoded; raises to stop.
+    :param max_bytes: limit of the decoded bytes of all files together.
+    :param raw_bytes: size of the document that contained the ZIP, for the ratio by which it expands.
+    :param check: called while bytes are decoded; raises to stop.
     :raises CorruptDocumentError: the ZIP is damaged.
     :raises UnsupportedDocumentError: it has no files, or some that are encrypted or of an unknown compression.
     :raises DocumentTooLargeError: its files, or the list of them, are too large.
@@ -67,7 +67,7 @@ class Archive:
         self._file = file
         self._check = check
         records = read_records(file)
-        #: The content type of an Office file or the like, which is a document and not an archive; else None.
+        #: The content type of an Office file or the like, which is a document, not an archive; otherwise None.
         self.document_type = self._document_type(records)
         self._files: list[_File] = []
         if self.document_type:
@@ -83,7 +83,7 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """The files' safe names, no two of them the same."""
+        """The files' safe and unique names."""
         return [each.name for each in self._files]
 
     def files(self) -> Iterator[tuple[str, Readable]]:
@@ -98,13 +98,13 @@ class Archive:
             return next(kinds, _OTHER_PACKAGE)
         for record in records:
             readable = record.method in (STORED, DEFLATED) and not record.flags & ENCRYPTED
-            if record.name == "mimetype" and 0 < record.size <= _LONGEST_TYPE and readable:
+            if record.name == "mimetype" and 0 < record.size <= _MAX_TYPE and readable:
                 content = _Content(self._file, record, self._check).readall()
                 return content.strip().decode() if content and _TYPE.fullmatch(content.strip()) else None
         return None
 
     def _check_content(self, records: list[ZipRecord], max_bytes: int, raw_bytes: int) -> None:
-        # By what the list says, before anything is decoded; no content may differ from that.
+        # By the sizes in the list, before anything is decoded; no content may differ from them.
         check_size(sum(record.size for record in records), max_bytes, lambda: raw_bytes)
         buffer = bytearray(CHUNK)
         for record in records:
@@ -122,12 +122,12 @@ def _check_supported(records: list[ZipRecord]) -> None:
         if record.method not in (STORED, DEFLATED):
             raise UnsupportedDocumentError(
                 f"The document's ZIP cannot be opened: {safe_name(record.name)} is compressed by method "
-                f"{record.method}, but only 0 (stored) and 8 (deflate) are known here"
+                f"{record.method}, but only 0 (stored) and 8 (deflate) are supported"
             )
 
 
 class _Content(io.RawIOBase):
-    """The content of one file of a ZIP, which ends in an error where it is not what the list says.
+    """The content of one file of a ZIP, which ends in an error if it differs from the list.
 
     :raises CorruptDocumentError: on reading, the size, the checksum or the compressed format is wrong.
     """
@@ -160,16 +160,16 @@ class _Content(io.RawIOBase):
         self._count += len(decoded)
         self._crc = isal_zlib.crc32(decoded, self._crc)
         if self._count > self._record.size:
-            raise self._damaged(f"has more than the {self._record.size} bytes that its list says")
+            raise self._damaged(f"has more than the {self._record.size} bytes in its list")
         return len(decoded)
 
     def _inflate(self, size: int) -> bytes:
         while not self._inflater.eof:
-            given = self._take(CHUNK) if self._inflater.needs_input else b""
-            if self._inflater.needs_input and not given:
+            compressed = self._take(CHUNK) if self._inflater.needs_input else b""
+            if self._inflater.needs_input and not compressed:
                 raise self._damaged("ends before its end marker")
             try:
-                decoded: bytes = self._inflater.decompress(given, size)
+                decoded: bytes = self._inflater.decompress(compressed, size)
             except IsalError as error:
                 raise self._damaged(f"cannot be inflated: {error}") from error
             if decoded:
@@ -186,7 +186,7 @@ class _Content(io.RawIOBase):
     def _check_end(self) -> None:
         if self._count != self._record.size or self._crc != self._record.crc:
             raise self._damaged(
-                f"has {self._count} bytes and CRC-32 {self._crc:08x}, but its list says {self._record.size} and "
+                f"has {self._count} bytes and CRC-32 {self._crc:08x}, but its list has {self._record.size} and "
                 f"{self._record.crc:08x}"
             )
         if self._left or (self._inflater and self._inflater.unused_data):
@@ -197,7 +197,7 @@ class _Content(io.RawIOBase):
 
 
 def safe_name(name: str) -> str:
-    """Return an archive entry's name as a part of a key: relative, without ``..``, drives and control signs."""
+    """Return an archive entry's name as part of a key: relative, without ``..``, drives and control characters."""
     shown = "".join(each for each in name if unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
     flat = re.sub(r"^[A-Za-z]:", "", shown.replace("\\", "/"))
     parts = [part for part in flat.split("/") if part not in ("", ".", "..")]
@@ -205,7 +205,7 @@ def safe_name(name: str) -> str:
 
 
 def distinct(names: list[str]) -> list[str]:
-    """Return names of which no two are the same: the second ``a.pdf`` becomes ``a-2.pdf``."""
+    """Return the names, made unique: the second ``a.pdf`` becomes ``a-2.pdf``."""
     taken = set(names)
     seen: set[str] = set()
     result = []
@@ -217,7 +217,7 @@ def distinct(names: list[str]) -> list[str]:
             own = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
             number += 1
             if own in taken:
-                # Another file has this one for its own.
+                # Another file has this name already.
                 own = name
         seen.add(own)
         result.append(own)

@@ -1,24 +1,24 @@
-"""Big5 as the web has it, where Python's codec reads other characters than everybody writes."""
+"""Big5 as the web defines it: Python's codec maps some bytes to characters that nobody means by them."""
 
 from __future__ import annotations
 
 import functools
 
-# Of ETEN's extension, those that Python's codec of HKSCS leaves out because they stand elsewhere, too.
-_TWICE = {0xC6CF: "廴", 0xC6D3: "无", 0xC6D5: "癶", 0xC6D7: "隶", 0xC6DE: "〃", 0xC6DF: "仝"}
+# The characters of ETEN's extension that Python's codec of HKSCS omits, because they have a second code.
+_DUPLICATES = {0xC6CF: "廴", 0xC6D3: "无", 0xC6D5: "癶", 0xC6D7: "隶", 0xC6DE: "〃", 0xC6DF: "仝"}
 
 
 @functools.cache
 def eten_characters() -> dict[int, str]:
-    """Return what the characters are that Python's cp950 reads from the bytes of ETEN's extension.
+    """Return the right character for each wrong one that Python's cp950 decodes from ETEN's extension.
 
-    Kana, Cyrillic and circled digits are there. The codec takes them from an old table, in which a の is another
-    character. It gives these characters for no other bytes.
+    The extension has kana, Cyrillic and circled digits. The codec uses an old table, in which a の is another
+    character. It decodes no other bytes to these characters.
     """
     right: dict[int, str] = {}
     for code in range(0xC6A1, 0xC7FF):
         pair = code.to_bytes(2, "big")
-        read = pair.decode("cp950", "ignore")
-        if len(read) == 1 and ord(read) > 0x7F:
-            right[ord(read)] = _TWICE.get(code) or pair.decode("big5hkscs")
+        wrong = pair.decode("cp950", "ignore")
+        if len(wrong) == 1 and ord(wrong) > 0x7F:
+            right[ord(wrong)] = _DUPLICATES.get(code) or pair.decode("big5hkscs")
     return right

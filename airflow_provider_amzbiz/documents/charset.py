@@ -1,4 +1,4 @@
-"""Text in another charset, made UTF-8 without losing a character unnoticed."""
+"""Text in another charset, converted to UTF-8 without losing a character unnoticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.documents.errors import UndecodableDocumentError, U
 from airflow_provider_amzbiz.documents.streams import CHUNK, Prefixed, Readable
 
 DECLARED = "declared"
-# The longer ones first, because one begins with another.
+# UTF-32 first, because its mark begins with the one of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -21,18 +21,18 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_LONGEST_MARK = 4
+_MAX_MARK = 4
 
 
 def codec_of(name: str) -> str:
-    """Return Python's name of a charset, as the web understands the name.
+    """Return Python's name of a charset, by the meaning of the name on the web.
 
     :param name: a label of the WHATWG's Encoding Standard, or any name that Python knows.
-    :raises UnsupportedDocumentError: there is none of that name.
+    :raises UnsupportedDocumentError: there is no such charset.
     """
     codec = find_codec(name)
     if codec is None:
-        raise UnsupportedDocumentError(f"{name!r} is no charset that is known here")
+        raise UnsupportedDocumentError(f"{name!r} is not a known charset")
     return codec
 
 
@@ -45,31 +45,31 @@ def declared_charset(content_type: str | None) -> str | None:
 
 
 def marked_codec(head: bytes | bytearray) -> str | None:
-    """Return Python's name of the charset whose byte order mark a text begins with."""
+    """Return Python's name of the charset whose byte order mark the content begins with."""
     return next((codec for mark, codec in _MARKS if head.startswith(mark)), None)
 
 
 def is_wide(codec: str | None) -> bool:
-    """Tell whether a charset has NUL bytes in usual text."""
+    """Whether ordinary text in a charset has NUL bytes."""
     return codec is not None and codec.startswith(("utf-16", "utf-32"))
 
 
 class Utf8(io.RawIOBase):
-    """A text in UTF-8, whatever charset it came in.
+    """Text in UTF-8, whatever charset it came in.
 
-    A byte order mark counts more than the charset's name, as on the web, and is left out.
+    A byte order mark overrides the charset's name, as on the web, and is removed.
 
     :param charset: the name to show in errors, known to :func:`codec_of`.
-    :param refuse_nul: whether a NUL byte shows that it is no text after all, in a charset that has none.
-    :raises UndecodableDocumentError: on reading, some bytes are no character of the charset.
+    :param refuse_nul: whether a NUL byte proves that the content is not text, in a charset that has none.
+    :raises UndecodableDocumentError: on reading, some bytes are not a character of the charset.
     """
 
     def __init__(self, stream: Readable, charset: str, *, refuse_nul: bool = False) -> None:
         super().__init__()
-        self._stream = Prefixed(stream, _LONGEST_MARK)
+        self._stream = Prefixed(stream, _MAX_MARK)
         marked = marked_codec(self._stream.head)
         codec = marked or codec_of(charset)
-        self._charset = f"{marked.upper()}, which its byte order mark says," if marked else charset
+        self._charset = f"{marked.upper()} (its byte order mark)" if marked else charset
         self._refuse_nul = refuse_nul and not is_wide(codec)
         self._decoder = codecs.getincrementaldecoder(codec)("strict")
         self._corrections = eten_characters() if codec == "cp950" else None
@@ -103,26 +103,26 @@ class Utf8(io.RawIOBase):
         try:
             return text.encode()
         except UnicodeEncodeError as error:
-            # Python's UTF-7 lets them through, unlike its other codecs.
+            # Python's codec of UTF-7 decodes them, unlike its other codecs.
             raise UndecodableDocumentError(
-                f"The document is no {self._charset} before byte {self._position} of its decoded content: "
-                f"U+{ord(text[error.start]):04X} is half a surrogate pair, which is no character"
+                f"The document is not {self._charset} before byte {self._position} of its decoded content: "
+                f"U+{ord(text[error.start]):04X} is half a surrogate pair, not a character"
             ) from None
 
     def _decode(self, chunk: bytes) -> str:
         if self._refuse_nul and (at := chunk.find(b"\0")) >= 0:
             raise UndecodableDocumentError(
-                f"The document is no text in {self._charset}: byte {self._position + at} of its decoded content "
-                "is 00; without encoding, its bytes stay as they are"
+                f"The document is not text in {self._charset}: byte {self._position + at} of its decoded content "
+                "is 00; without encoding, its bytes are kept"
             )
         self._position += len(chunk)
         try:
             text = self._decoder.decode(chunk, final=self._ended)
         except UnicodeDecodeError as error:
-            # What was decoded may begin with bytes of the chunk before, but ends with this one.
+            # What was decoded may begin with bytes of the previous chunk, but ends with this one.
             at = self._position - len(error.object) + error.start
             found = error.object[error.start : error.end].hex(" ")
             raise UndecodableDocumentError(
-                f"The document is no {self._charset} at byte {at} of its decoded content: {found}: {error.reason}"
+                f"The document is not {self._charset} at byte {at} of its decoded content: {found}: {error.reason}"
             ) from None
         return text.translate(self._corrections) if self._corrections else text

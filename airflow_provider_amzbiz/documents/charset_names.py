@@ -1,29 +1,29 @@
-"""Charsets by the names that documents call them, with the meaning that the web gives these names.
+"""Charsets by the names that documents use for them, with the meaning of these names on the web.
 
-The labels are those of the WHATWG's Encoding Standard. Many name a charset of which senders use a larger one: what
-is called Shift_JIS is Windows-31J, and what is called ISO-8859-1 is Windows-1252.
+The labels are those of the WHATWG's Encoding Standard. Senders often mean a larger charset than the one they name:
+Shift_JIS means Windows-31J, and ISO-8859-1 means Windows-1252.
 """
 
 from __future__ import annotations
 
 import codecs
 
-# The standard decodes GBK as the larger GB 18030; and of Python's codecs of Big5, Microsoft's is the one with the
-# euro sign, as the standard has it.
+# The standard decodes GBK as the larger GB 18030. Of Python's codecs of Big5, only Microsoft's has the euro sign
+# at the code of the standard.
 _LARGER = {"gbk": "gb18030", "big5hkscs": "cp950"}
-# Names of Python's that the standard has not, such as UTF-32's without a byte order mark, which counts more than
+# Python's names that the standard lacks. UTF-32 without a byte order mark is little-endian here; a mark overrides
 # any name.
 _MEANT = {"utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
-# Of the standard's, one that has another meaning for each page, and one that refuses all bytes: browsers keep some
-# charsets that Python can read, such as ISO-2022-KR, from being misused by a page.
+# Labels of the standard: one has another meaning for each page, and one rejects all bytes, because pages could
+# misuse charsets such as ISO-2022-KR, which Python can decode.
 _NO_MEANING = {"x-user-defined", "replacement"}
-# Codecs from text to text, or of a part of a text.
+# Codecs from text to text, or for a part of a text.
 _NO_CHARSETS = {"charmap", "idna", "punycode", "raw-unicode-escape", "raw_unicode_escape", "unicode-escape",
                 "unicode_escape", "undefined"}  # fmt: skip
 
 
 def find_codec(label: str) -> str | None:
-    """Return Python's name of the charset that a label means; None where there is none."""
+    """Return Python's name of the charset that a label means, None if there is none."""
     import webencodings
 
     found = webencodings.lookup(label)
@@ -32,12 +32,12 @@ def find_codec(label: str) -> str | None:
         return _LARGER.get(codec, codec)
     try:
         codec = codecs.lookup(label.strip().lower()).name
-        # Refuses what is a codec but no charset, such as hex.
+        # Raises for a codec that is no charset, such as hex.
         "".encode(codec)
     except (LookupError, ValueError):
         return None
     if codec in _NO_CHARSETS:
         return None
-    # Python has more spellings, such as Cp1252 and MS932, of what the standard knows.
+    # Python has more spellings of the standard's charsets, such as Cp1252 and MS932.
     known = webencodings.lookup(codec)
     return _MEANT.get(codec, codec) if known is None else _LARGER.get(known.codec_info.name, known.codec_info.name)

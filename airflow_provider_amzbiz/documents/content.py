@@ -1,4 +1,4 @@
-"""What a document is: by its bytes first, and then by what its host or its archive says of it."""
+"""What a document is: by its bytes first, then by what its host or its archive says about it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from airflow_provider_amzbiz.documents.charset import declared_charset, is_wide,
 from airflow_provider_amzbiz.documents.charset_names import find_codec
 
 UNKNOWN = "binary/octet-stream"
-# Bytes of a document that are looked at.
+# Bytes at the beginning of a document that are inspected.
 SNIFFED = 4096
-# What a host says that knows nothing better.
+# What a host sends if it does not know the type.
 _MEANINGLESS = ("application/octet-stream", UNKNOWN, "application/gzip", "application/x-gzip")
-# What S3 takes for a header, and no longer than a sender would mean it.
+# What S3 accepts as a header, with a length that a sender could mean.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}[ \t]*(?:;[\t -~]{0,255})?", re.ASCII)
 _CONTAINERS = ("application/zip", "application/x-ole-storage")
 _MAGICS = (
@@ -48,36 +48,36 @@ _MAGICS = (
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
     (b"\x7fELF", UNKNOWN),
 )
-# Readers of PDF look for its beginning in so many bytes.
+# PDF readers search for its beginning in so many bytes.
 _PDF = re.compile(rb"%PDF-\d\.\d")
 _PDF_WITHIN = 1024
-# Bytes that texts have none of, in all charsets but UTF-16 and UTF-32; the NUL is looked for on its own.
+# Bytes that do not occur in text, in all charsets but UTF-16 and UTF-32; the NUL is searched for separately.
 _CONTROLS = bytes([*range(0x01, 0x09), 0x0E, 0x0F, *range(0x10, 0x1A), *range(0x1C, 0x20), 0x7F])
-# A few stray ones do not make a text something else. In compressed or encrypted bytes, every tenth is one.
+# Maximum share of them in text, which may have a few stray ones; in compressed or encrypted bytes it is a tenth.
 _MAX_CONTROLS = 0.04
 
 
 def document_type(head: bytes, announced: str | None, charset: str | None, *, assume_text: bool) -> str:
     """Return a document's content type.
 
-    :param head: its first :data:`SNIFFED` bytes, of what is stored.
-    :param announced: what its host says, which may be about what it was packed in.
-    :param charset: that it is said to be in.
-    :param assume_text: whether it is a text where nothing says what it is.
+    :param head: the first :data:`SNIFFED` bytes of what is stored.
+    :param announced: the type that its host sends, which may be that of the compressed document.
+    :param charset: its charset, if it is known.
+    :param assume_text: whether it is text if nothing says what it is.
     """
-    told = (announced or "").strip()
-    known = _MEDIA_TYPE.fullmatch(told) and told.split(";")[0].strip().lower() not in _MEANINGLESS
-    return _settled(head, told if known else None, charset, "text/plain" if assume_text else UNKNOWN)
+    declared = (announced or "").strip()
+    known = _MEDIA_TYPE.fullmatch(declared) and declared.split(";")[0].strip().lower() not in _MEANINGLESS
+    return _resolved(head, declared if known else None, charset, "text/plain" if assume_text else UNKNOWN)
 
 
 def file_type(head: bytes, name: str, charset: str | None) -> str:
-    """Return the content type of a file in an archive; what has no name of a text is none."""
-    guessed, packed = mimetypes.guess_type(PurePosixPath(name).name)
-    return _settled(head, None if packed else guessed, charset, UNKNOWN)
+    """Return the content type of a file in an archive; it is text only if its name says so."""
+    guessed, compressed = mimetypes.guess_type(PurePosixPath(name).name)
+    return _resolved(head, None if compressed else guessed, charset, UNKNOWN)
 
 
 def is_text(content_type: str) -> bool:
-    """Tell whether a content type is that of a text."""
+    """Whether a content type is that of text."""
     kind = content_type.split(";")[0].strip().lower()
     return kind.startswith("text/") or kind in _TEXTS or kind.endswith(("+json", "+xml"))
 
@@ -86,24 +86,24 @@ _TEXTS = ("application/json", "application/xml", "application/csv", "application
 
 
 def has_lines(content_type: str, head: bytes) -> bool:
-    """Tell whether lines can be counted.
+    """Whether lines can be counted.
 
-    :param content_type: that is stored.
-    :param head: the first bytes of what is stored.
+    :param content_type: of the object.
+    :param head: the first bytes of the object.
     """
     if not content_type.lower().startswith("text/") or _magic(head):
         return False
     declared = declared_charset(content_type)
-    # Without a mark, nothing tells which of the two bytes comes first.
+    # Without a mark, the order of the two bytes is not known.
     return marked_codec(head) is not None or not is_wide(find_codec(declared) if declared else None)
 
 
-def _settled(head: bytes, told: str | None, charset: str | None, otherwise: str) -> str:
+def _resolved(head: bytes, declared: str | None, charset: str | None, default: str) -> str:
     magic = _magic(head)
     if magic:
-        # A container may be known better by what is said of it, such as Excel's.
-        return told if told and magic in _CONTAINERS and not is_text(told) else magic
-    kind = told or otherwise
+        # For a container the declared type may say more, such as that of an Excel file.
+        return declared if declared and magic in _CONTAINERS and not is_text(declared) else magic
+    kind = declared or default
     return UNKNOWN if is_text(kind) and not _looks_like_text(head, charset or declared_charset(kind)) else kind
 
 
@@ -117,7 +117,7 @@ def _looks_like_text(head: bytes, charset: str | None) -> bool:
     codec = marked_codec(head) or (find_codec(charset) if charset else None)
     if codec and is_wide(codec):
         return "\0" not in head.decode(codec, "replace")
-    # Some charsets, such as ISO-2022-KR, switch by them between their sets of characters.
+    # Some charsets, such as ISO-2022-KR, switch between their character sets with these.
     shifts = b"\x0e\x0f" if codec and codec.startswith("iso2022") else b""
     controls = len(head) - len(head.translate(None, _CONTROLS.translate(None, shifts)))
     return b"\0" not in head and controls <= len(head) * _MAX_CONTROLS

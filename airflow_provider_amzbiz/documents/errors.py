@@ -1,12 +1,12 @@
-"""What can go wrong with a document. None of the messages ever holds a presigned URL."""
+"""What can go wrong with a document. No message ever contains a presigned URL."""
 
 from __future__ import annotations
 
 
 class DocumentError(Exception):
-    """A document did not make its whole way.
+    """A document was not stored whole.
 
-    :ivar permanent: True when doing the same again cannot succeed.
+    :ivar permanent: whether a retry cannot succeed.
     """
 
     permanent = False
@@ -21,13 +21,13 @@ class DocumentGoneError(DocumentDownloadError):
 
 
 class UnsafeDocumentUrlError(DocumentDownloadError):
-    """The document's URL, or where its host redirects to, is none that may be followed."""
+    """The document's URL, or a redirect of its host, may not be followed."""
 
     permanent = True
 
 
 class DocumentChangedError(DocumentError):
-    """The document is not the same any more as when its download began, so it has to begin anew."""
+    """The document has changed since its download began, which must start from scratch."""
 
 
 class TruncatedDocumentError(DocumentError):
@@ -39,30 +39,30 @@ class CorruptDocumentError(DocumentError):
 
 
 class UnsupportedDocumentError(DocumentError):
-    """The document is of a kind that cannot be unpacked as asked."""
+    """The document cannot be unpacked or converted as requested."""
 
     permanent = True
 
 
 class UndecodableDocumentError(DocumentError):
-    """The text has bytes that are no character of its charset."""
+    """The text has bytes that are not a character of its charset."""
 
     permanent = True
 
 
 class DocumentTooLargeError(DocumentError):
-    """The decoded content is larger than allowed, or grows as only a bomb does."""
+    """The decoded content is larger than allowed, or expands as only a bomb does."""
 
     permanent = True
 
 
 class DocumentStorageError(DocumentError):
-    """S3 did not take the object.
+    """A request to S3 failed.
 
-    :ivar code: S3's error code, such as ``NoSuchBucket``; None where it gave none.
-    :ivar status: HTTP status of S3's response; None where there was none.
-    :ivar unanswered: whether S3 may have carried it out all the same.
-    :param permanent: whether trying again cannot help, for a reason that is not S3's.
+    :ivar code: S3's error code, such as ``NoSuchBucket``; None if there is none.
+    :ivar status: HTTP status of S3's response; None if there was no response.
+    :ivar may_have_succeeded: whether S3 may have carried out the request nevertheless.
+    :param permanent: whether a retry cannot succeed, for a reason that S3 did not give.
     """
 
     def __init__(
@@ -72,21 +72,21 @@ class DocumentStorageError(DocumentError):
         code: str | None = None,
         status: int | None = None,
         permanent: bool = False,
-        unanswered: bool = False,
+        may_have_succeeded: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
-        self.unanswered = unanswered
+        self.may_have_succeeded = may_have_succeeded
         self.permanent = permanent or code in _PERMANENT_CODES
 
 
 class WorkerError(DocumentError):
-    """Something on the worker's own machine is in the way, such as a full disk or a missing CA bundle."""
+    """The worker itself failed, such as with a full disk or a missing CA bundle."""
 
 
 class DocumentExistsError(DocumentError):
-    """There is an object of other content under the key, and it is not to be replaced."""
+    """The key has an object with other content, which is not to be replaced."""
 
     permanent = True
 
@@ -95,7 +95,7 @@ class DocumentExistsError(DocumentError):
 USELESS = (CorruptDocumentError, DocumentGoneError, TruncatedDocumentError)
 _PERMANENT_CODES = frozenset(
     {
-        # A HEAD has no body to name the code in.
+        # A HEAD response has no body, so its code is the status.
         "403",
         "AccessDenied",
         "InvalidAccessKeyId",

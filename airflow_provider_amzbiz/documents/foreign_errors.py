@@ -1,4 +1,4 @@
-"""Errors of Python and of other libraries: as ours, and without the secrets that their texts may show."""
+"""Errors of Python and of other libraries: as ours, and without the secrets in their messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from airflow_provider_amzbiz.documents.errors import WorkerError
 
-# Texts of errors may show a header or a parameter as it was given.
+# Messages may contain a header or a parameter as it was given.
 _SECRETS = (
     (
         re.compile(r"(Invalid (?:leading whitespace.*?|header value|return character.*?):? ).*", re.DOTALL),
@@ -20,21 +20,21 @@ _SECRETS = (
 )
 
 
-def without_secrets(text: str) -> str:
-    """Return the text of another library's error without the secrets that it may show."""
+def without_secrets(message: str) -> str:
+    """Return the message of another library's error without the secrets that it may contain."""
     for secret, rest in _SECRETS:
-        text = secret.sub(rest, text)
-    return text
+        message = secret.sub(rest, message)
+    return message
 
 
 def unless_secret(error: Exception) -> Exception | None:
-    """Return an error to be the cause of another, or None where its own text would show a secret."""
+    """Return an error as the cause of another, or None if its message contains a secret."""
     return error if without_secrets(str(error)) == str(error) else None
 
 
 @contextmanager
 def worker_errors(others: Sequence[Exception] = ()) -> Iterator[None]:
-    """Turn what the worker's own machine is to blame for into an error of ours.
+    """Turn a failure of the worker itself into a :class:`.WorkerError`.
 
     :param others: errors that pass through.
     """
@@ -43,8 +43,8 @@ def worker_errors(others: Sequence[Exception] = ()) -> Iterator[None]:
     except (OSError, MemoryError) as error:
         if any(error is each for each in others):
             raise
-        # A library's own text may show the URL that it failed with.
-        text = without_secrets(str(error)) or "no reason is given"
+        # A library's own message may contain the URL.
+        message = without_secrets(str(error)) or "no reason is given"
         raise WorkerError(
-            f"The transfer failed on the worker itself: {type(error).__name__}: {text}"
+            f"The transfer failed on the worker itself: {type(error).__name__}: {message}"
         ) from unless_secret(error)

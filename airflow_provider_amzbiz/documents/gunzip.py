@@ -1,4 +1,4 @@
-"""Undoing gzip by RFC 1952: any header, any number of members, read in pieces of any size."""
+"""Decompressing gzip by RFC 1952: any header, any number of members, read in pieces of any size."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from isal import igzip_lib
 from airflow_provider_amzbiz.documents.errors import CorruptDocumentError, TruncatedDocumentError
 from airflow_provider_amzbiz.documents.streams import CHUNK, Readable
 
-# The stubs take it for an instance.
+# The stubs declare it as an instance.
 IsalError = cast("type[Exception]", igzip_lib.IsalError)
 
 GZIP_MAGIC = b"\x1f\x8b"
 _DEFLATE = 8
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x10, 0xE0
-# Bytes of a member's header; its name and its comment have no bound of their own.
+# Maximum bytes of a member's header; RFC 1952 does not limit its name and its comment.
 _MAX_HEADER = 1024**2
-# Zeros that may follow members, in all: tapes and block devices pad up to their block, of some MiB at most.
+# Maximum zeros after the members, in total: tapes and block devices pad to their block size, a few MiB at most.
 MAX_PADDING = 16 * 1024**2
-# Compressed bytes that a member is given first. What it does not use is copied, so that many small members would
-# copy all that was read again and again.
+# Compressed bytes that a member gets first. What it does not use is copied, so many small members would copy a
+# large piece again and again.
 _FIRST_PIECE = 4096
 
 
@@ -57,14 +57,14 @@ class Gunzipped(io.RawIOBase):
         return 0
 
     def _decode(self, size: int) -> bytes:
-        given = b""
+        compressed = b""
         if self._member.needs_input:
-            given = self._source.take(self._piece)
+            compressed = self._source.take(self._piece)
             self._piece = CHUNK
-            if not given:
+            if not compressed:
                 raise TruncatedDocumentError("The document's gzip ends before its end marker")
         try:
-            decoded: bytes = self._member.decompress(given, size)
+            decoded: bytes = self._member.decompress(compressed, size)
         except IsalError as error:
             raise CorruptDocumentError(f"The document's gzip is damaged: {error}") from error
         if self._member.eof:
@@ -73,7 +73,7 @@ class Gunzipped(io.RawIOBase):
         return decoded
 
     def _next_member(self) -> bool:
-        """Begin the next member; False at the end of the document."""
+        """Start the next member; return False at the end of the document."""
         if self._members:
             self._source.skip_zeros()
             following = self._source.peek(len(GZIP_MAGIC))
@@ -84,13 +84,13 @@ class Gunzipped(io.RawIOBase):
         self._members += 1
         _read_header(self._source)
         self._piece = _FIRST_PIECE
-        # Headers are read here: isal loses the optional fields of one that arrives in pieces.
+        # Headers are read here: isal loses optional fields of a header that arrives in pieces.
         self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP_NO_HDR_VER)
         return True
 
 
 class _Source:
-    """Compressed bytes, given out in pieces as they are wanted."""
+    """Compressed bytes, in pieces of the sizes that are asked for."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
@@ -108,11 +108,11 @@ class _Source:
         return taken
 
     def put_back(self, data: bytes) -> None:
-        """Take back the end of what was taken last."""
+        """Return the end of what was taken last, to be taken again."""
         if len(data) <= self._at:
             self._at -= len(data)
         else:
-            # A part of it is from the block before.
+            # A part of it is from the previous block.
             self._block = data + self._block[self._at :]
             self._at = 0
 
@@ -125,7 +125,7 @@ class _Source:
         return head
 
     def exactly(self, size: int) -> bytes:
-        """Return so many bytes of a header.
+        """Return exactly ``size`` bytes of a header.
 
         :raises TruncatedDocumentError: there are fewer.
         """
@@ -140,7 +140,7 @@ class _Source:
     def skip_zeros(self) -> None:
         """Skip padding.
 
-        :raises CorruptDocumentError: there is more than :data:`MAX_PADDING` of it.
+        :raises CorruptDocumentError: there is more of it than :data:`MAX_PADDING`.
         """
         while self.peek(1) == b"\0":
             left = self._block[self._at :].lstrip(b"\0")
@@ -161,7 +161,7 @@ class _Source:
 def _read_header(source: _Source) -> None:
     """Read a member's header with all its optional fields.
 
-    :raises CorruptDocumentError: it is none that RFC 1952 knows.
+    :raises CorruptDocumentError: it is not valid by RFC 1952.
     """
     header = bytearray(source.exactly(10))
     if header[:2] != GZIP_MAGIC or header[2] != _DEFLATE:
@@ -184,7 +184,7 @@ def _read_header(source: _Source) -> None:
 
 
 def _read_string(source: _Source, header: bytearray) -> None:
-    """Add a field that ends with a zero to the header."""
+    """Append a field that ends with a zero to the header."""
     while len(header) <= _MAX_HEADER:
         piece = source.take(256)
         if not piece:

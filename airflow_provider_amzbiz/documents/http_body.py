@@ -1,6 +1,6 @@
-"""The body of an HTTP/1.1 response by RFC 9112, so that its end is never mistaken.
+"""The body of an HTTP/1.1 response by RFC 9112, so that truncation is always detected.
 
-``http.client`` reads a chunk of ``-5`` bytes, and takes a size that the end of the connection has cut for whole.
+``http.client`` accepts a chunk of ``-5`` bytes, and a chunk size that was cut by the end of the connection.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Any, Protocol
 
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
-_LONGEST_LINE = 8192
-_MOST_TRAILERS = 100
+_MAX_LINE = 8192
+_MAX_TRAILERS = 100
 
 
 class BrokenBodyError(Exception):
-    """The body ended too early, or is none that HTTP knows."""
+    """The body ended too early, or is not valid HTTP."""
 
 
 class Source(Protocol):
-    """What comes after the headers."""
+    """The connection after the headers."""
 
     def readinto1(self, buffer: Any, /) -> int:
-        """Read with one call of the system at most; 0 where the connection has ended."""
+        """Read with at most one system call; 0 at the end of the connection."""
 
     def readline(self, size: int, /) -> bytes:
-        """Read to the end of a line, at most so many bytes."""
+        """Read to the end of a line, at most ``size`` bytes."""
 
 
 class Body(Protocol):
@@ -36,25 +36,25 @@ class Body(Protocol):
         """Read at least one byte, or return 0 at the end of the body.
 
         :raises BrokenBodyError: the body is broken.
-        :raises OSError: the connection is.
+        :raises OSError: the connection is broken.
         """
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return the length that the headers announce; None where there is none, or none that can be one."""
-    # A list of the same value is that value (RFC 9110, 8.6).
+    """Return the length that the headers announce; None if there is none, or none that is valid."""
+    # A list of one repeated value is that value (RFC 9110, 8.6).
     values = {value.strip() for value in headers.get("Content-Length", "").split(",")}
     value = values.pop()
     return int(value) if not values and _LENGTH.fullmatch(value) else None
 
 
 def is_chunked(headers: Mapping[str, str]) -> bool:
-    """Tell whether the body comes in chunks, and in no other transfer coding."""
+    """Whether the body is sent in chunks, and in no other transfer coding."""
     return headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
 
 
 def is_delimited(headers: Mapping[str, str]) -> bool:
-    """Tell whether the end of the body is told from a cut connection."""
+    """Whether the end of the body can be distinguished from a cut connection."""
     return is_chunked(headers) or ("Transfer-Encoding" not in headers and content_length(headers) is not None)
 
 
@@ -105,10 +105,10 @@ class _Chunked:
         return count
 
     def _next_chunk(self) -> None:
-        if self._begun and self._source.readline(_LONGEST_LINE) != b"\r\n":
+        if self._begun and self._source.readline(_MAX_LINE) != b"\r\n":
             raise BrokenBodyError("has a chunk that does not end where it says")
         self._begun = True
-        size = _CHUNK_SIZE.fullmatch(self._source.readline(_LONGEST_LINE))
+        size = _CHUNK_SIZE.fullmatch(self._source.readline(_MAX_LINE))
         if size is None:
             raise BrokenBodyError("ended between chunks, or has one without a size")
         self._left = int(size[1], 16)
@@ -117,8 +117,8 @@ class _Chunked:
             self._ended = True
 
     def _skip_trailers(self) -> None:
-        # The last chunk has come whole, so that nothing is missing where the connection ends here.
-        for _ in range(_MOST_TRAILERS):
-            if self._source.readline(_LONGEST_LINE) in (b"\r\n", b""):
+        # The last chunk is complete, so nothing is missing if the connection ends here.
+        for _ in range(_MAX_TRAILERS):
+            if self._source.readline(_MAX_LINE) in (b"\r\n", b""):
                 return
         raise BrokenBodyError("has too many trailers")

@@ -1,4 +1,4 @@
-"""One HTTP request in a thread of its own, so that who waits for its bytes can stop at any moment."""
+"""One HTTP request in a thread of its own, so that whoever waits for its bytes can stop at any moment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.documents.http_body import BrokenBodyError, body_of, content_length
 from airflow_provider_amzbiz.documents.streams import CHUNK
+from airflow_provider_amzbiz.documents.watch import CHECK_SECONDS
 
 if TYPE_CHECKING:
     import requests
@@ -18,15 +19,13 @@ if TYPE_CHECKING:
 THREAD_NAME = "amzbiz-download"
 # Bytes that are read ahead.
 _RING = 2 * CHUNK
-# Seconds between two looks at whether to stop.
-_CHECK_SECONDS = 0.5
 
 
 class RunningRequest:
     """A request that is sent, and a body that is read ahead, in the background.
 
-    :param send: sends the request and returns the response, of which nothing but the headers is read.
-    :param check: called with each read, and twice a second while something is waited for; raises to stop.
+    :param send: sends the request and returns the response, of which only the headers have been read.
+    :param check: called with each read, and twice a second while waiting; raises to stop.
     """
 
     def __init__(self, send: Callable[[], requests.Response], check: Callable[[], None]) -> None:
@@ -43,13 +42,13 @@ class RunningRequest:
         self._wanted = False
         self._closed = False
         self._wire: socket.socket | None = None
-        # A daemon, because a host that is silent may hold it for the whole timeout after nobody waits any more.
+        # A daemon, because a silent host may hold it for the whole timeout when nobody waits for it any more.
         threading.Thread(target=self._run, name=THREAD_NAME, daemon=True).start()
 
     def response(self) -> tuple[requests.Response | None, str]:
-        """Wait for the headers; return the response, or None and the name of what went wrong.
+        """Wait for the headers; return the response, or None and the reason.
 
-        :raises OSError: this machine is to blame, such as for a CA bundle that is not there.
+        :raises OSError: the failure is this machine's own, such as a missing CA bundle.
         """
         self._wait(lambda: self._response is not None or self._ended)
         if self._own_failure is not None:
@@ -57,14 +56,14 @@ class RunningRequest:
         return self._response, self._failure
 
     def has_body(self) -> bool:
-        """Wait for the first byte of the body; tell whether there is one."""
+        """Wait for the first byte of the body; return whether there is one."""
         self._want_body()
         return self._received > 0
 
     def readinto(self, buffer: Any) -> tuple[int, str]:
         """Read some bytes of the body.
 
-        :return: how many, 0 at its end, and the name of what went wrong, after all bytes before that were read.
+        :return: how many, 0 at the end, and the reason if the body broke, after all bytes before the break.
         """
         self._check()
         self._want_body()
@@ -80,25 +79,25 @@ class RunningRequest:
         return count, ""
 
     def _want_body(self) -> None:
-        """Wait for bytes that were not read yet, or the end."""
+        """Wait for bytes that were not read yet, or for the end."""
         with self._changed:
             self._wanted = True
             self._changed.notify_all()
         self._wait(lambda: self._received > self._consumed or self._ended)
 
     def close(self) -> None:
-        """Let the connection go; the thread ends by itself."""
+        """Close the connection; the thread ends by itself."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             if self._wire is not None:
-                # The thread may be reading, and closing its file would wait for it: this ends its read.
+                # The thread may be reading, and closing its file would wait for that: this ends the read.
                 with contextlib.suppress(OSError):
                     self._wire.shutdown(socket.SHUT_RDWR)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         with self._changed:
-            while not self._changed.wait_for(ready, _CHECK_SECONDS):
+            while not self._changed.wait_for(ready, CHECK_SECONDS):
                 self._check()
 
     def _run(self) -> None:
@@ -107,7 +106,7 @@ class RunningRequest:
         try:
             response = self._send()
             self._receive(response)
-        except Exception as error:  # noqa: BLE001  # Its text may hold the URL, so that only its name goes on.
+        except Exception as error:  # noqa: BLE001  # Its message may contain the URL, so only its name is kept.
             failure = str(error) if isinstance(error, BrokenBodyError) else type(error).__name__
             if response is None and _is_own(error):
                 self._own_failure = error
@@ -123,14 +122,14 @@ class RunningRequest:
                 self._changed.notify_all()
 
     def _receive(self, response: requests.Response) -> None:
-        # Past urllib3, to where the body can be read by its own framing.
+        # Bypass urllib3, to read the body by our own framing.
         original: Any = response.raw._original_response
         with self._changed:
             self._wire = socket.socket(fileno=os.dup(original.fileno()))
             self._response = response
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._wanted or self._closed)
-        # No larger than the body: most are small, and to clear memory takes longer than to read them.
+        # No larger than the body: most are small, and clearing memory would take longer than reading them.
         size = max(1, min(_RING, content_length(response.headers) or _RING))
         self._ring = memoryview(bytearray(size))
         body = body_of(response.headers, original.fp)
@@ -148,7 +147,7 @@ class RunningRequest:
 
 
 def _is_own(error: Exception) -> bool:
-    """Tell whether sending failed on this machine: requests wraps what the network does."""
+    """Whether sending failed on this machine: requests wraps the failures of the network."""
     import requests
 
     return isinstance(error, (OSError, MemoryError)) and not isinstance(error, requests.RequestException)

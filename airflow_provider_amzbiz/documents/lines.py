@@ -8,9 +8,9 @@ from airflow_provider_amzbiz.documents.charset import is_wide, marked_codec
 
 
 class LineCounter:
-    """Counts lines that end in LF, CR or CR LF; a last line without an end is one, too.
+    """Counts lines that end in LF, CR or CR LF, and a last line without an end.
 
-    The charset is any that keeps ASCII, or UTF-16 or UTF-32 with a byte order mark.
+    The charset is any superset of ASCII, or UTF-16 or UTF-32 with a byte order mark.
     """
 
     def __init__(self) -> None:
@@ -20,14 +20,14 @@ class LineCounter:
         self._begun = False
 
     def update(self, block: bytearray) -> None:
-        """Add the next bytes of the text; the first ones hold the whole of its byte order mark."""
+        """Add the next bytes of the text; the first ones contain all of its byte order mark."""
         if not block:
             return
         if not self._begun:
             self._begun = True
             codec = marked_codec(block)
             if codec and is_wide(codec):
-                # Which reads the mark itself.
+                # This codec reads the mark itself.
                 self._decoder = codecs.getincrementaldecoder(codec[:6])("replace")
             elif block == codecs.BOM_UTF8:
                 return
@@ -51,6 +51,6 @@ class LineCounter:
 
     def _add(self, feeds: int, returns: int, both: int, first: str, last: str) -> None:
         self._ends += feeds + returns - both
-        # One end that came in two pieces.
+        # One line end that was split between two blocks.
         self._ends -= self._last == "\r" and first == "\n"
         self._last = last or self._last

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from isal import isal_zlib
 
 from airflow_provider_amzbiz.documents.digest import Digest, to_base64
-from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
 from airflow_provider_amzbiz.documents.interrupts import despite_interrupts
-from airflow_provider_amzbiz.documents.open_uploads import OpenUpload, OpenUploads
 from airflow_provider_amzbiz.documents.part_buffer import PartBuffer
+from airflow_provider_amzbiz.documents.rollback import Rollback
+from airflow_provider_amzbiz.documents.s3_errors import is_missing, require_header
 from airflow_provider_amzbiz.documents.s3_object import ObjectExists, S3Object
-from airflow_provider_amzbiz.documents.s3_objects import (
-    TakeBack,
+from airflow_provider_amzbiz.documents.s3_verification import (
     check_etag,
-    per_request_args,
-    require_header,
-    storage_errors,
+    check_size,
+    object_exists,
+    verify_same_content,
 )
-from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
-from airflow_provider_amzbiz.documents.upload_creation import Creations
+from airflow_provider_amzbiz.documents.streams import CHUNK, Readable
+from airflow_provider_amzbiz.documents.upload_creation import UploadCreation, abort_or_warn
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
-
+# Parts that are sent at the same time.
 SENDERS = 6
 _SMART_OPEN_LOG = logging.getLogger("smart_open.s3")
 
@@ -38,31 +36,29 @@ _SMART_OPEN_LOG = logging.getLogger("smart_open.s3")
 def write_parts(
     first: list[bytearray],
     content: Readable,
-    there: S3Object,
+    s3_object: S3Object,
     digest: Digest,
     size_of_part: int,
-    take_back: TakeBack,
-    uploads: OpenUploads,
-    log: Log,
+    rollback: Rollback,
 ) -> None:
     """Write an object of at least one whole part.
 
-    :param first: holds the first part, which has been read and counted; it is taken out, so that nobody keeps it.
-    :raises DocumentStorageError: S3 did not take it; there is no open upload then.
+    :param first: holds the first part, which has been read and counted; it is taken out, to free its memory.
+    :raises DocumentStorageError: S3 did not store it; no upload is left open.
     :raises ObjectExists: there is one, and it is not to be replaced.
     """
     import smart_open.s3 as smart_open_s3
 
-    upload = _Upload(there, digest, take_back, uploads, log)
+    upload = _MultipartUpload(s3_object, digest, rollback)
     transport: dict[str, Any] = {
         "client": upload,
         "multipart_upload": True,
         "min_part_size": size_of_part,
         "writebuffer": PartBuffer(size_of_part, SENDERS),
     }
-    with upload:
-        # Not by URI, because smart-open takes a question mark in a key for a query.
-        writer: Any = smart_open_s3.open(there.bucket, there.key, "wb", **transport)
+    with _without_line_per_part(), upload:
+        # Not by URI, because smart-open would read a question mark in a key as a query.
+        writer: Any = smart_open_s3.open(s3_object.target.bucket, s3_object.key, "wb", **transport)
         try:
             writer.write(first.pop())
             _copy(content, writer, digest)
@@ -73,64 +69,27 @@ def write_parts(
             raise
 
 
-def abort_uploads(s3: S3Client, uploads: OpenUploads, arguments: Mapping[str, Any], log: Log) -> None:
-    """Abort what an earlier attempt of the task has left open."""
-    for upload in uploads.left():
-        try:
-            _abort(s3, upload, arguments)
-        except DocumentStorageError as error:
-            log.warning("The upload %s to s3://%s/%s stays open: %s", upload[2], *upload[:2], error)
-        else:
-            log.info("Aborted the upload to s3://%s/%s that a previous attempt left open", *upload[:2])
-            uploads.closed(upload)
+class _MultipartUpload:
+    """Takes the place of smart-open's boto3 client, and adds what smart-open cannot do.
 
-
-def _abort(s3: S3Client, upload: OpenUpload, arguments: Mapping[str, Any]) -> None:
-    try:
-        with storage_errors(upload.bucket, upload.key):
-            s3.abort_multipart_upload(
-                Bucket=upload.bucket,
-                Key=upload.key,
-                UploadId=upload.upload_id,
-                **per_request_args(arguments, content=False),
-            )
-    except DocumentStorageError as error:
-        # One that is unknown is ended.
-        if error.code != "NoSuchUpload":
-            raise
-
-
-class _Upload:
-    """Stands where smart-open expects a boto3 client, and adds what smart-open cannot do.
-
-    Parts are sent side by side, while smart-open would wait for each. The checksum of the whole object, which is
-    known only at the end, goes out with the request that completes it, so that S3 verifies and keeps it. Leaving
+    Parts are sent concurrently, while smart-open would wait for each. The checksum of the whole object, which is
+    known only at the end, is sent with the request that completes it, so that S3 verifies and keeps it. Leaving
     the context aborts an upload that was not completed.
     """
 
-    def __init__(
-        self, there: S3Object, digest: Digest, take_back: TakeBack, uploads: OpenUploads, log: Log
-    ) -> None:
-        self._there = there
-        self._s3 = there.s3
+    def __init__(self, s3_object: S3Object, digest: Digest, rollback: Rollback) -> None:
+        self._object = s3_object
         self._digest = digest
-        self._take_back = take_back
-        self._uploads = uploads
-        self._log = log
+        self._rollback = rollback
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="amzbiz-part")
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="amzbiz-sha256")
         self._parts: list[Future[_Part]] = []
-        self._upload_id: str | None = None
-        # Why open uploads could not be listed.
-        self._unlisted: DocumentStorageError | None = None
+        self._creation = UploadCreation(s3_object)
 
-    def __enter__(self) -> _Upload:
-        self._thread = threading.get_ident()
-        _SMART_OPEN_LOG.addFilter(self._tells_a_user)
+    def __enter__(self) -> _MultipartUpload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _SMART_OPEN_LOG.removeFilter(self._tells_a_user)
         try:
             self.abort_multipart_upload()
         finally:
@@ -138,23 +97,7 @@ class _Upload:
             self._hashing.shutdown(wait=False, cancel_futures=True)
 
     def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
-        there = self._there
-        checksum = there.checksum(ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
-        before = self._open_uploads()
-        creations = Creations(self._s3)
-        try:
-            with creations:
-                created = there.send(
-                    lambda: self._s3.create_multipart_upload(**there.target, **checksum, **there.arguments)
-                )
-        except BaseException:
-            despite_interrupts(lambda: self._abort_surplus(creations, before))
-            raise
-        self._upload_id = created.get("UploadId")
-        if self._upload_id:
-            self._uploads.opened(self._open_upload)
-        self._abort_surplus(creations, before)
-        return {"UploadId": require_header(self._upload_id, **there.names)}
+        return {"UploadId": self._creation.create()}
 
     def upload_part(self, *, Body: PartBuffer, PartNumber: int, **_: Any) -> dict[str, Any]:  # noqa: N803
         for part in self._parts:
@@ -170,172 +113,130 @@ class _Upload:
         return {"ETag": "known when it is sent"}
 
     def complete_multipart_upload(self, **_: Any) -> None:
-        there, parts = self._there, [part.result() for part in self._parts]
-        if not there.replace and there.exists():
-            # A long time after the first look, for a server that ignores the condition.
+        s3_object, parts = self._object, [part.result() for part in self._parts]
+        if not s3_object.target.options.replace and object_exists(s3_object):
+            # Checked again long after the first time, for a server that ignores the condition.
             raise ObjectExists
         etag: str | None = None
         try:
-            # S3 answers before it has completed the object: an answer that was cut tells nothing, so it is asked
-            # again.
-            etag = self._complete(parts) or self._complete_again(parts)
+            # S3 sends the status before it has completed the object. A response that was cut proves nothing, so
+            # the request is repeated.
+            etag = self._complete(parts) or self._complete(parts, again=True)
         except DocumentStorageError as error:
-            # It was completed, and the answer was lost, where it was asked again.
-            if error.code != "NoSuchUpload" or not self._is_there(error):
+            # A repeated request finds no upload if the first one completed it, and its response was lost.
+            if error.code != "NoSuchUpload" or not self._is_stored(error):
                 raise
         else:
-            require_header(etag, **there.names)
-        self._uploads.closed(self._open_upload)
-        self._upload_id = None
-        if not there.keeps_checksums:
+            require_header(etag, s3_object.target.bucket, s3_object.key)
+        if self._creation.upload:
+            s3_object.target.uploads.remove(self._creation.upload)
+        self._creation.upload = None
+        if not s3_object.keeps_checksums:
             self._verify(parts, etag)
 
-    def _complete_again(self, parts: list[_Part]) -> str | None:
-        try:
-            return self._complete(parts)
-        except ObjectExists:
-            # It was completed at first, in all likelihood.
-            raise ObjectExists(ours=True) from None
+    def abort_multipart_upload(self, **_: Any) -> None:
+        """Abort the upload when no part is in progress any more: one that arrived later would stay forever."""
+        if self._creation.upload:
+            despite_interrupts(self._abort)
+            self._creation.upload = None
 
-    def _complete(self, parts: list[_Part]) -> str | None:
-        there = self._there
-        checksum = there.checksum(ChecksumCRC32=self._digest.crc32, ChecksumType="FULL_OBJECT")
-        return there.write(
-            lambda: self._s3.complete_multipart_upload(
-                **there.target,
-                UploadId=self._upload_id or "",
-                MultipartUpload={"Parts": [part.described for part in parts]},
-                **checksum,
-                **there.per_request_args,
-                **there.condition,
-            )
-        ).get("ETag")
+    def _complete(self, parts: list[_Part], *, again: bool = False) -> str | None:
+        s3_object = self._object
+        checksum = s3_object.checksum(ChecksumCRC32=self._digest.crc32, ChecksumType="FULL_OBJECT")
+        try:
+            return s3_object.write(
+                lambda: s3_object.s3.complete_multipart_upload(
+                    **s3_object.location,
+                    UploadId=self._creation.upload_id,
+                    MultipartUpload={"Parts": [part.described for part in parts]},
+                    **checksum,
+                    **s3_object.per_request_args,
+                    **s3_object.condition,
+                )
+            ).get("ETag")
+        except ObjectExists as found:
+            # The first request has completed it, in all likelihood.
+            raise ObjectExists(found.ours or again) from None
 
     def _verify(self, parts: list[_Part], etag: str | None) -> None:
-        """Check what a server has made of the parts that keeps no checksum to check it by."""
+        """Check the object on a server that keeps no checksum to check it by."""
         if etag is not None and all(part.md5 for part in parts):
             whole = hashlib.md5(b"".join(part.md5 or b"" for part in parts), usedforsecurity=False).hexdigest()
             if etag.strip('"') == f"{whole}-{len(parts)}":
                 return
-        self._take_back.unverified(self._there.key)
-        self._there.check_size(self._digest.count)
-        self._take_back.verified(self._there.key)
-
-    def abort_multipart_upload(self, **_: Any) -> None:
-        """End the upload, once no part is on its way any more: one that arrived later would stay for ever."""
-        if self._upload_id:
-            despite_interrupts(self._abort)
-            self._upload_id = None
+        self._rollback.unverified(self._object)
+        check_size(self._object, self._digest.count)
+        self._rollback.verified(self._object)
 
     def _abort(self) -> None:
         for part in self._parts:
             part.cancel()
-        # Not for the threads of the pool: an exception that breaks off a wait for those leaves them in disorder.
+        # Not for the threads of the pool: an exception that interrupts a wait for those leaves them in disorder.
         wait(self._parts)
-        self._abort_one(self._upload_id or "")
+        if self._creation.upload:
+            abort_or_warn(self._object, self._creation.upload)
 
-    @property
-    def _open_upload(self) -> OpenUpload:
-        return OpenUpload(self._there.bucket, self._there.key, self._upload_id or "")
-
-    def _tells_a_user(self, record: logging.LogRecord) -> bool:
-        # smart-open has a line for each part, of which there may be thousands.
-        return record.thread != self._thread or record.levelno > logging.INFO
-
-    def _is_there(self, unknown: DocumentStorageError) -> bool:
+    def _is_stored(self, unknown: DocumentStorageError) -> bool:
         try:
-            self._there.verify_same_content(self._digest)
+            verify_same_content(self._object, self._digest)
         except DocumentStorageError as error:
-            if error.code not in ("404", "NoSuchKey"):
-                # Such as a policy that lets nobody look: what became of the upload is not known.
+            if not is_missing(error):
+                # Such as a policy that denies reading: what became of the upload is not known.
                 raise unknown from error
             return False
         except DocumentExistsError:
             return False
         return True
 
-    def _open_uploads(self) -> set[str] | None:
-        """Return the ids of all open uploads to the key, whoever's; None where S3 does not tell."""
-        there = self._there
-        try:
-            with storage_errors(**there.target):
-                pages = self._s3.get_paginator("list_multipart_uploads").paginate(
-                    Bucket=there.bucket, Prefix=there.key, **there.args_without_content
-                )
-                found = [each for page in pages for each in page.get("Uploads", [])]
-        except DocumentStorageError as error:
-            self._unlisted = error
-            return None
-        return {each["UploadId"] for each in found if each["Key"] == there.key}
-
-    def _abort_surplus(self, creations: Creations, before: set[str] | None) -> None:
-        """Abort what was begun beside our upload: where botocore asked again, and where a response was lost.
-
-        :param before: ids of the uploads that were open before.
-        """
-        for upload_id in creations.upload_ids - {self._upload_id}:
-            self._abort_one(upload_id)
-        if not creations.lost:
-            return
-        after = None if before is None else self._open_uploads()
-        if before is None or after is None:
-            reason: object = self._unlisted
-        else:
-            lost = after - before - creations.upload_ids
-            if len(lost) <= creations.lost:
-                for upload_id in lost:
-                    self._abort_one(upload_id)
-                return
-            reason = "another task has begun one at the same time"
-        self._log.warning(
-            "An upload to %s may stay open, because S3's response to its creation was lost: %s",
-            self._there.uri, reason,
-        )  # fmt: skip
-
-    def _abort_one(self, upload_id: str) -> None:
-        upload = self._open_upload._replace(upload_id=upload_id)
-        try:
-            _abort(self._s3, upload, self._there.extra_args)
-        except DocumentStorageError as error:
-            # Not raised: it would hide why the upload has to be aborted, or end one that can be completed.
-            self._log.warning("The upload %s to %s could not be aborted: %s", upload_id, self._there.uri, error)
-        else:
-            self._uploads.closed(upload)
-
     def _send(self, body: bytearray, number: int, hashed: Future[None]) -> _Part:
-        there = self._there
-        # Told beforehand: botocore would cut the body into chunks, copying each, to append its own.
+        s3_object = self._object
+        # Computed here: botocore would cut the body into chunks, copying each, to append its own.
         checksum: dict[str, Any] = (
-            {"ChecksumCRC32": to_base64(isal_zlib.crc32(body))} if there.keeps_checksums else {}
+            {"ChecksumCRC32": to_base64(isal_zlib.crc32(body))} if s3_object.keeps_checksums else {}
         )
-        sent = there.send(
-            lambda: self._s3.upload_part(
-                **there.target,
-                UploadId=self._upload_id or "",
+        response = s3_object.send(
+            lambda: s3_object.s3.upload_part(
+                **s3_object.location,
+                UploadId=self._creation.upload_id,
                 PartNumber=number,
-                Body=body,  # type: ignore[arg-type]  # the stubs miss what botocore takes
+                Body=body,  # type: ignore[arg-type]  # botocore accepts more than the stubs say
                 **checksum,
-                **there.per_request_args,
+                **s3_object.per_request_args,
             )
         )
-        etag = require_header(sent.get("ETag"), **there.names)
-        md5 = None if there.keeps_checksums else check_etag(sent, body, **there.names)
-        # The block is used again after this.
+        etag = require_header(response.get("ETag"), s3_object.target.bucket, s3_object.key)
+        md5 = None if s3_object.keeps_checksums else check_etag(response, body, s3_object)
+        # The block is reused after this.
         hashed.result()
-        # Servers that speak S3 and keep no checksums tell none, and want none.
-        kept = {"ChecksumCRC32": sent["ChecksumCRC32"]} if "ChecksumCRC32" in sent else {}
+        # Servers that only speak S3 may keep no checksums, and then return none and accept none.
+        kept = {"ChecksumCRC32": response["ChecksumCRC32"]} if "ChecksumCRC32" in response else {}
         return _Part({"PartNumber": number, "ETag": etag, **kept}, md5)
 
 
 class _Part(NamedTuple):
-    """A part that S3 has taken.
+    """A part that S3 has stored.
 
-    :ivar described: as S3 wants it told at the end.
-    :ivar md5: where it was checked by that, the part's own.
+    :ivar described: as the request that completes the upload lists it.
+    :ivar md5: of the part, if the ETag was compared with it.
     """
 
     described: Any
     md5: bytes | None
+
+
+@contextlib.contextmanager
+def _without_line_per_part() -> Iterator[None]:
+    """Silence smart-open's log line for each part of this thread, of which there may be thousands."""
+    thread = threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno > logging.INFO
+
+    _SMART_OPEN_LOG.addFilter(keep)
+    try:
+        yield
+    finally:
+        _SMART_OPEN_LOG.removeFilter(keep)
 
 
 def _copy(content: Readable, writer: Any, digest: Digest) -> None:

@@ -1,4 +1,4 @@
-"""The memory that a large upload needs, whatever its size."""
+"""The memory of a large upload, which does not depend on the upload's size."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 class PartBuffer(io.RawIOBase):
-    """What smart-open gathers a part in: one block fills while each sender sends one, and all are used again.
+    """The buffer in which smart-open collects a part: one block fills while each sender sends one; all are reused.
 
-    New buffers for every part would leave the heap in holes, at twice the memory and more.
+    New buffers for every part would fragment the heap, and take more than twice the memory.
 
     :param size: of a part, in bytes.
-    :param senders: how many parts are sent at once.
+    :param senders: number of parts that are sent at once.
     """
 
     def __init__(self, size: int, senders: int) -> None:
         super().__init__()
         self._free: SimpleQueue[bytearray] = SimpleQueue()
         self._size = size
-        self._unmade = senders
+        self._not_allocated = senders
         self._block = bytearray(size)
         self._filled = 0
 
@@ -28,7 +28,7 @@ class PartBuffer(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Do nothing: smart-open rewinds for a client that reads, and ours takes the block."""
+        """Do nothing: smart-open rewinds for a client that reads, but ours takes the block."""
         return self._filled
 
     def tell(self) -> int:
@@ -45,18 +45,18 @@ class PartBuffer(io.RawIOBase):
         return len(chunk)
 
     def content(self) -> bytearray:
-        """Return the block that was filled, as long as it is filled; no copy."""
+        """Return the filled part of the block, without a copy."""
         del self._block[self._filled :]
         return self._block
 
     def next_block(self) -> None:
-        """Take a block that nobody sends from; wait for one if need be."""
-        if self._unmade:
-            self._unmade -= 1
+        """Start a block that no sender uses; wait for one if necessary."""
+        if self._not_allocated:
+            self._not_allocated -= 1
             self._block = bytearray(self._size)
         else:
             self._block = self._free.get()
 
     def release(self, block: bytearray) -> None:
-        """Take a block back that has been sent."""
+        """Make a block available again that has been sent."""
         self._free.put(block)

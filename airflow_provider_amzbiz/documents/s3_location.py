@@ -1,10 +1,10 @@
-"""Where objects go: buckets, access points, and URIs of both."""
+"""Buckets, access points, and the URIs of both."""
 
 from __future__ import annotations
 
 import re
 
-# An access point stands where a bucket's name does. Its ARN may have slashes, which do not end it in a URI.
+# An access point is given in place of a bucket. Its ARN may contain slashes, which do not end it in a URI.
 _ACCESS_POINT = (
     r"arn:aws[a-z-]*:(?:"
     r"s3:[a-z0-9-]*:\d{12}:accesspoint[:/][^/:\s]+"
@@ -13,18 +13,18 @@ _ACCESS_POINT = (
 )
 _ACCESS_POINT_ARN = re.compile(_ACCESS_POINT)
 _URI = re.compile(rf"s3://({_ACCESS_POINT}|(?!arn:)[^/]+)/(.+)", re.DOTALL)
-# Other servers take more names than Amazon does, such as ``tenant:bucket``.
+# Other servers allow more names than Amazon, such as ``tenant:bucket``.
 _BUCKET = re.compile(r"(?!arn:)[^\s/{}]+")
 
 
 def split_s3_uri(uri: str) -> tuple[str, str] | None:
-    """Return the bucket, or the access point's ARN, and the key; None where the URI has no such form."""
+    """Return the bucket, or the access point's ARN, and the key; None if the URI has no such form."""
     match = _URI.fullmatch(uri)
     return (match[1], match[2]) if match else None
 
 
 def is_bucket(name: str) -> bool:
-    """Tell whether a name can be a bucket's, an access point's alias or the ARN of an access point."""
+    """Whether a name can be that of a bucket, or the alias or ARN of an access point."""
     return bool(_BUCKET.fullmatch(name) or _ACCESS_POINT_ARN.fullmatch(name))
 
 

@@ -1,4 +1,4 @@
-"""What the decoders of a document read from, and bounds for what they give."""
+"""The streams that a document passes through, and the limits of what comes out of them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from typing import Any, Protocol
 from airflow_provider_amzbiz.documents.errors import DocumentTooLargeError
 
 CHUNK = 256 * 1024
-# Deflate itself cannot grow more than 1,032 times, so what does is several layers of it: a bomb.
+# Deflate itself expands at most 1,032 times, so a higher ratio means several layers of it: a bomb.
 MAX_RATIO = 1100
-# Decoded bytes up to which no ratio counts: a short document of a few layers is no danger.
+# The ratio is ignored up to so many decoded bytes: a short document in a few layers is harmless.
 RATIO_FROM = 64 * 1024**2
 
 
+class Log(Protocol):
+    """Where progress is reported: a logger of the standard library or of structlog."""
+
+    def info(self, message: str, /, *arguments: Any) -> Any:
+        """Log what a user would ask about."""
+
+    def warning(self, message: str, /, *arguments: Any) -> Any:
+        """Log what a user should check."""
+
+
 class Readable(Protocol):
-    """What a decoder reads from and what it is."""
+    """What a decoder reads from, and what it is itself."""
 
     def readinto(self, buffer: Any, /) -> int | None:
         """Fill a part of the buffer; 0 at the end."""
 
 
 class Prefixed(io.RawIOBase):
-    """A stream whose first bytes have been read already, and are put back before it.
+    """A stream whose first bytes are read in advance, and returned again by the first reads.
 
-    :ivar head: these bytes, fewer than asked for where the stream is shorter.
+    :ivar head: these bytes, fewer than asked for if the stream is shorter.
     """
 
     def __init__(self, stream: Readable, size: int) -> None:
@@ -39,7 +49,7 @@ class Prefixed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Give the first bytes, then the rest."""
+        """Return the first bytes, then the rest."""
         if self._left:
             count = min(len(self._left), len(buffer))
             buffer[:count] = self._left[:count]
@@ -51,7 +61,7 @@ class Prefixed(io.RawIOBase):
 class Limited(io.RawIOBase):
     """Counts decoded bytes and refuses too many.
 
-    :param raw_bytes: returns how many bytes they were made from so far.
+    :param raw_bytes: returns how many compressed bytes they came from so far.
     :raises DocumentTooLargeError: on reading.
     """
 
@@ -75,7 +85,7 @@ class Limited(io.RawIOBase):
 
 
 def check_size(count: int, max_bytes: int, raw_bytes: Callable[[], int]) -> None:
-    """Refuse decoded content that is too large, or that grew as only a bomb does.
+    """Refuse decoded content that is too large, or that expanded as only a bomb does.
 
     :param count: decoded bytes of the whole document so far.
     :raises DocumentTooLargeError: there are too many.

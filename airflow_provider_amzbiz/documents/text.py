@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import logging
 
-from airflow_provider_amzbiz.documents.download import DocumentStream, Fetch
+from airflow_provider_amzbiz.documents.document_url import DocumentUrl, Fetch
+from airflow_provider_amzbiz.documents.download import DocumentStream
 from airflow_provider_amzbiz.documents.foreign_errors import worker_errors
-from airflow_provider_amzbiz.documents.unwrap import ZIP_MAGICS, Prefixed, gunzip
+from airflow_provider_amzbiz.documents.streams import Prefixed
+from airflow_provider_amzbiz.documents.unwrap import ZIP_MAGICS, gunzip
 from airflow_provider_amzbiz.documents.watch import Watch
 
 log = logging.getLogger(__name__)
 
-# No character of UTF-8 is longer.
+# The longest character of UTF-8.
 _BYTES_PER_CHARACTER = 4
-# Seconds that an error message waits for it.
+# Maximum seconds that an error message waits for it.
 _TIME_LIMIT = 30.0
 
 
 def read_head(
     fetch_document: Fetch, *, limit: int = 2000, allow_http: bool = False, api_host: str | None = None
 ) -> str:
-    """Return the first ``limit`` characters of a document; what is no UTF-8 shows as U+FFFD.
+    """Return the first ``limit`` characters of a document; invalid UTF-8 is replaced by U+FFFD.
 
     :raises DocumentError: it cannot be downloaded or unpacked.
     """
     watch = Watch(lambda: False, _TIME_LIMIT)
-    stream = DocumentStream(fetch_document, allow_http=allow_http, api_host=api_host, log=log, watch=watch)
+    url = DocumentUrl(fetch_document, allow_http=allow_http, api_host=api_host)
+    stream = DocumentStream(url, log=log, watch=watch)
     with worker_errors(), stream:
         stream.start()
-        decoded = gunzip(stream, stream.compression_algorithm, log)
+        decoded = gunzip(stream, stream, log)
         head = Prefixed(decoded, limit * _BYTES_PER_CHARACTER).head
     if head.startswith(ZIP_MAGICS):
         return "(a ZIP archive)"

@@ -6,30 +6,34 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_provider_amzbiz.documents.digest import Digest
-from airflow_provider_amzbiz.documents.download import Log
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 from airflow_provider_amzbiz.documents.multipart import write_parts
-from airflow_provider_amzbiz.documents.open_uploads import OpenUploads
+from airflow_provider_amzbiz.documents.rollback import Rollback
 from airflow_provider_amzbiz.documents.s3_object import ObjectExists, S3Object
-from airflow_provider_amzbiz.documents.s3_objects import TakeBack, check_etag
-from airflow_provider_amzbiz.documents.unwrap import CHUNK, Readable
+from airflow_provider_amzbiz.documents.s3_verification import (
+    check_etag,
+    check_size,
+    object_exists,
+    verify_same_content,
+)
+from airflow_provider_amzbiz.documents.streams import CHUNK, Readable
 
-# S3 takes 10,000 parts at most. A document starts with small parts, for little memory, unless it is known to be
-# so large that they would not do.
+# S3 accepts at most 10,000 parts. Parts are small, to save memory, unless the document is so large that it would
+# need more of them.
 PART_SIZE = 7 * 1024**2
-_MOST_PARTS = 9000
-# How many times a gzip of text may grow, to choose the part size by.
+_MAX_PARTS = 9000
+# How many times larger a gzip of text may become, to choose the part size by.
 _GROWTH = 20
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as it lies in S3.
+    """An object in S3.
 
     :ivar bytes: size of the decoded content.
-    :ivar sha256: hex, or None where it was not asked for.
+    :ivar sha256: hex, or None if it was not computed.
     :ivar crc32: base64, as S3 keeps it for the whole object.
-    :ivar rows: lines of text, None where they were not asked for; not part of the dict.
+    :ivar rows: lines of text, None if they were not counted; not part of the dict.
     """
 
     uri: str
@@ -48,84 +52,83 @@ def part_size(raw_length: int | None, max_bytes: int) -> int:
     """Return the size of the upload's parts in bytes.
 
     :param raw_length: bytes of the compressed document, if known.
-    :param max_bytes: above which the decoded one is refused.
+    :param max_bytes: limit of the decoded one.
     """
-    most = max_bytes if raw_length is None else min(max_bytes, raw_length * _GROWTH)
-    return max(PART_SIZE, -(-most // _MOST_PARTS))
+    largest = max_bytes if raw_length is None else min(max_bytes, raw_length * _GROWTH)
+    return max(PART_SIZE, -(-largest // _MAX_PARTS))
 
 
 def store(
     content: Readable,
-    there: S3Object,
+    s3_object: S3Object,
     *,
     size_of_part: int,
-    sha256: bool,
-    rows: bool,
-    take_back: TakeBack,
+    count_rows: bool,
+    rollback: Rollback,
     one_of_many: bool,
-    uploads: OpenUploads,
-    log: Log,
 ) -> StoredObject:
-    """Write an object. What fits one part is sent as one PutObject, everything else as a multipart upload.
+    """Write an object. Content that fits one part is sent as one PutObject, larger content as a multipart upload.
 
-    :param take_back: told of an object that was not there before, so that a document's failure takes it back.
-    :param one_of_many: whether it is one of the objects of a document, which are written all or none.
-    :param uploads: told of open uploads.
-    :return: the object; where it is not to be replaced, it may have been there before, the same.
-    :raises DocumentStorageError: S3 did not take it; there is no open upload then.
-    :raises DocumentExistsError: there is other content under the key, which is not to be replaced.
+    :param rollback: deletes the object if the rest of its document fails.
+    :param one_of_many: whether the document has more objects, which are written all or none.
+    :return: the object; if it is not to be replaced, the same one may have existed before.
+    :raises DocumentStorageError: S3 did not store it; no upload is left open.
+    :raises DocumentExistsError: there is other content under the key, and it is not to be replaced.
     """
-    digest = Digest(sha256, rows)
+    replace = s3_object.target.options.replace
+    digest = Digest(s3_object.target.options.sha256, count_rows)
     first = [_read_part(content, size_of_part, digest)]
     is_small = len(first[0]) < size_of_part
-    is_new = (one_of_many or not there.replace) and not there.exists()
+    is_new = (one_of_many or not replace) and not object_exists(s3_object)
     try:
-        if not there.replace and not is_new:
-            # A server that speaks S3 may ignore the condition, so nothing is sent that it could write.
+        if not replace and not is_new:
+            # A server that only speaks S3 may ignore the condition, so send nothing that it could write.
             _read_to_end(first.pop(), content, size_of_part, digest)
             raise ObjectExists
         if is_new:
-            take_back.sending(there.key, digest)
+            rollback.sending(s3_object, digest)
         if is_small:
-            _put(first.pop(), there, digest, take_back)
+            _put(first.pop(), s3_object, digest, rollback)
         else:
-            write_parts(first, content, there, digest, size_of_part, take_back, uploads, log)
+            write_parts(first, content, s3_object, digest, size_of_part, rollback)
         if is_new:
-            take_back.stored(there.key)
+            rollback.stored(s3_object)
     except ObjectExists as found:
         if not found.ours:
-            take_back.refused(there.key)
-        there.verify_same_content(digest)
+            rollback.not_written(s3_object)
+        verify_same_content(s3_object, digest)
     except DocumentStorageError as error:
-        if not error.unanswered:
-            take_back.refused(there.key)
+        if not error.may_have_succeeded:
+            rollback.not_written(s3_object)
         raise
-    return StoredObject(there.uri, digest.count, digest.sha256, digest.crc32, there.content_type, digest.rows)
+    return StoredObject(
+        s3_object.uri, digest.count, digest.sha256, digest.crc32, s3_object.content_type, digest.rows
+    )
 
 
-def _put(content: bytearray, there: S3Object, digest: Digest, take_back: TakeBack) -> None:
+def _put(content: bytearray, s3_object: S3Object, digest: Digest, rollback: Rollback) -> None:
     digest.update_sha256_and_rows(content)
-    checksum = there.checksum(ChecksumCRC32=digest.crc32)
-    sent = there.write(
-        lambda: there.s3.put_object(
-            **there.target,
-            # What stands in for S3 in users' tests may take no other kind.
+    checksum = s3_object.checksum(ChecksumCRC32=digest.crc32)
+    response = s3_object.write(
+        lambda: s3_object.s3.put_object(
+            **s3_object.location,
+            # The S3 mocks of users' tests may accept no other type.
             Body=bytes(content),
             **checksum,
-            **there.arguments,
-            **there.condition,
+            **s3_object.arguments,
+            **s3_object.condition,
         )
     )
     if checksum:
         return
-    take_back.unverified(there.key)
-    if not check_etag(sent, content, **there.names):
-        there.check_size(digest.count)
-    take_back.verified(there.key)
+    rollback.unverified(s3_object)
+    if not check_etag(response, content, s3_object):
+        check_size(s3_object, digest.count)
+    rollback.verified(s3_object)
 
 
 def _read_part(content: Readable, size: int, digest: Digest) -> bytearray:
-    """Read as much as fits one part, less where the content ends."""
+    """Read as much as fits one part, less at the end of the content."""
     part = bytearray()
     buffer = memoryview(bytearray(min(size, CHUNK)))
     while len(part) < size:
@@ -138,7 +141,7 @@ def _read_part(content: Readable, size: int, digest: Digest) -> bytearray:
 
 
 def _read_to_end(part: bytearray, content: Readable, size: int, digest: Digest) -> None:
-    """Read what is not to be sent, for its checksums."""
+    """Read what is not sent, for its checksums."""
     while part:
         digest.update_sha256_and_rows(part)
         part = _read_part(content, size, digest) if len(part) == size else bytearray()

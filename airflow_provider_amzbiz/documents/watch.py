@@ -1,4 +1,4 @@
-"""When to give a document up: where its task ends, and where it takes too long."""
+"""When to abandon a transfer: when its task ends, or when it takes too long."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 from airflow_provider_amzbiz.documents.errors import DocumentDownloadError
 
-# Seconds for one document from the first byte to the last, its upload included: 50 GiB at 2.4 MB/s.
+# Maximum seconds for one document, including its upload: 50 GiB at 2.4 MB/s.
 TIME_LIMIT = 6 * 3600.0
-_PAUSE_STEP = 0.5
+# Seconds between two checks whether to stop, wherever a transfer waits.
+CHECK_SECONDS = 0.5
 
 
 class Watch:
-    """Asks whether to go on.
+    """Checks whether a transfer may continue.
 
-    :param stopped: whether the task is to end.
-    :param time_limit: seconds from now.
+    :param stopped: returns whether the task is to end.
+    :param time_limit: seconds from now. Default :data:`TIME_LIMIT`.
     """
 
     def __init__(self, stopped: Callable[[], bool], time_limit: float | None = None) -> None:
@@ -25,24 +26,22 @@ class Watch:
         self._end = time.monotonic() + self._time_limit
 
     def check(self) -> None:
-        """Do nothing, as long as all is well.
+        """Do nothing while the transfer may continue.
 
-        :raises DocumentDownloadError: the document is to be given up.
+        :raises DocumentDownloadError: it may not.
         """
         if self._stopped():
             raise DocumentDownloadError("The transfer was stopped")
         if time.monotonic() > self._end:
-            raise DocumentDownloadError(
-                f"The document took longer than the {self._time_limit:.0f} s that one may take"
-            )
+            raise DocumentDownloadError(f"The document took longer than the maximum of {self._time_limit:.0f} s")
 
     def pause(self, seconds: float) -> None:
-        """Wait, and look every now and then whether to give up.
+        """Wait, and check twice a second whether the transfer may continue.
 
-        :raises DocumentDownloadError: the document is to be given up.
+        :raises DocumentDownloadError: it may not.
         """
         end = time.monotonic() + seconds
         self.check()
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, _PAUSE_STEP))
+            time.sleep(min(left, CHECK_SECONDS))
             self.check()

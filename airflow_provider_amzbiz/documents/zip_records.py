@@ -1,4 +1,4 @@
-"""The records of a ZIP: its end record, its list of files (central directory), and the one before each file."""
+"""The records of a ZIP: its end record, its list of files (central directory), and each file's local record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.documents.errors import (
     UnsupportedDocumentError,
 )
 
-# Bytes of the list of files, and how many there may be: each takes some hundred bytes of memory.
+# Maximum bytes and entries of the list of files: each entry takes a few hundred bytes of memory.
 MAX_DIRECTORY = 4 * 1024**2
 MAX_ENTRIES = 65_535
 STORED, DEFLATED = 0, 8
@@ -24,7 +24,7 @@ ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _PATCH = 0x0020
 _DESCRIPTOR = 0x0008
 _UTF8 = 0x0800
-# Of the attributes that MS-DOS gives a file.
+# The MS-DOS attribute of a folder.
 _FOLDER = 0x10
 
 _END = struct.Struct("<4s4H2LH")
@@ -33,17 +33,17 @@ _LARGE_END = struct.Struct("<4sQ2H2L4Q")
 _LISTED = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _DESCRIPTOR_MAGIC = b"PK\x07\x08"
-_LONGEST_COMMENT = 0xFFFF
+_MAX_COMMENT = 0xFFFF
 _IN_EXTRA_16, _IN_EXTRA_32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
 
 @dataclass(frozen=True, slots=True)
 class ZipRecord:
-    """What the list says of one file.
+    """The entry of one file in the list.
 
-    :ivar raw_name: as it stands there, which the record before the file has to repeat.
-    :ivar start: of the record before the file.
+    :ivar raw_name: the name's bytes, which the file's local record must repeat.
+    :ivar start: position of the file's local record.
     """
 
     raw_name: bytes
@@ -58,22 +58,22 @@ class ZipRecord:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is no file: its name ends in a slash, and it has no content."""
+        """Whether it is a folder: its name ends in a slash, and it has no content."""
         return self.name.endswith("/") and not self.size
 
     @property
     def contradicts_itself(self) -> bool:
-        """Whether its name is that of a folder, while its content and its attributes are those of a file.
+        """Whether it has the name of a folder, but the content and the attributes of a file.
 
-        Its name is damaged then. Where there are no attributes, or those of a folder, its writer meant the name.
+        Its name is damaged then. Without attributes, or with those of a folder, the name is what its writer meant.
         """
         folder = self.attributes & _FOLDER or stat.S_ISDIR(self.attributes >> 16)
         return self.name.endswith("/") and self.size > 0 and self.attributes != 0 and not folder
 
     def data_start(self, file: IO[bytes]) -> int:
-        """Return where its compressed bytes begin.
+        """Return the position of its compressed bytes.
 
-        :raises CorruptDocumentError: there is no such record there.
+        :raises CorruptDocumentError: there is no local record at its start.
         """
         header = _unpack(
             _LOCAL, b"PK\x03\x04", _read(file, self.start, _LOCAL.size), "a file has no record of its own"
@@ -83,9 +83,9 @@ class ZipRecord:
 
 @dataclass(frozen=True)
 class _End:
-    """What the end record says of the list of files.
+    """What the end record says about the list of files.
 
-    :ivar at: where the end records begin, which is where the list has to end.
+    :ivar at: position of the end records, where the list must end.
     """
 
     entries: int
@@ -97,8 +97,8 @@ class _End:
 def read_records(file: IO[bytes]) -> list[ZipRecord]:
     """Read the list of files.
 
-    :raises CorruptDocumentError: it is damaged, or does not fit what the end record says.
-    :raises DocumentTooLargeError: it is too large to be kept in memory.
+    :raises CorruptDocumentError: it is damaged, or contradicts the end record.
+    :raises DocumentTooLargeError: it is too large to keep in memory.
     """
     end = _read_end(file)
     directory = _read(file, end.start, end.size)
@@ -113,7 +113,7 @@ def read_records(file: IO[bytes]) -> list[ZipRecord]:
 
 
 def check_local_records(file: IO[bytes], records: list[ZipRecord]) -> None:
-    """Compare the list with what stands before each file, and see that nothing else is there.
+    """Compare the list with the local record of each file, and check that there is nothing else.
 
     :raises CorruptDocumentError: they differ, files overlap, or there are bytes that belong to no file.
     """
@@ -130,7 +130,7 @@ def check_local_records(file: IO[bytes], records: list[ZipRecord]) -> None:
 
 
 def damaged(how: str) -> CorruptDocumentError:
-    """Return the error for a ZIP that is not whole."""
+    """Return the error for a damaged ZIP."""
     return CorruptDocumentError(f"The document's ZIP is damaged: {how}")
 
 
@@ -138,16 +138,16 @@ def _read_end(file: IO[bytes]) -> _End:
     at, record = _find_end(file)
     _, disk, list_disk, entries_here, entries, size, start, _ = record
     end = _read_large_end(file, at, record)
-    # The end record's own figures as well: whichever of the two a reader believes must not be too much.
+    # The end record's own size as well: whichever of the two a reader uses must not be too large.
     largest = max(end.size, 0 if size == _IN_EXTRA_32 else size)
     if largest > MAX_DIRECTORY:
         raise DocumentTooLargeError(
-            f"The document is a ZIP whose list of files has {largest} bytes, but may have {MAX_DIRECTORY} at most"
+            f"The document is a ZIP whose list of files has {largest} bytes, but may have at most {MAX_DIRECTORY}"
         )
     if end.entries > MAX_ENTRIES:
         raise DocumentTooLargeError(
-            f"The document is a ZIP whose list of files has {end.entries} entries, but may have {MAX_ENTRIES} at "
-            "most"
+            f"The document is a ZIP whose list of files has {end.entries} entries, but may have at most "
+            f"{MAX_ENTRIES}"
         )
     large = end.at != at
     for own, whole, placeholder in (
@@ -168,7 +168,7 @@ def _read_end(file: IO[bytes]) -> _End:
 def _find_end(file: IO[bytes]) -> tuple[int, tuple[int, ...]]:
     """Find the one end record whose comment ends with the file."""
     whole = file.seek(0, io.SEEK_END)
-    begins = max(0, whole - _END.size - _LONGEST_COMMENT)
+    begins = max(0, whole - _END.size - _MAX_COMMENT)
     tail = _read(file, begins, whole - begins)
     found = []
     at = tail.find(b"PK\x05\x06")
@@ -181,13 +181,13 @@ def _find_end(file: IO[bytes]) -> tuple[int, tuple[int, ...]]:
     if not found:
         raise damaged("it has no end record, or other bytes follow that")
     if len(found) > 1:
-        # Such as one within the comment of another: readers differ in which one they believe.
+        # Such as one within the comment of another: readers differ in which one they use.
         raise damaged("it has more than one end record")
     return found[0]
 
 
 def _read_large_end(file: IO[bytes], at: int, record: tuple[int, ...]) -> _End:
-    """Read the Zip64 end record, where there is one, else take what the usual one says."""
+    """Return the Zip64 end record if there is one, otherwise the ordinary one."""
     _, _, _, _, entries, size, start, _ = record
     locator_at = at - _LOCATOR.size
     locator = _read(file, locator_at, _LOCATOR.size) if locator_at >= 0 else b""
@@ -195,18 +195,20 @@ def _read_large_end(file: IO[bytes], at: int, record: tuple[int, ...]) -> _End:
         return _End(entries, size, start, at)
     _, disk, large_at, disks = _LOCATOR.unpack(locator)
     if large_at + _LARGE_END.size > locator_at:
-        raise damaged("its Zip64 locator leads nowhere")
-    what = _unpack(_LARGE_END, b"PK\x06\x06", _read(file, large_at, _LARGE_END.size), "it has no Zip64 end record")
-    _, length, _, _, this_disk, list_disk, entries_here, entries, size, start = what
+        raise damaged("its Zip64 locator points outside the file")
+    values = _unpack(
+        _LARGE_END, b"PK\x06\x06", _read(file, large_at, _LARGE_END.size), "it has no Zip64 end record"
+    )
+    _, length, _, _, this_disk, list_disk, entries_here, entries, size, start = values
     if large_at + 12 + length != locator_at:
-        raise damaged("its Zip64 end record has another size than it says")
+        raise damaged("its Zip64 end record does not have the size that it declares")
     if disk or this_disk or list_disk or disks > 1 or entries_here != entries:
         raise damaged("it is a part of an archive of several")
     return _End(entries, size, start, large_at)
 
 
 def _read_listed(directory: bytes, at: int) -> tuple[ZipRecord, int]:
-    """Return an entry of the list, and where the next one begins."""
+    """Return an entry of the list, and the position of the next one."""
     values = _unpack(_LISTED, b"PK\x01\x02", directory[at : at + _LISTED.size], "its list of files is no list")
     flags, method, crc, compressed, size = values[3], values[4], *values[7:10]
     name_size, extra_size, comment_size, disk, _, attributes, start = values[10:]
@@ -216,13 +218,13 @@ def _read_listed(directory: bytes, at: int) -> tuple[ZipRecord, int]:
     if following > len(directory):
         raise damaged("an entry of its list is cut")
     raw_name, extra = directory[name_at:extra_at], _extra(directory[extra_at : extra_at + extra_size])
-    places = (
+    fields = (
         (size, _IN_EXTRA_32, 8),
         (compressed, _IN_EXTRA_32, 8),
         (start, _IN_EXTRA_32, 8),
         (disk, _IN_EXTRA_16, 4),
     )
-    size, compressed, start, disk = _large(extra, *places)
+    size, compressed, start, disk = _large(extra, *fields)
     if disk:
         raise damaged("it is a part of an archive of several")
     if flags & _PATCH:
@@ -235,7 +237,7 @@ def _read_listed(directory: bytes, at: int) -> tuple[ZipRecord, int]:
 
 
 def _check_local(file: IO[bytes], record: ZipRecord) -> int:
-    """Compare one record with the list; return where its file ends."""
+    """Compare a local record with the list; return where its file ends."""
     header = _read(file, record.start, _LOCAL.size)
     values = _unpack(_LOCAL, b"PK\x03\x04", header, "a file has no record of its own")
     _, _, flags, method, _, _, crc, compressed, size, name_size, extra_size = values
@@ -256,7 +258,7 @@ def _check_local(file: IO[bytes], record: ZipRecord) -> int:
 
 
 def _descriptor_size(file: IO[bytes], at: int, known: tuple[int, int, int]) -> int:
-    """Return the size of the record after a file, whose form nothing tells but that it is right."""
+    """Return the size of the record after a file; its form is known only by matching it."""
     crc, compressed, size = known
     forms = [struct.pack("<LQQ", crc, compressed, size)]
     if max(compressed, size) <= _IN_EXTRA_32:
@@ -270,7 +272,7 @@ def _descriptor_size(file: IO[bytes], at: int, known: tuple[int, int, int]) -> i
 
 
 def _check_unused(file: IO[bytes], start: int, end: int) -> None:
-    """See that bytes which belong to nothing are padding: a file that nothing lists would be lost there."""
+    """Check that bytes which belong to no file are padding: a file that is not listed would be lost there."""
     file.seek(start)
     left = end - start
     while left > 0:
@@ -281,21 +283,21 @@ def _check_unused(file: IO[bytes], start: int, end: int) -> None:
 
 
 def _extra(data: bytes) -> dict[int, bytes]:
-    """Return the extra fields by their ids; a rest that is too short for one is padding."""
+    """Return the extra fields by their ids; a remainder that is too short for one is padding."""
     fields: dict[int, bytes] = {}
     at = 0
     while at + 4 <= len(data):
         kind, size = struct.unpack_from("<2H", data, at)
-        # The first of a kind counts.
+        # The first of a kind is used.
         fields.setdefault(kind, data[at + 4 : at + 4 + size])
         at += 4 + size
     return fields
 
 
 def _large(extra: dict[int, bytes], *values: tuple[int, int, int]) -> list[int]:
-    """Return values, those from the Zip64 field whose place holds the placeholder.
+    """Return the values, and those from the Zip64 field for values that are the placeholder.
 
-    :param values: what stands there, the placeholder, and its bytes in the field.
+    :param values: the value, its placeholder, and its size in the Zip64 field.
     """
     field = extra.get(_ZIP64)
     if field is None:
@@ -311,9 +313,9 @@ def _large(extra: dict[int, bytes], *values: tuple[int, int, int]) -> list[int]:
 
 
 def _decoded(name: bytes, flags: int, extra: dict[int, bytes]) -> str:
-    """Return a name as text: UTF-8 where that is possible, by the flag or not, else the charset of PKZIP."""
+    """Return a name as a string: UTF-8 if possible, with or without the flag, otherwise in PKZIP's charset."""
     field = extra.get(_UNICODE_PATH, b"")
-    # Version 1, and made for this very name.
+    # Version 1, with the checksum of this name.
     if field[:1] == b"\x01" and int.from_bytes(field[1:5], "little") == zlib.crc32(name):
         name, flags = field[5:], flags | _UTF8
     try:
@@ -322,9 +324,9 @@ def _decoded(name: bytes, flags: int, extra: dict[int, bytes]) -> str:
         return name.decode("utf-8", "replace") if flags & _UTF8 else name.decode("cp437")
 
 
-def _unpack(form: struct.Struct, magic: bytes, data: bytes, otherwise: str) -> tuple[int, ...]:
+def _unpack(form: struct.Struct, magic: bytes, data: bytes, problem: str) -> tuple[int, ...]:
     if len(data) < form.size or not data.startswith(magic):
-        raise damaged(otherwise)
+        raise damaged(problem)
     return form.unpack(data)
 
 
@@ -339,5 +341,5 @@ def _read_at_most(file: IO[bytes], at: int, size: int) -> bytes:
     try:
         file.seek(at)
     except (OSError, OverflowError, ValueError):
-        raise damaged("a file begins nowhere") from None
+        raise damaged("a file begins outside of it") from None
     return file.read(size)

@@ -1,7 +1,7 @@
-"""From the fields of an Airflow connection to an account; what is wrong is named, but never shown.
+"""Parsing the fields of an Airflow connection; errors name the field, but never show its value.
 
-Whatever a person types may be a secret in the wrong field. So a message says which field is wrong, what is allowed
-there and what kind of value is there, but not the value.
+Whatever a user enters may be a secret in the wrong field. So a message names the field, what it allows and what
+kind of value it has, but not the value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-# No secret is as short.
+# No secret is so short.
 _HARMLESS_LENGTH = 4
 _MARKETPLACE_ID = re.compile(r"[A-Za-z0-9]{1,20}")
 
@@ -36,23 +36,23 @@ def config_from_connection(connection: Connection) -> ClientConfig:
 
     :raises InvalidParameterError: a field is missing or not allowed; the message names it.
     """
-    # With what it imports, only where a call follows.
+    # Imported late, because it loads the HTTP client's modules.
     from airflow_provider_amzbiz.client.transport import user_agent
 
     extra = read_extra(connection)
-    with named(connection):
-        application_name = text(extra, "application_name")
+    with naming(connection):
+        application_name = extra_string(extra, "application_name")
         user_agent(application_name)
         login, password = (_field(connection, name) for name in ("login", "password"))
         if not connection.conn_type and not login:
             raise InvalidParameterError(
-                "it has no type and no login; a URI must begin with amazon-business://, because no scheme can "
-                "have an underscore"
+                "it has no type and no login; a URI must begin with amazon-business://, because the scheme of a "
+                "URI cannot contain an underscore"
             )
-        # Airflow masks the password as it is stored, which may be with a newline.
+        # Airflow masks the password as stored, which may be with a newline.
         if password and password != connection.password:
             mask_secret(password)
-        region = (text(extra, "region") or "na").lower()
+        region = (extra_string(extra, "region") or "na").lower()
         if region not in REGION_ENDPOINTS:
             raise InvalidParameterError(
                 f"region is {shape(region)}, but must be one of {sorted(REGION_ENDPOINTS)}"
@@ -60,9 +60,9 @@ def config_from_connection(connection: Connection) -> ClientConfig:
         return ClientConfig(
             client_id=login or "",
             client_secret=password or "",
-            refresh_token=text(extra, "refresh_token") or "",
+            refresh_token=extra_string(extra, "refresh_token") or "",
             endpoint=_endpoint(connection) or REGION_ENDPOINTS[region],
-            token_url=text(extra, "token_url") or LWA_TOKEN_URL,
+            token_url=extra_string(extra, "token_url") or LWA_TOKEN_URL,
             application_name=application_name,
             rate_limits=_rate_limits(extra.get("rate_limits")),
             source=str(connection.conn_id),
@@ -72,7 +72,7 @@ def config_from_connection(connection: Connection) -> ClientConfig:
 def read_extra(connection: Connection) -> dict[str, Any]:
     """Return the extras, and have Airflow mask the refresh token in logs.
 
-    :raises InvalidParameterError: they are no JSON object.
+    :raises InvalidParameterError: they are not a JSON object.
     """
     try:
         extra = json.loads(connection.extra or "{}")
@@ -85,34 +85,35 @@ def read_extra(connection: Connection) -> dict[str, Any]:
     return extra
 
 
-def marketplace_ids(connection: Connection, extra: Mapping[str, Any]) -> list[str] | None:
-    """Return the connection's marketplaces, from a comma-separated string or a list; None without any.
+def marketplace_ids_of(connection: Connection) -> list[str] | None:
+    """Return the connection's marketplaces, from a comma-separated string or a list; None if there are none.
 
-    :raises InvalidParameterError: they have another type, or are no ids.
+    :raises InvalidParameterError: they have another type, or are not ids.
     """
+    extra = read_extra(connection)
     value = extra.get("marketplace_ids")
     allowed = "a comma-separated string or a list of ids such as ATVPDKIKX0DER"
-    with named(connection):
+    with naming(connection):
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             parts = value
         else:
-            parts = (text(extra, "marketplace_ids", allowed) or "").split(",")
+            parts = (extra_string(extra, "marketplace_ids", allowed) or "").split(",")
         ids = [part.strip() for part in parts if part.strip()]
         if not all(_MARKETPLACE_ID.fullmatch(each) for each in ids):
             raise InvalidParameterError(f"marketplace_ids is {shape(value)}, but must be {allowed}")
     return ids or None
 
 
-def text(extra: Mapping[str, Any], name: str, allowed: str = "a string") -> str | None:
-    """Return an extra without the blanks around it; None where it is missing or blank.
+def extra_string(extra: Mapping[str, Any], name: str, allowed: str = "a string") -> str | None:
+    """Return an extra without the blanks around it; None if it is missing or blank.
 
-    :raises InvalidParameterError: it is no string.
+    :raises InvalidParameterError: it is not a string.
     """
     return _stripped(name, extra.get(name), allowed)
 
 
 def shape(value: object) -> str:
-    """Describe a value that may be a secret in the wrong place: shown only if it is too short for one."""
+    """Describe a value that may be a secret in the wrong field: shown only if it is too short for one."""
     if isinstance(value, str):
         shown = len(value) <= _HARMLESS_LENGTH and value.isprintable()
         return repr(value) if shown else f"a string of {len(value)} characters"
@@ -120,8 +121,8 @@ def shape(value: object) -> str:
 
 
 @contextmanager
-def named(connection: Connection) -> Iterator[None]:
-    """Put the connection's id before what is wrong with it."""
+def naming(connection: Connection) -> Iterator[None]:
+    """Prefix the messages of errors with the connection's id."""
     try:
         yield
     except InvalidParameterError as error:
@@ -139,7 +140,7 @@ def _stripped(name: str, value: object, allowed: str = "a string") -> str | None
 
 
 def _endpoint(connection: Connection) -> str | None:
-    """Return the base URL: as given, or put together where a URI or a form split it into its parts."""
+    """Return the base URL: as given, or joined from the parts into which a URI or a form has split it."""
     host, port = _field(connection, "host"), _port(connection)
     if host is None:
         if port not in (None, 443):
@@ -147,14 +148,14 @@ def _endpoint(connection: Connection) -> str | None:
         return None
     if "://" not in host:
         with suppress(ValueError):
-            # A URI's host is stored without its brackets.
+            # The host of a URI is stored without its brackets.
             host = f"[{IPv6Address(host)}]"
         host = f"{_field(connection, 'schema') or 'https'}://{host}"
     url = normalized_url("endpoint", host)
     if port is None:
         return url
     parts = urlsplit(url)
-    # The port of the scheme is not in the URL any more, but may have been given.
+    # The normalized URL has no default port, but the field may have named it.
     given = urlsplit(host).port
     if given not in (None, port):
         raise InvalidParameterError(
@@ -165,7 +166,7 @@ def _endpoint(connection: Connection) -> str | None:
 
 
 def _port(connection: Connection) -> int | None:
-    """Return the port field; None where it is empty, or 0, which some versions of Airflow ask for."""
+    """Return the port field; None if it is empty, or 0, which some versions of Airflow require."""
     value: Any = connection.port
     if isinstance(value, str):
         value = value.strip() or None
@@ -174,21 +175,19 @@ def _port(connection: Connection) -> int | None:
     if value is None or (value == 0 and not isinstance(value, bool)):
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        raise InvalidParameterError(
-            f"port is {shape(value)}, but must be a whole number from 1 to 65535, or empty"
-        )
+        raise InvalidParameterError(f"port is {shape(value)}, but must be an integer from 1 to 65535, or empty")
     return value
 
 
 def _rate_limits(value: Any) -> dict[str, Limit]:
-    """Read ``{"createReport": [0.1, 15], ...}``, as JSON text or as the object itself."""
+    """Read ``{"createReport": [0.1, 15], ...}``, as a JSON string or as the object itself."""
     if isinstance(value, str):
         if not value.strip():
             return {}
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise _no_limits("no JSON") from None
+            raise _no_limits("not valid JSON") from None
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -213,10 +212,10 @@ def _limit(name: str, value: Any) -> Limit:
         limit = Limit(float(rate), int(burst))
         whole = limit.burst == float(burst)
     except (ValueError, OverflowError):
-        raise _no_limits(f"an object whose {name} has no number, or one that is too large or infinite") from None
+        raise _no_limits(f"an object whose {name} has no number, or one that is infinite or too large") from None
     if not (0 < limit.rate < math.inf) or limit.burst < 1 or not whole:
         raise _no_limits(
-            f"an object whose {name} has a rate of 0 or less, or a burst that is no whole number above 0"
+            f"an object whose {name} has a rate of 0 or less, or a burst that is not an integer above 0"
         )
     return limit
 
@@ -224,6 +223,6 @@ def _limit(name: str, value: Any) -> Limit:
 def _no_limits(what: str) -> InvalidParameterError:
     return InvalidParameterError(
         f'rate_limits is {what}, but must be a JSON object such as {{"createReport": [0.1, 15]}}: an operation of '
-        f"{sorted(USAGE_PLAN)} to requests per second (a finite number above 0) and burst (a whole number, at "
-        "least 1)"
+        f"{sorted(USAGE_PLAN)} to requests per second (a finite number above 0) and burst (an integer "
+        "of at least 1)"
     )

@@ -1,4 +1,4 @@
-"""What the test of a connection says: which part works, which does not, and what to look at."""
+"""The test of a connection: which part works, which does not, and what to check."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from airflow_provider_amzbiz.client.errors import (
     TokenRefusedError,
     UnreachableError,
 )
+from airflow_provider_amzbiz.hooks.connection import extra_string, naming, read_extra
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
     from airflow_provider_amzbiz.client.reports import ReportsClient
 
-# Days after which Amazon ends an LWA client secret, and from which on it is time to rotate it.
+# Days after which an LWA client secret expires, and after which it should be rotated.
 SECRET_DAYS = 180
 SECRET_WARNING_DAYS = 150
 
-# A well-formed id that no report has: asking for it is the cheapest call there is (2 a second are allowed).
+# A well-formed id that no report has: getReport is the cheapest call (2 per second).
 _NO_REPORT = "0"
 
 
 def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
-    """Get a token and make one cheap call with it.
+    """Request a token and make one cheap call with it.
 
-    :param secret_age: days since the client secret was made, if that is known.
-    :return: whether both worked, and what did and did not, in words.
+    :param secret_age: days since the client secret was created, if that is known.
+    :return: whether both worked, and a message about what did and what did not.
     """
     try:
         client.token()
@@ -41,12 +44,12 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
     try:
         client.get_report(_NO_REPORT)
     except ApiError as error:
-        # "No such report" is the answer to somebody who may ask, in the API's own words: without the role it is
-        # a 403, and another server's 404 has no such words.
+        # "No such report", with an error code of the API, means success: without the role it is a 403, and another
+        # server's 404 has no such code.
         if not (isinstance(error, (NotFoundError, RequestRejectedError)) and error.code):
             return False, (
                 "Login with Amazon gave an access token, so Client ID, Client secret and Refresh token are right; "
-                f"but {_refusal(endpoint, error)}"
+                f"but {_failure(endpoint, error)}"
             )
     return True, (
         f"Login with Amazon gave an access token, {endpoint} accepts it, and the application has the role that "
@@ -54,20 +57,26 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
     )
 
 
-def age_of_secret(created_on: str) -> int:
-    """Return the days since an ISO date.
+def secret_age(connection: Connection) -> int | None:
+    """Return the days since the client secret was created; None if the connection does not name the date.
 
-    :raises InvalidParameterError: it is no ISO date, or lies in the future.
+    :raises InvalidParameterError: the date is no ISO date, or is in the future.
     """
+    with naming(connection):
+        created_on = extra_string(read_extra(connection), "client_secret_created_on")
+        return None if created_on is None else _days_since(created_on)
+
+
+def _days_since(created_on: str) -> int:
     try:
         days = (datetime.now(timezone.utc).date() - date.fromisoformat(created_on)).days
     except ValueError:
-        # Not shown: it may be a secret in the wrong field.
+        # Not shown, because it may be a secret in the wrong field.
         raise InvalidParameterError(
             f"client_secret_created_on is a string of {len(created_on)} characters, but must be an ISO date such "
             "as 2026-10-31"
         ) from None
-    # East of Greenwich, the day of a secret made just now may still be to come here.
+    # In a time zone ahead of UTC, a secret may have been created on a day that has not begun here.
     if days < -1:
         raise InvalidParameterError(
             f"client_secret_created_on is {created_on!r}, which is in the future, but must be the day on which "
@@ -85,31 +94,33 @@ def _token_hint(error: ApiError, secret_age: int | None) -> str:
     return ""
 
 
-def _refusal(endpoint: str, error: ApiError) -> str:
+def _failure(endpoint: str, error: ApiError) -> str:
     if isinstance(error, UnreachableError):
         return f"{error}; check Region and Endpoint"
     if isinstance(error, ThrottledError):
-        return f"the account's limit is used up, so that the rest is not known; try again in a minute: {error}"
+        return f"the account's limit is used up, so the rest could not be tested; try again in a minute: {error}"
     if error.status is not None and error.status < 500 and error.code is None:
-        return f"{endpoint} does not answer as the Amazon Business API does; check Endpoint: {error}"
+        return f"{endpoint} does not respond as the Amazon Business API does; check Endpoint: {error}"
     if isinstance(error, AccessDeniedError):
         return (
-            f"{endpoint} lets it do nothing: {error}; or the Refresh token is of another region than this host. "
-            "A role that is added later needs a new consent, and so a new Refresh token"
+            f"{endpoint} denied access: {error}; or the Refresh token is of another region than this host. A role "
+            "that is added later needs a new consent, and so a new Refresh token"
         )
     if isinstance(error, TokenRefusedError):
-        return f"{endpoint} does not accept it: {error}; Token URL and Endpoint have to belong together"
+        return f"{endpoint} does not accept it: {error}; Token URL and Endpoint must belong together"
     return f"{endpoint} has a fault; try again: {error}"
 
 
 def _age(days: int | None) -> str:
     if days is None:
-        return f'Set "Secret created on" to read here what is left of the {SECRET_DAYS} days of a Client secret'
+        return (
+            f'Set "Secret created on" to see here how many of the {SECRET_DAYS} days of a Client secret are left'
+        )
     left = SECRET_DAYS - days
     if left <= 0:
         return (
-            f'By its "Secret created on", the Client secret is {days} days old, but Amazon ends one after '
+            f'By its "Secret created on", the Client secret is {days} days old, but one expires after '
             f"{SECRET_DAYS}; set the date of the newest"
         )
-    text = f"The Client secret is {days} days old; {left} of its {SECRET_DAYS} days are left"
-    return f"{text}: rotate it in time" if days >= SECRET_WARNING_DAYS else text
+    message = f"The Client secret is {days} days old; {left} of its {SECRET_DAYS} days are left"
+    return f"{message}: rotate it in time" if days >= SECRET_WARNING_DAYS else message

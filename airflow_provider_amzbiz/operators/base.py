@@ -1,4 +1,4 @@
-"""What all operators share: the connection, the checks of rendered fields, and the queue for a scarce call."""
+"""What all operators share: the connection, the checks of rendered fields, and the wait for a permit."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
+from airflow_provider_amzbiz.triggers.base import InlineWait
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-# Seconds that looking up a report may wait for permits on the worker, before the task waits for them deferred.
+    from airflow_provider_amzbiz.triggers.base import WaitingTrigger
+    from airflow_provider_amzbiz.triggers.events import PermitGranted
+
+# Seconds that a deferrable task waits for permits on its worker while it looks up a report; then it defers.
 LOOKUP_SECONDS = 15.0
-# Fields that a natively rendered template may have made numbers.
+# A natively rendered template (render_template_as_native_obj) may turn these into numbers.
 _IDS = ("report_id", "report_document_id")
 
 
 def check_rendered(task: Any) -> None:
-    """Check the rendered fields of a task before it does anything, and make ids strings.
+    """Check the rendered fields of a task before it does anything, and turn ids into strings.
 
     :param task: an operator or sensor.
-    :raises InvalidInputError: a field still holds a template, or an id is none.
+    :raises InvalidInputError: a field still holds a template, or an id is not valid.
     """
     about = about_report(getattr(task, "report_id", None), getattr(task, "report_type", None))
     with about, translated_errors():
@@ -47,17 +51,21 @@ def check_rendered(task: Any) -> None:
 class AmazonBusinessOperator(BaseOperator):
     """An operator that calls the API through a connection.
 
-    :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
-    :param max_throttle_wait: seconds that one call may wait on the worker for its permit under the account's
-        limits before the task fails with :class:`.ThrottledError`, which Airflow retries. In deferrable mode the
-        calls that all reports need wait in the triggerer instead, for up to seven days.
+    :param amazon_business_conn_id: the connection, of type ``amazon_business``; by default
+        ``amazon_business_default``. (templated)
+    :param max_throttle_wait: seconds, or a timedelta, that one call may wait on the worker for its permit under
+        the account's limits before the task fails with :class:`.ThrottledError`, which Airflow retries; by default
+        3600. In deferrable mode createReport and getReportDocument wait in the triggerer instead, for up to seven
+        days. (not templated)
     """
 
     template_fields: Sequence[str] = ("amazon_business_conn_id",)
     operator_extra_links: Collection[BaseOperatorLink] = (ReportStatusesLink(),)
     ui_color = "#f9d58a"
-    # Whether Airflow has told the task to end.
+    # Whether Airflow is ending the task.
     _killed = False
+    # The wait in this process, while there is one.
+    _inline_wait: InlineWait | None = None
 
     def __init__(
         self,
@@ -84,9 +92,29 @@ class AmazonBusinessOperator(BaseOperator):
             **arguments,
         )
 
+    def run_inline(self, trigger: WaitingTrigger) -> dict[str, Any] | None:
+        """Run a trigger's wait in this process, and return the event that a triggerer would send.
+
+        :return: the event; None where the task was ended first.
+        """
+        self._inline_wait = InlineWait()
+        if self._killed:
+            self._inline_wait.interrupt()
+        try:
+            return self._inline_wait.run(trigger)
+        except BaseException:
+            # Airflow's execution_timeout raises here as well, and calls on_kill afterwards.
+            if not self._killed:
+                raise
+            return None
+        finally:
+            self._inline_wait = None
+
     def on_kill(self) -> None:
-        """Have calls that wait end, with an error that Airflow retries; one under way is finished."""
+        """End waits with an error that Airflow retries; a call in progress is finished first."""
         self._killed = True
+        if self._inline_wait is not None:
+            self._inline_wait.interrupt()
 
 
 class QueueingOperator(AmazonBusinessOperator):
@@ -95,16 +123,21 @@ class QueueingOperator(AmazonBusinessOperator):
     A task on its own calls at once, and queues when it is throttled. The tasks of a mapped operator queue first:
     so many calls at once would mostly be throttled, and delay the tasks already queued.
 
-    :param deferrable: wait in the triggerer. By default Airflow's ``[operators] default_deferrable``.
+    :param deferrable: wait in the triggerer; by default Airflow's ``[operators] default_deferrable``. (not
+        templated)
     """
 
     def __init__(
         self,
         *,
+        amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
+        max_throttle_wait: timedelta | float = 3600.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            amazon_business_conn_id=amazon_business_conn_id, max_throttle_wait=max_throttle_wait, **kwargs
+        )
         self.deferrable = deferrable
 
     @cached_property
@@ -114,13 +147,13 @@ class QueueingOperator(AmazonBusinessOperator):
 
     @cached_property
     def lookup_hook(self) -> AmazonBusinessHook:
-        """The hook for what precedes it: in deferrable mode it waits for permits for some seconds only."""
+        """The hook for the calls before that: in deferrable mode it waits for permits for some seconds only."""
         if not self.deferrable:
             return self.hook
         return self._hook(max_throttle_wait=LOOKUP_SECONDS, retry_for=LOOKUP_SECONDS)
 
     def _should_queue_first(self, context: Context) -> bool:
-        """Whether the task asks for its permit before it calls."""
+        """Return whether the task queues for its permit before it calls."""
         ti: Any = context.get("ti")
         return self.deferrable and getattr(ti, "map_index", -1) >= 0
 
@@ -128,33 +161,34 @@ class QueueingOperator(AmazonBusinessOperator):
         self,
         operation: str,
         *,
-        refused: ThrottledError | None = None,
-        event: Mapping[str, Any] | None = None,
+        throttled: ThrottledError | None = None,
+        event: PermitGranted | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> NoReturn:
         """Defer until there is a permit for this task; ``execute_complete`` continues then.
 
-        :param refused: why the task has to wait, if it has called.
-        :param event: what told it that there was a permit, if that was so.
-        :param state: what the task has to know then, as the event's ``state``; JSON-safe, and without secrets.
+        :param throttled: the error of the call that was throttled; None where the task has not called yet.
+        :param event: the event that granted the permit of that call, if there was one.
+        :param state: what the task needs to continue, returned in the event; JSON-safe, and without secrets.
+        :raises ThrottledError: the task has waited for seven days.
         """
         from airflow_provider_amzbiz.triggers.permits import MAX_QUEUE_SECONDS, PermitTrigger
 
-        # A connection that is not there would be waited for in the triggerer.
+        # Fail here if there is no connection: the triggerer would wait for it.
         self.hook.get_conn()
         now = time.time()
-        since = event["since"] if event else now
-        if refused and now - since > MAX_QUEUE_SECONDS:
-            raise refused
-        if refused:
-            self.log.info("%s. The task waits for its permit in the triggerer", refused)
+        since = event.since if event else now
+        if throttled and now - since > MAX_QUEUE_SECONDS:
+            raise throttled
+        if throttled:
+            self.log.info("%s. The task waits for its permit in the triggerer", throttled)
         self.defer(
             trigger=PermitTrigger(
                 operation=operation,
                 amazon_business_conn_id=self.amazon_business_conn_id,
                 since=since,
-                refused_at=now if refused else None,
-                permitted=event is not None and event.get("operation") == operation,
+                throttled_at=now if throttled else None,
+                had_permit=event is not None and event.operation == operation,
                 state=dict(state or {}),
             ),
             method_name="execute_complete",
@@ -162,8 +196,8 @@ class QueueingOperator(AmazonBusinessOperator):
         )
         raise AssertionError("defer raises")
 
-    def _apply_permits(self, event: Mapping[str, Any]) -> None:
-        """Take the permits that the triggerer queued for."""
-        scarce = event["operation"] in ("createReport", "getReportDocument")
+    def _apply_permits(self, event: PermitGranted) -> None:
+        """Give the hook the permits that the triggerer queued for."""
+        scarce = event.operation in ("createReport", "getReportDocument")
         hook = self._nonblocking_hook if scarce else self.lookup_hook
-        hook.client.grant(event["operation"], event["permits"])
+        hook.grant(event.operation, event.permits)

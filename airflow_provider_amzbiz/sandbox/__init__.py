@@ -3,17 +3,17 @@
 ``python -m airflow_provider_amzbiz.sandbox`` starts it; :class:`.Sandbox` is the same as an object, and the
 pytest fixture ``amazon_business_sandbox`` gives one to a test.
 
-How a report ends can be chosen by the beginning of its ``invoiceId``, without any scripting:
+The beginning of its ``invoiceId`` chooses the outcome of a report, without any scripting:
 
 =============  ======================================================
 ``NO-DATA``    CANCELLED, as for a request without data
 ``FATAL``      FATAL without a document
-``FATAL-DOC``  FATAL with a document that tells the reason
+``FATAL-DOC``  FATAL with a document that explains the reason
 ``SLOW``       DONE, after ten times the usual time
 ``MULTI``      DONE, with a ZIP of three PDFs
 =============  ======================================================
 
-The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, by the options ``rows`` or
+The report type ``SANDBOX_ORDER_LINES`` exists only here: a TSV of any size, set by the options ``rows`` or
 ``bytes``.
 """
 
@@ -33,7 +33,7 @@ _HOMES = {"Fault": "faults", "RawDocument": "documents", "Sandbox": "server"}
 
 
 def __getattr__(name: str) -> Any:
-    # pytest imports this package for its plugin in every test run, so the web server has to wait.
+    # pytest imports this package for its plugin in every test run, which must not load the web server.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,20 +1,19 @@
-"""The sandbox's routes, and how faults and broken connections come about."""
+"""The sandbox's routes, and how it produces faults and broken connections."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_amzbiz.sandbox import validation
+from airflow_provider_amzbiz.sandbox.backend import Backend
 from airflow_provider_amzbiz.sandbox.control import control_router
 from airflow_provider_amzbiz.sandbox.faults import Fault
 from airflow_provider_amzbiz.sandbox.responses import (
@@ -28,9 +27,6 @@ from airflow_provider_amzbiz.sandbox.state import SandboxAccount
 from airflow_provider_amzbiz.sandbox.static import static_response
 from airflow_provider_amzbiz.sandbox.storage import PREFIX, Download, error_of_status
 
-if TYPE_CHECKING:
-    from airflow_provider_amzbiz.sandbox.server import Sandbox
-
 REPORTS = "/reports/2021-09-30/reports"
 DOCUMENTS = "/reports/2021-09-30/documents"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -39,32 +35,16 @@ _CHUNK = 64 * 1024
 Operation = Callable[[SandboxAccount], ApiResponse]
 
 
-class Protocol(H11Protocol):
-    """Lets the application reach the connection, so that it can break it as a network does."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        inner = self.app
-
-        async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["transport"] = self.transport
-            # As it was sent, so that an encoded slash in an id stays inside the id.
-            scope["path"] = scope["raw_path"].decode("ascii")
-            await inner(scope, receive, send)
-
-        self.app = with_transport
-
-
 class DropConnection(Response):
-    """Breaks the connection instead of answering."""
+    """Breaks the connection instead of sending a response."""
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        """Answer nothing."""
+        """Send nothing."""
         scope["transport"].abort()
 
 
 class FileResponse(Response):
-    """Sends a part of a file, with whatever the faults make of it."""
+    """Sends a part of a file, altered by the faults."""
 
     def __init__(self, download: Download, faults: list[Fault], date: str) -> None:
         super().__init__(status_code=download.status)
@@ -93,7 +73,7 @@ class FileResponse(Response):
         if "stall" in self._faults:
             await asyncio.sleep(self._faults["stall"].seconds)
         if limit < left:
-            # Closes after what is in the buffer has gone out, so that exactly these bytes arrive.
+            # Closes after the buffer has been sent, so that exactly these bytes arrive.
             scope["transport"].close()
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -113,11 +93,11 @@ class FileResponse(Response):
         return size / slow.bytes_per_second if slow else 0.0
 
 
-def make_app(sandbox: Sandbox) -> FastAPI:
+def make_app(sandbox: Backend) -> FastAPI:
     """Return the application of a sandbox."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    operations = sandbox.operations
     app.include_router(control_router(sandbox))
+    _add_reports(app, sandbox)
 
     @app.post("/auth/o2/token")
     @app.post("/auth/O2/token")
@@ -127,6 +107,22 @@ def make_app(sandbox: Sandbox) -> FastAPI:
         return await _with_faults(
             sandbox, request, "token", lambda: sandbox.lwa.exchange(sandbox.accounts, body, kind)
         )
+
+    @app.api_route(PREFIX + "{name}", methods=_METHODS)
+    async def document(request: Request) -> Response:
+        return await _download(sandbox, request)
+
+    # The last route, because it matches every path.
+    @app.api_route("/{anything:path}", methods=_METHODS)
+    async def unknown() -> Response:
+        return _response(sandbox, with_gateway_headers(no_operation(), None))
+
+    return app
+
+
+def _add_reports(app: FastAPI, sandbox: Backend) -> None:
+    """Add the five operations of the Reports API."""
+    operations = sandbox.operations
 
     @app.post(REPORTS)
     async def create_report(request: Request) -> Response:
@@ -163,19 +159,9 @@ def make_app(sandbox: Sandbox) -> FastAPI:
             lambda account: operations.get_report_document(account, unquote(document_id)),
         )
 
-    @app.api_route(PREFIX + "{name}", methods=_METHODS)
-    async def document(request: Request) -> Response:
-        return await _download(sandbox, request)
 
-    @app.api_route("/{anything:path}", methods=_METHODS)
-    async def unknown() -> Response:
-        return _response(sandbox, with_gateway_headers(no_operation(), None))
-
-    return app
-
-
-async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Operation) -> Response:
-    """Let a caller in, take a permit, and carry the operation out."""
+async def _operate(sandbox: Backend, request: Request, name: str, operation: Operation) -> Response:
+    """Authenticate the caller, take a permit, and carry out the operation."""
     body = await request.body()
     rate: list[str] = []
 
@@ -192,20 +178,20 @@ async def _operate(sandbox: Sandbox, request: Request, name: str, operation: Ope
             return static_response(request.method, request.url.path, request.url.query, body)
         return operation(account)
 
-    def dressed() -> ApiResponse:
+    def respond() -> ApiResponse:
         try:
-            answer = carry_out()
-        except ErrorResponse as refused:
-            answer = refused.answer
-        return with_gateway_headers(answer, rate[0] if rate else None)
+            response = carry_out()
+        except ErrorResponse as error:
+            response = error.response
+        return with_gateway_headers(response, rate[0] if rate else None)
 
-    return await _with_faults(sandbox, request, name, dressed)
+    return await _with_faults(sandbox, request, name, respond)
 
 
 async def _with_faults(
-    sandbox: Sandbox, request: Request, name: str, carry_out: Callable[[], ApiResponse]
+    sandbox: Backend, request: Request, name: str, carry_out: Callable[[], ApiResponse]
 ) -> Response:
-    call = sandbox.note(name, request, await request.body())
+    call = sandbox.record(name, request, await request.body())
     faults = {fault.kind: fault for fault in sandbox.take_faults(name)}
     if "delay" in faults:
         await asyncio.sleep(faults["delay"].seconds)
@@ -213,24 +199,24 @@ async def _with_faults(
         return DropConnection()
     if "expire_token" in faults:
         sandbox.lwa.expire_all()
-        answer = with_gateway_headers(sandbox.lwa.expired().answer, None)
+        response = with_gateway_headers(sandbox.lwa.expired().response, None)
     elif fault := faults.get("status") or faults.get("redirect"):
-        answer = with_gateway_headers(fault.answer(), None)
+        response = with_gateway_headers(fault.response(), None)
     else:
         with sandbox.lock:
-            answer = carry_out()
+            response = carry_out()
         if "lost" in faults:
             return DropConnection()
         if "lost_status" in faults:
-            answer = with_gateway_headers(faults["lost_status"].answer(), None)
+            response = with_gateway_headers(faults["lost_status"].response(), None)
         elif "empty" in faults:
-            answer = ApiResponse(200, b"", answer.headers)
-    call.status = answer.status
-    return _response(sandbox, answer)
+            response = ApiResponse(200, b"", response.headers)
+    call.status = response.status
+    return _response(sandbox, response)
 
 
-async def _download(sandbox: Sandbox, request: Request) -> Response:
-    call = sandbox.note("document", request, b"")
+async def _download(sandbox: Backend, request: Request) -> Response:
+    call = sandbox.record("document", request, b"")
     faults = sandbox.take_faults("document")
     kinds = {fault.kind: fault for fault in faults}
     if "delay" in kinds:
@@ -239,29 +225,29 @@ async def _download(sandbox: Sandbox, request: Request) -> Response:
         return DropConnection()
     if "change_etag" in kinds:
         sandbox.storage.etag_generation += 1
-    answer: ApiResponse | Download | None
+    response: ApiResponse | Download | None
     if fault := kinds.get("status") or kinds.get("redirect"):
         xml_error = fault.kind == "status" and fault.body == "json"
-        answer = error_of_status(fault.status) if xml_error else fault.answer()
+        response = error_of_status(fault.status) if xml_error else fault.response()
     elif "expire_url" in kinds:
-        answer = sandbox.storage.expired()
+        response = sandbox.storage.expired()
     else:
-        answer = sandbox.storage.check(request.method, request.url.path, request.url.query, request.headers)
-        if answer is None:
+        response = sandbox.storage.check(request.method, request.url.path, request.url.query, request.headers)
+        if response is None:
             honour = "no_range" not in kinds
-            answer = await run_in_threadpool(
+            response = await run_in_threadpool(
                 sandbox.storage.open, request.url.path, request.headers, honour_range=honour
             )
-    call.status = answer.status
-    if isinstance(answer, ApiResponse):
-        return _response(sandbox, answer)
-    return FileResponse(answer, faults, _date(sandbox))
+    call.status = response.status
+    if isinstance(response, ApiResponse):
+        return _response(sandbox, response)
+    return FileResponse(response, faults, _date(sandbox))
 
 
-def _response(sandbox: Sandbox, answer: ApiResponse) -> Response:
-    return Response(answer.body, answer.status, {**answer.headers, "Date": _date(sandbox)})
+def _response(sandbox: Backend, response: ApiResponse) -> Response:
+    return Response(response.body, response.status, {**response.headers, "Date": _date(sandbox)})
 
 
-def _date(sandbox: Sandbox) -> str:
-    # The server's own would be the world's time, by which a caller would misjudge the sandbox's clock.
+def _date(sandbox: Backend) -> str:
+    # The server's own header would have the real time, from which a caller would misjudge the sandbox's clock.
     return format_datetime(sandbox.clock.now(), usegmt=True)

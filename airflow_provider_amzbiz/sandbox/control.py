@@ -1,4 +1,4 @@
-"""The sandbox's own HTTP interface, for those who run it as a process of its own."""
+"""The sandbox's own HTTP interface, for a sandbox that runs as a process of its own."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
+from airflow_provider_amzbiz.sandbox.backend import Backend
 from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.faults import fault_from_json
 
-if TYPE_CHECKING:
-    from airflow_provider_amzbiz.sandbox.server import Sandbox
 
-
-def control_router(sandbox: Sandbox) -> APIRouter:
+def control_router(sandbox: Backend) -> APIRouter:
     """Return the routes below ``/sandbox``; they need no token."""
     router = APIRouter(prefix="/sandbox")
+    _add_views(router, sandbox)
+    _add_actions(router, sandbox)
+    return router
+
+
+def _add_views(router: APIRouter, sandbox: Backend) -> None:
+    """Add the routes that show what happened."""
 
     @router.get("/health")
     async def health() -> dict[str, Any]:
@@ -37,10 +42,14 @@ def control_router(sandbox: Sandbox) -> APIRouter:
     async def reports() -> list[dict[str, Any]]:
         return [{**each.to_api(), "reportOptions": each.report_options} for each in sandbox.reports.values()]
 
+
+def _add_actions(router: APIRouter, sandbox: Backend) -> None:
+    """Add the routes that make things happen."""
+
     @router.post("/faults")
     async def inject(request: Request) -> dict[str, str]:
         body = await request.body()
-        with _understood():
+        with _valid_body():
             sandbox.inject(fault_from_json(body))
         return {"status": "injected"}
 
@@ -52,21 +61,21 @@ def control_router(sandbox: Sandbox) -> APIRouter:
     @router.post("/script")
     async def script(request: Request) -> dict[str, str]:
         body = await request.body()
-        with _understood():
+        with _valid_body():
             sandbox.script(**_script(json.loads(body)))
         return {"status": "scripted"}
 
     @router.post("/invoices")
     async def issue(request: Request) -> dict[str, str]:
         body = await request.body()
-        with _understood():
+        with _valid_body():
             sandbox.issue(*_ids(json.loads(body)["issue"]))
         return {"status": "issued"}
 
     @router.post("/clock")
     async def clock(request: Request) -> dict[str, str]:
         body = await request.body()
-        with _understood():
+        with _valid_body():
             sandbox.clock.advance(float(json.loads(body)["advance"]))
         return {"time": sandbox.clock.now().isoformat()}
 
@@ -75,16 +84,14 @@ def control_router(sandbox: Sandbox) -> APIRouter:
         sandbox.expire_tokens()
         return {"status": "expired"}
 
-    return router
-
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """Answer 400 to a body that cannot be what is asked for."""
+def _valid_body() -> Iterator[None]:
+    """Return 400 for an invalid body."""
     try:
         yield
     except (TypeError, ValueError, KeyError) as error:
-        raise HTTPException(400, f"not understood: {error}") from error
+        raise HTTPException(400, f"invalid body: {error}") from error
 
 
 def _ids(given: Any) -> list[str]:
@@ -94,7 +101,7 @@ def _ids(given: Any) -> list[str]:
 
 
 def _script(given: dict[str, Any]) -> dict[str, Any]:
-    # JSON has no bytes, so a document's body comes in base64.
+    # JSON has no bytes, so a document's body is in base64.
     if document := given.get("document"):
         body = base64.b64decode(document["body"], validate=True)
         return {**given, "document": RawDocument(**{**document, "body": body})}

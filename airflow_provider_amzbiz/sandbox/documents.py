@@ -1,4 +1,4 @@
-"""What the sandbox's reports contain: an order-lines TSV of any size, and invoices as PDF."""
+"""The content of the sandbox's reports: an order-lines TSV of any size, and invoices as PDF."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _TITLES = (
 )  # fmt: skip
 _SELLERS = ("Office Depot Direct", "Northwind Traders", "Contoso Supplies", "Fabrikam Industrial")
 _BLOCK_ROWS = 20_000
-# Stands in a block of rows where each repetition of the block puts its own number.
+# Placeholder in a block of rows for the number of the block's repetition.
 _BLOCK_NUMBER = b"@@@@@@@"
 DEFAULT_ROWS = 400
 
 
 @dataclass(frozen=True)
 class RawDocument:
-    """A document that is served as it is, so that it need not be what it says it is.
+    """A document that is served as it is, so its body need not match its metadata.
 
-    :param content_encoding: header of the download; S3 says ``identity`` for compressed documents too. None
-        leaves it out.
-    :param etag: with its quotes; None for one of its own.
+    :param content_encoding: header of the download, by default ``identity``, which S3 sends for compressed
+        documents too; None leaves it out.
+    :param etag: with its quotes; None for a generated one.
     """
 
     body: bytes
@@ -48,7 +48,7 @@ def write_order_lines(path: Path, seed: str, *, rows: int | None, size: int | No
     """Write a gzipped TSV, the same for the same seed.
 
     :param rows: how many lines after the header; or
-    :param size: how many decoded bytes at least; the document ends with the line that reaches them.
+    :param size: minimum decoded bytes; the document ends with the line that reaches them.
     """
     compressor = isal_zlib.compressobj(level=2, wbits=31)
     with path.open("wb") as file:
@@ -78,12 +78,12 @@ def _order_lines(seed: str, rows: int | None, size: int | None) -> Iterator[byte
 
 
 def _block(seed: str, rows: int) -> bytes:
-    # A fixed sequence of digits per seed, so that every run and every Range request sees the same bytes.
+    # A fixed sequence of digits per seed, so that every run and every Range request returns the same bytes.
     digits = hashlib.shake_128(seed.encode()).digest(2 * rows)
     lines = []
     for row in range(rows):
         one, two = digits[2 * row : 2 * row + 2]
-        # Price, code and seller go with the product, as in real orders; that is also what compresses so well.
+        # Price, code and seller depend on the product, as in real orders, which compress as well.
         product, quantity = one % 9, 1 + two % 12
         cents = 199 + 257 * (13 * product + 5)
         total = quantity * cents
@@ -112,7 +112,7 @@ def _file_name(invoice: str) -> str:
 
 def pdf(title: str) -> bytes:
     """Return a one-page PDF whose title and text are ``title``."""
-    escaped = "".join("\\" + sign if sign in "()\\" else sign for sign in title)
+    escaped = "".join("\\" + each if each in "()\\" else each for each in title)
     text = f"BT /F1 24 Tf 72 720 Td ({escaped}) Tj ET"
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
@@ -136,11 +136,11 @@ def pdf(title: str) -> bytes:
 
 
 def fatal_reason(options: Mapping[str, str]) -> bytes:
-    """Return the gzipped document that tells why a report is FATAL."""
+    """Return the gzipped document that explains why a report is FATAL."""
     return _gzipped(f"The report cannot be generated for {dict(options)}.\n".encode())
 
 
 def _gzipped(content: bytes) -> bytes:
-    # Without the time of day in it, so that the same report has the same bytes.
+    # Without a timestamp, so that the same report has the same bytes.
     compressed: bytes = igzip.compress(content, mtime=0)
     return compressed

@@ -15,20 +15,20 @@ KINDS = frozenset(
     }
 )  # fmt: skip
 
-# What only a download can suffer, and what only an operation or the token endpoint can.
+# Faults of downloads only, and of operations and the token endpoint only.
 _DOCUMENT_KINDS = frozenset(
     {"cut", "stall", "slow", "expire_url", "no_range", "change_etag", "no_length", "content_encoding"}
 )
 _API_KINDS = frozenset({"empty", "lost", "lost_status", "expire_token"})
-# A call has one answer, so that only one of these can hit it; the others go together.
-_ANSWERING = frozenset(
+# A call has one response, so only one of these can hit it; the others can be combined.
+_RESPONSE_KINDS = frozenset(
     {"status", "empty", "lost", "lost_status", "drop", "expire_token", "redirect", "expire_url"}
 )
 _OPERATIONS = frozenset(
     {"createReport", "getReports", "getReport", "cancelReport", "getReportDocument", "token", "document", "*"}
 )
 
-# The page that the gateway has been seen to answer with instead of JSON.
+# A page that the gateway has been seen to return instead of JSON.
 HTML = "<html><head><title>503</title></head><body><h1>Website Temporarily Unavailable</h1></body></html>"
 _CODES = {
     400: ("InvalidInput", "Invalid Input"),
@@ -41,22 +41,22 @@ _CODES = {
 
 @dataclass
 class Fault:
-    """Something that goes wrong with the next calls of an operation.
+    """A fault of the next calls of an operation.
 
     ====================  ================================================================================
-    ``status``            answers ``status`` with ``body`` and ``headers``; nothing is carried out
+    ``status``            returns ``status`` with ``body`` and ``headers``; nothing is carried out
     ``lost_status``       the same, but the operation is carried out
-    ``empty``             carries out the operation and answers 200 with an empty body
-    ``lost``              carries out the operation and closes the connection without an answer
+    ``empty``             carries out the operation and returns 200 with an empty body
+    ``lost``              carries out the operation and closes the connection without a response
     ``drop``              closes the connection before anything is done
-    ``delay``             waits ``seconds`` (real ones) before answering as usual
-    ``expire_token``      answers that the access token has expired, which all are from then on
-    ``redirect``          answers 302 to ``location``
+    ``delay``             waits ``seconds`` (real ones) before the usual response
+    ``expire_token``      rejects the access token as expired, and expires all others
+    ``redirect``          returns 302 to ``location``
     ``cut``               document: closes the connection after ``bytes`` of the body
     ``stall``             document: sends ``bytes`` of the body and then nothing for ``seconds``
     ``slow``              document: sends ``bytes_per_second``
-    ``expire_url``        document: answers that the URL has expired
-    ``no_range``          document: answers a Range request with 200 and everything
+    ``expire_url``        document: rejects the URL as expired
+    ``no_range``          document: responds to a Range request with 200 and the whole document
     ``change_etag``       document: has another ETag from this request on
     ``no_length``         document: chunked, without a Content-Length
     ``content_encoding``  document: announces ``Content-Encoding: gzip``
@@ -64,8 +64,8 @@ class Fault:
 
     :param operation: operation id, ``token``, ``document`` (the download), or ``*``.
     :param kind: one of the above.
-    :param times: how many calls it hits; None for all.
-    :param after: how many matching calls it lets pass first.
+    :param times: how many calls it hits, by default 1; None for all.
+    :param after: how many matching calls pass before it.
     :param body: ``json``, ``html``, ``empty``, ``null_message``, or the body itself.
     """
 
@@ -83,25 +83,25 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}, but has to be one of {sorted(KINDS)}")
+            raise ValueError(f"kind is {self.kind!r}, but must be one of {sorted(KINDS)}")
         if self.operation not in _OPERATIONS:
-            raise ValueError(f"operation is {self.operation!r}, but has to be one of {sorted(_OPERATIONS)}")
-        # A fault that can never happen would let a test pass that tests nothing.
+            raise ValueError(f"operation is {self.operation!r}, but must be one of {sorted(_OPERATIONS)}")
+        # With a fault that can never happen, a test would pass that tests nothing.
         if self.operation != "*" and not self._can_hit(self.operation):
             raise ValueError(f"{self.kind!r} cannot happen to {self.operation!r}")
         if self.times is not None and self.times < 1:
-            raise ValueError(f"times is {self.times!r}, but has to be at least 1, or None for all calls")
+            raise ValueError(f"times is {self.times!r}, but must be at least 1, or None for all calls")
         if min(self.after, self.bytes, self.seconds) < 0:
             raise ValueError("after, bytes and seconds must not be negative")
         if self.kind == "slow" and self.bytes_per_second < 1:
-            raise ValueError(f"bytes_per_second is {self.bytes_per_second!r}, but has to be at least 1")
+            raise ValueError(f"bytes_per_second is {self.bytes_per_second!r}, but must be at least 1")
         if not 200 <= self.status <= 599:
-            raise ValueError(f"status is {self.status!r}, but has to be from 200 to 599")
+            raise ValueError(f"status is {self.status!r}, but must be from 200 to 599")
 
     @property
     def slot(self) -> str:
-        """What a call has one of: its answer, or this kind of trouble."""
-        return "answer" if self.kind in _ANSWERING else self.kind
+        """Of faults in one slot, only one can hit a call."""
+        return "response" if self.kind in _RESPONSE_KINDS else self.kind
 
     def _can_hit(self, operation: str) -> bool:
         if operation == "document":
@@ -111,7 +111,7 @@ class Fault:
         return self.kind not in _DOCUMENT_KINDS
 
     def take(self, operation: str, *, free: bool) -> bool:
-        """Tell whether this call is hit, and count it.
+        """Return whether this call is hit, and count it.
 
         :param free: whether no other fault has hit this call in the same :attr:`slot`.
         """
@@ -126,26 +126,26 @@ class Fault:
             self.times -= 1
         return True
 
-    def answer(self) -> ApiResponse:
-        """Return the answer of ``status``, ``lost_status`` and ``redirect``."""
+    def response(self) -> ApiResponse:
+        """Return the response of ``status``, ``lost_status`` and ``redirect``."""
         if self.kind == "redirect":
             return ApiResponse(302, b"", {"Location": self.location})
         if self.body == "json" and self.status == 429:
-            answer = quota_exceeded()
+            response = quota_exceeded()
         elif self.body in ("json", "null_message"):
             code, message = _CODES.get(self.status, ("ServiceUnavailable", "Service is unavailable."))
-            answer = error(self.status, code, None if self.body == "null_message" else message)
+            response = error(self.status, code, None if self.body == "null_message" else message)
         elif self.body == "html":
-            answer = ApiResponse(self.status, HTML.encode(), {"Content-Type": "text/html"})
+            response = ApiResponse(self.status, HTML.encode(), {"Content-Type": "text/html"})
         else:
-            answer = ApiResponse(self.status, b"" if self.body == "empty" else self.body.encode())
-        answer.headers.update(self.headers)
-        return answer
+            response = ApiResponse(self.status, b"" if self.body == "empty" else self.body.encode())
+        response.headers.update(self.headers)
+        return response
 
 
-def fault_from_json(text: bytes) -> Fault:
-    """Read a fault as the HTTP control takes it."""
-    given = json.loads(text)
+def fault_from_json(body: bytes) -> Fault:
+    """Read a fault in the form of the HTTP control."""
+    given = json.loads(body)
     if not isinstance(given, dict):
         raise ValueError("a fault is a JSON object")
     return Fault(**given)

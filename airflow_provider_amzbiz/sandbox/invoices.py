@@ -1,4 +1,4 @@
-"""The report options of ``GET_AB_INVOICE_PDF``: what Amazon's examples show for each region, and nothing else."""
+"""The report options of ``GET_AB_INVOICE_PDF``: those in Amazon's examples for each region, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_amzbiz.sandbox.responses import CONSTRAINT, MISSING, inval
 
 INVOICE = "GET_AB_INVOICE_PDF"
 OPTIONS = frozenset({"invoiceId", "orderId", "orderLineItemId", "shipmentId", "documentType"})
-# Amazon's examples show the last two with a US marketplace only; how Europe and Japan call a credit memo is
+# Amazon's examples show the last two with a US marketplace only; the name of a credit memo in Europe and Japan is
 # not known.
 _DOCUMENT_TYPES: Mapping[str, frozenset[str]] = {
     "na": frozenset({"Invoice", "Credits", "OrderSummary"}),
@@ -20,7 +20,7 @@ _LINE = ("orderLineItemId", "shipmentId")
 
 
 def check(marketplace_ids: list[str], options: Mapping[str, str]) -> None:
-    """Refuse what no invoice can be requested by. No options at all are accepted: they name no invoice.
+    """Reject options by which no invoice can be requested. No options at all are accepted: they name no invoice.
 
     :param marketplace_ids: known ones.
     :raises ErrorResponse: the request is not one of the documented forms.
@@ -34,9 +34,9 @@ def check(marketplace_ids: list[str], options: Mapping[str, str]) -> None:
 
 
 def has_data(options: Mapping[str, str], known: Collection[str] | None) -> bool:
-    """Tell whether a request names an invoice or order that Amazon has.
+    """Return whether a request names an invoice or order that exists.
 
-    :param known: the invoice and order ids that there are; None for all.
+    :param known: the existing invoice and order ids; None for all.
     """
     name = options.get("invoiceId") or options.get("orderId")
     return name is not None and (known is None or name in known)

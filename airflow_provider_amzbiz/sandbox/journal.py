@@ -1,4 +1,4 @@
-"""What has arrived at the sandbox, and the faults that are still to happen."""
+"""The requests that the sandbox has received, and the faults still to come."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Call:
-    """A request that arrived: ``operation`` is an operation id, ``token`` or ``document``.
+    """A request received: ``operation`` is an operation id, ``token`` or ``document``.
 
     :ivar headers: names in lower case; they include the access token.
-    :ivar status: of the answer, or None where there was none.
+    :ivar status: of the response, or None if there was none.
     :ivar at: sandbox time.
     """
 
@@ -34,11 +34,11 @@ class Call:
 
 
 class Journal:
-    """Records calls, and hands out faults to them."""
+    """Records calls, and chooses the faults for them."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        # One request at a time changes what is remembered; scripts and questions come from other threads.
+        # One request at a time changes the state; tests script and read it from other threads.
         self.lock = threading.RLock()
         self._calls: list[Call] = []
         self._faults: list[Fault] = []
@@ -50,7 +50,7 @@ class Journal:
             return list(self._calls)
 
     def count(self, operation: str, status: int | None = None) -> int:
-        """Return how many requests there were of an operation, or of those with an answer's status."""
+        """Return the number of requests of an operation, or of those with a status code."""
         return sum(
             call.operation == operation and (status is None or call.status == status) for call in self.calls
         )
@@ -62,17 +62,17 @@ class Journal:
 
     @property
     def faults(self) -> list[Fault]:
-        """The faults that are still to happen."""
+        """The faults still to come."""
         with self.lock:
             return [fault for fault in self._faults if fault.times != 0]
 
     def clear_faults(self) -> None:
-        """Take back all faults."""
+        """Remove all faults."""
         with self.lock:
             self._faults.clear()
 
-    def note(self, operation: str, request: Request, body: bytes) -> Call:
-        """Remember a request."""
+    def record(self, operation: str, request: Request, body: bytes) -> Call:
+        """Record a request."""
         call = Call(
             operation=operation,
             method=request.method,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _REGIONS: Mapping[str, tuple[str, ...]] = {
-    # The first one is what the sandbox's connection names.
+    # The first one is in the sandbox's connection.
     "na": ("ATVPDKIKX0DER", "A2EUQ1WTGCTBG2", "A1AM78C64UM0Y8"),
     "eu": (
         "A1PA6795UKMFR9",
@@ -26,12 +26,12 @@ AWS_REGIONS: Mapping[str, str] = {"na": "us-east-1", "eu": "eu-west-1", "fe": "u
 
 
 def default_marketplace(region: str) -> str:
-    """Return the marketplace that a connection to a sandbox of this region names."""
+    """Return the marketplace in a connection to a sandbox of this region."""
     return _REGIONS["na" if region == ANY else region][0]
 
 
 def are_served(marketplace_ids: list[str], region: str) -> bool:
-    """Tell whether one host can serve these marketplaces together.
+    """Return whether one host can serve these marketplaces together.
 
     :param marketplace_ids: at least one id.
     :param region: that of the host; ``any`` stands for all hosts, one per request.

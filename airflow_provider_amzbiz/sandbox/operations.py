@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.sandbox import invoices, validation
 from airflow_provider_amzbiz.sandbox.responses import ApiResponse, good, invalid, not_found
-from airflow_provider_amzbiz.sandbox.state import SandboxAccount, SandboxReport, new_report
+from airflow_provider_amzbiz.sandbox.state import SandboxAccount, SandboxReport, course, new_report
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.sandbox.clock import Clock
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Behaviour:
-    """How reports go; :class:`.Sandbox` says what each setting means."""
+    """How reports are processed; :class:`.Sandbox` explains each setting."""
 
     queue_seconds: float
     processing_seconds: float
@@ -38,7 +38,7 @@ class Behaviour:
 
 
 class Operations:
-    """Carries out the operations for an account that has been let in."""
+    """Carries out the operations for an authenticated account."""
 
     def __init__(self, clock: Clock, storage: Storage, behaviour: Behaviour) -> None:
         self._clock = clock
@@ -48,17 +48,15 @@ class Operations:
     def create_report(self, account: SandboxAccount, body: bytes) -> ApiResponse:
         """Spec, createReport."""
         now = self._clock.now()
-        asked = validation.create_body(body, now, account.region)
+        spec = validation.create_body(body, now, account.region)
         script = account.next_script()
         report = new_report(
             self._clock,
-            report_type=asked["reportType"],
-            marketplace_ids=asked["marketplaceIds"],
-            report_options=asked["reportOptions"],
-            window=asked["window"],
-            queue_seconds=self.behaviour.queue_seconds,
-            processing_seconds=self.behaviour.processing_seconds,
-            script=script,
+            course(spec["reportOptions"], self.behaviour.queue_seconds, self.behaviour.processing_seconds, script),
+            report_type=spec["reportType"],
+            marketplace_ids=spec["marketplaceIds"],
+            report_options=spec["reportOptions"],
+            window=spec["window"],
         )
         if script is None:
             self._decide(account, report)
@@ -70,27 +68,27 @@ class Operations:
     def get_report(self, account: SandboxAccount, report_id: str) -> ApiResponse:
         """Spec, getReport."""
         report = self._report(account, report_id)
-        if self._age(report) < timedelta(seconds=self.behaviour.not_found_seconds):
+        if report.age < timedelta(seconds=self.behaviour.not_found_seconds):
             raise not_found()
         return good(report.to_api())
 
     def get_reports(self, account: SandboxAccount, query: str) -> ApiResponse:
         """Spec, getReports: newest first."""
-        asked = validation.list_query(query, account.region)
-        token = asked.get("nextToken")
+        filters = validation.list_query(query, account.region)
+        token = filters.get("nextToken")
         if token is None:
-            found = [each for each in account.reports.values() if self._matches(each, asked)]
+            found = [each for each in account.reports.values() if self._matches(each, filters)]
             found.sort(key=lambda each: each.created_time, reverse=True)
-            left, size = [each.report_id for each in found], asked["pageSize"]
+            left, size = [each.report_id for each in found], filters["pageSize"]
         elif token in account.pages:
             left, size = account.pages[token]
         else:
-            # What a token that was not percent-encoded is answered with.
+            # The response to a token that was not percent-encoded.
             raise invalid(None, None)
-        answer: dict[str, Any] = {"reports": [account.reports[each].to_api() for each in left[:size]]}
+        response: dict[str, Any] = {"reports": [account.reports[each].to_api() for each in left[:size]]}
         if left[size:]:
-            answer["nextToken"] = account.keep_page(left[size:], size)
-        return good(answer)
+            response["nextToken"] = account.keep_page(left[size:], size)
+        return good(response)
 
     def cancel_report(self, account: SandboxAccount, report_id: str) -> ApiResponse:
         """Spec, cancelReport: only what is IN_QUEUE."""
@@ -110,7 +108,7 @@ class Operations:
         raise invalid(f"Invalid reportDocumentId {document_id}")
 
     def _decide(self, account: SandboxAccount, report: SandboxReport) -> None:
-        """Let a report end as Amazon would end it, where nobody has said otherwise."""
+        """Choose the outcome that Amazon would choose, for a report without a script."""
         known = self.behaviour.known_invoices
         is_invoice = report.report_type == invoices.INVOICE
         has_no_data = is_invoice and not invoices.has_data(report.report_options, known)
@@ -122,12 +120,12 @@ class Operations:
             report.document_id, report.document = same.document_id, same.document
 
     def _earlier(self, account: SandboxAccount, report: SandboxReport, seconds: float) -> SandboxReport | None:
-        """Return a report of an equal request of the last ``seconds`` that has ended well, or still may."""
+        """Return a report of an equal request of the last ``seconds`` that is or may become DONE."""
         if not seconds:
             return None
         for other in account.reports.values():
             counts = other.outcome == "DONE" and not other.cancelled
-            if counts and self._age(other) < timedelta(seconds=seconds) and other.equals(report):
+            if counts and other.age < timedelta(seconds=seconds) and other.equals(report):
                 return other
         return None
 
@@ -137,25 +135,24 @@ class Operations:
             raise not_found()
         return report
 
-    def _age(self, report: SandboxReport) -> timedelta:
-        return self._clock.now() - report.created_time
-
     def _is_kept(self, report: SandboxReport) -> bool:
-        return self._age(report) <= timedelta(days=self.behaviour.report_days)
+        return report.age <= timedelta(days=self.behaviour.report_days)
 
     def _has_document(self, report: SandboxReport) -> bool:
         known_at = report.ends + timedelta(seconds=self.behaviour.document_lag_seconds)
-        is_kept = self._age(report) <= timedelta(days=self.behaviour.document_days)
+        is_kept = report.age <= timedelta(days=self.behaviour.document_days)
         return report.has_document and is_kept and self._clock.now() >= known_at
 
-    def _matches(self, report: SandboxReport, asked: dict[str, Any]) -> bool:
-        since: datetime = asked["createdSince"] or report.created_time
-        until: datetime = asked["createdUntil"] or self._clock.now()
+    def _matches(self, report: SandboxReport, filters: dict[str, Any]) -> bool:
+        since: datetime = filters["createdSince"] or report.created_time
+        until: datetime = filters["createdUntil"] or self._clock.now()
         return (
-            report.report_type in asked["reportTypes"]
-            and (not asked["processingStatuses"] or report.status in asked["processingStatuses"])
-            and (not asked["marketplaceIds"] or bool(set(asked["marketplaceIds"]) & set(report.marketplace_ids)))
+            report.report_type in filters["reportTypes"]
+            and (not filters["processingStatuses"] or report.status in filters["processingStatuses"])
+            and (
+                not filters["marketplaceIds"] or bool(set(filters["marketplaceIds"]) & set(report.marketplace_ids))
+            )
             and since <= report.created_time <= until
             and self._is_kept(report)
-            and self._age(report) >= timedelta(seconds=self.behaviour.listing_lag_seconds)
+            and report.age >= timedelta(seconds=self.behaviour.listing_lag_seconds)
         )

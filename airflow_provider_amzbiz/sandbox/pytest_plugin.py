@@ -1,4 +1,4 @@
-"""The fixture ``amazon_business_sandbox``, for everybody's tests."""
+"""The fixture ``amazon_business_sandbox``, for users' tests."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def amazon_business_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A running :class:`.Sandbox`, which is also the connection ``amazon_business_default``.
 
-    Reports are done at once, unless ``@pytest.mark.amazon_business_sandbox(processing_seconds=60)`` or
-    another setting of :class:`.Sandbox` says otherwise.
+    Reports are DONE at once, unless the marker sets otherwise: it takes the parameters of :class:`.Sandbox`, as in
+    ``@pytest.mark.amazon_business_sandbox(processing_seconds=60)``.
     """
-    # Only here, so that a test run that does not use the fixture does not load a web server.
+    # Imported here, so that a test run without the fixture loads no web server.
     from airflow_provider_amzbiz.sandbox import Sandbox
 
     marker = request.node.get_closest_marker(_MARKER)

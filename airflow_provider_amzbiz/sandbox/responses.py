@@ -1,4 +1,4 @@
-"""Answers in the form of Amazon's gateway, and the errors it is known to give."""
+"""Responses in the form of Amazon's gateway, and its known errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-# The answers on which the spec still promises the rate header.
+# Status codes on which the spec still promises the rate header.
 _WITH_RATE = frozenset({200, 202, 400, 404})
 # Messages of 400, as recorded from the sibling Selling Partner API.
 CONSTRAINT = "One or more parameters does not conform to the schema constraints."
@@ -16,7 +16,7 @@ MISSING = "One or more required parameters missing"
 
 @dataclass
 class ApiResponse:
-    """An HTTP answer before it is sent."""
+    """An HTTP response before it is sent."""
 
     status: int
     body: bytes = b""
@@ -24,11 +24,11 @@ class ApiResponse:
 
 
 class ErrorResponse(Exception):  # noqa: N818
-    """Ends the handling of a request with an error answer."""
+    """Ends the handling of a request with an error response."""
 
-    def __init__(self, answer: ApiResponse) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: ApiResponse) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 def good(body: Any, status: int = 200) -> ApiResponse:
@@ -37,7 +37,7 @@ def good(body: Any, status: int = 200) -> ApiResponse:
 
 
 def error(status: int, code: str, message: str | None, details: str | None = "") -> ApiResponse:
-    """Return an ErrorList; ``details=None`` leaves the field out, as some recorded answers do."""
+    """Return an ErrorList; ``details=None`` leaves the field out, as some recorded responses do."""
     entry = {"code": code, "message": message}
     if details is not None:
         entry["details"] = details
@@ -50,22 +50,22 @@ def invalid(message: str | None, details: str | None = "") -> ErrorResponse:
 
 
 def denied(details: str, status: int = 403) -> ErrorResponse:
-    """Return the refusal of an access token to raise."""
-    answer = error(status, "Unauthorized", "Access to requested resource is denied.", details)
-    answer.headers["x-amzn-ErrorType"] = "AccessDeniedException"
-    return ErrorResponse(answer)
+    """Return the rejection of an access token to raise."""
+    response = error(status, "Unauthorized", "Access to requested resource is denied.", details)
+    response.headers["x-amzn-ErrorType"] = "AccessDeniedException"
+    return ErrorResponse(response)
 
 
 def quota_exceeded() -> ApiResponse:
     """Return the 429 as recorded from the sibling Selling Partner API: no Retry-After, no rate header."""
-    answer = error(429, "QuotaExceeded", "You exceeded your quota for the requested resource.")
-    answer.headers["x-amzn-ErrorType"] = "TooManyRequestsException"
-    return answer
+    response = error(429, "QuotaExceeded", "You exceeded your quota for the requested resource.")
+    response.headers["x-amzn-ErrorType"] = "TooManyRequestsException"
+    return response
 
 
 def no_operation() -> ApiResponse:
-    """Return what the gateway says to a path or method that it does not know, as to one that is not allowed."""
-    return denied("").answer
+    """Return the gateway's response to an unknown path or method, which is that to a forbidden one."""
+    return denied("").response
 
 
 def not_found() -> ErrorResponse:
@@ -74,8 +74,8 @@ def not_found() -> ErrorResponse:
     return ErrorResponse(error(404, "NotFound", message, None))
 
 
-def with_gateway_headers(answer: ApiResponse, rate: str | None) -> ApiResponse:
-    """Add the gateway's headers; ``rate`` only on the answers that carry it."""
+def with_gateway_headers(response: ApiResponse, rate: str | None) -> ApiResponse:
+    """Add the gateway's headers; ``rate`` only on the responses that carry it."""
     trace = uuid.uuid4().hex
     headers = {
         "Server": "Server",
@@ -87,7 +87,7 @@ def with_gateway_headers(answer: ApiResponse, rate: str | None) -> ApiResponse:
         "Vary": "Content-Type,Accept-Encoding,User-Agent",
         "Strict-Transport-Security": "max-age=47474747; includeSubDomains; preload",
     }
-    if rate is not None and answer.status in _WITH_RATE:
+    if rate is not None and response.status in _WITH_RATE:
         headers["x-amzn-RateLimit-Limit"] = rate
-    answer.headers = {**headers, **answer.headers}
-    return answer
+    response.headers = {**headers, **response.headers}
+    return response

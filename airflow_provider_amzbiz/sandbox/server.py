@@ -1,41 +1,24 @@
-"""The sandbox as an object: start it, script it, ask it what happened."""
+"""The sandbox as an object: start it, script it, check what happened."""
 
 from __future__ import annotations
 
-import socket
-import tempfile
-import threading
-from collections.abc import Collection, Mapping
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self
 
-import uvicorn
-
-from airflow_provider_amzbiz.sandbox.app import Protocol, make_app
+from airflow_provider_amzbiz.sandbox.app import make_app
+from airflow_provider_amzbiz.sandbox.backend import Backend
 from airflow_provider_amzbiz.sandbox.clock import TIME_FORMATS, Clock
-from airflow_provider_amzbiz.sandbox.documents import RawDocument
-from airflow_provider_amzbiz.sandbox.journal import Call, Journal
+from airflow_provider_amzbiz.sandbox.journal import Call
 from airflow_provider_amzbiz.sandbox.lwa import Lwa
-from airflow_provider_amzbiz.sandbox.marketplaces import ANY, REGIONS, default_marketplace
-from airflow_provider_amzbiz.sandbox.operations import Behaviour, Operations
-from airflow_provider_amzbiz.sandbox.responses import denied
-from airflow_provider_amzbiz.sandbox.serving import Server
-from airflow_provider_amzbiz.sandbox.state import (
-    SandboxAccount,
-    SandboxReport,
-    Script,
-    new_report,
-    random_credentials,
-)
-from airflow_provider_amzbiz.sandbox.storage import Storage
-from airflow_provider_amzbiz.sandbox.throttle import PLANS, Buckets
+from airflow_provider_amzbiz.sandbox.marketplaces import ANY, default_marketplace
+from airflow_provider_amzbiz.sandbox.operations import Behaviour
+from airflow_provider_amzbiz.sandbox.serving import ServerThread
 
 __all__ = ["Call", "Sandbox"]
 
 
-class Sandbox(Journal):
+class Sandbox(Backend):
     """The Amazon Business Reports API on 127.0.0.1, with Login with Amazon and a document store.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.
@@ -44,33 +27,35 @@ class Sandbox(Journal):
     :param host: address to listen on.
     :param time_scale: sandbox seconds per real second, for report times, limits, tokens and URLs alike.
     :param region: the region whose host this is: ``na``, ``eu`` or ``fe``; or ``any``, for all hosts at one
-        address, each request for marketplaces of one region. Other marketplaces are refused with 400.
+        address, each request for marketplaces of one region. Other marketplaces get 400.
     :param has_role: whether the built-in account's application has the role Business Purchase Reconciliation;
         without it, every operation returns 403.
-    :param throttle: whether calls beyond the limits are answered 429.
+    :param throttle: whether calls beyond the limits get 429.
     :param queue_seconds: sandbox seconds that a report is IN_QUEUE.
     :param processing_seconds: sandbox seconds that it is IN_PROGRESS after that.
-    :param not_found_seconds: sandbox seconds for which getReport does not know a new report.
+    :param not_found_seconds: sandbox seconds for which getReport does not find a new report.
     :param listing_lag_seconds: sandbox seconds after which getReports shows a new report.
-    :param document_lag_seconds: sandbox seconds for which getReportDocument does not know the document of a
-        report that has just ended (400).
-    :param document_days: sandbox days after a report's creation for which its document can be had (then 400).
-    :param report_days: sandbox days after its creation for which a report is known (then 404).
-    :param known_invoices: the invoice and order ids that there are; a request for another one ends CANCELLED.
-        None means all. :meth:`issue` adds to it.
-    :param repeat_seconds: sandbox seconds within which a request that is equal to an earlier one ends CANCELLED;
-        0 never.
-    :param shared_document_seconds: sandbox seconds within which equal requests share one document id, as has
-        been seen for about an hour; 0 never.
-    :param one_at_a_time: whether a report waits IN_QUEUE until the account's earlier ones have ended.
+    :param document_lag_seconds: sandbox seconds for which getReportDocument does not find the document of a
+        report that has just finished (400).
+    :param document_days: sandbox days after a report's creation for which its document is kept (then 400).
+    :param report_days: sandbox days after its creation for which a report is kept (then 404).
+    :param known_invoices: the invoice and order ids that exist; a request for another one ends CANCELLED. None
+        means all. :meth:`issue` adds to it.
+    :param repeat_seconds: sandbox seconds within which a request that equals an earlier one ends CANCELLED; 0
+        never.
+    :param shared_document_seconds: sandbox seconds within which equal requests share one document id, which Amazon
+        has been seen to do for about an hour; 0 never.
+    :param one_at_a_time: whether a report waits IN_QUEUE until the account's earlier ones are finished.
     :param time_format: of the times in responses: ``+00:00``, as recorded from production, or ``.sssZ``, as
         from Amazon's static sandbox.
     :param url_seconds: life of a document URL in sandbox seconds.
     :param token_seconds: life of an access token in sandbox seconds.
     :param plan: the limits: ``2026``, ``2025`` (before February 2026) or ``sandbox``.
-    :param static: answer as Amazon's static sandbox: its ten cases and nothing else.
-    :param reject_with_401: refuse tokens with 401, as the spec has it, instead of 403, as the gateway does.
-    :param credentials: ``client_id``, ``client_secret``, ``refresh_token`` instead of made ones.
+    :param static: respond as Amazon's static sandbox: its ten cases and nothing else.
+    :param reject_with_401: reject tokens with 401, as the spec has it, instead of 403, as the gateway does.
+    :param client_id: LWA client id of the built-in account; by default a random one.
+    :param client_secret: LWA client secret of the built-in account; by default a random one.
+    :param refresh_token: LWA refresh token of the built-in account; by default a random one.
     :ivar url: base URL of the API, which is the Endpoint of a connection.
     :ivar token_url: URL of the token exchange.
     """
@@ -101,25 +86,11 @@ class Sandbox(Journal):
         plan: str = "2026",
         static: bool = False,
         reject_with_401: bool = False,
-        **credentials: str,
+        client_id: str = "",
+        client_secret: str = "",
+        refresh_token: str = "",
     ) -> None:
-        for name, given, allowed in (
-            ("plan", plan, sorted(PLANS)),
-            ("region", region, REGIONS),
-            ("time_format", time_format, TIME_FORMATS),
-        ):
-            if given not in allowed:
-                raise ValueError(f"{name} is {given!r}, but must be one of {list(allowed)}")
-        if time_scale <= 0:
-            raise ValueError(f"time_scale is {time_scale!r}, but must be above 0")
-        self.region = region
-        super().__init__(Clock(time_scale, time_format))
-        self.throttle = throttle
-        self.static = static
-        self._plan = "sandbox" if static else plan
-        self._folder = tempfile.TemporaryDirectory(prefix="amzbiz-sandbox-")
-        self.storage = Storage(self.clock, Path(self._folder.name), url_seconds)
-        self.lwa = Lwa(self.clock, token_seconds, 401 if reject_with_401 else 403)
+        clock = Clock(time_scale, time_format)
         behaviour = Behaviour(
             queue_seconds=queue_seconds,
             processing_seconds=processing_seconds,
@@ -133,33 +104,22 @@ class Sandbox(Journal):
             one_at_a_time=one_at_a_time,
             known_invoices=None if known_invoices is None else set(known_invoices),
         )
-        self.operations = Operations(self.clock, self.storage, behaviour)
-        self.accounts: list[SandboxAccount] = []
-        self._account = self.add_account(has_role=has_role, **credentials)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family)
-        # One cannot connect to "all addresses", so that the name of the machine stands for them.
-        name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # noqa: S104
-        name = f"[{name}]" if ":" in name else name
-        self.url = f"http://{name}:{self._socket.getsockname()[1]}"
-        self.storage.base_url = self.url
+        super().__init__(
+            clock,
+            behaviour,
+            Lwa(clock, token_seconds, 401 if reject_with_401 else 403),
+            region=region,
+            plan=plan,
+            throttle=throttle,
+            static=static,
+            url_seconds=url_seconds,
+        )
+        self.add_account(
+            has_role=has_role, client_id=client_id, client_secret=client_secret, refresh_token=refresh_token
+        )
+        self._server = ServerThread(make_app(self), host, port)
+        self.url = self.storage.base_url = self._server.url
         self.token_url = f"{self.url}/auth/o2/token"
-        config = uvicorn.Config(
-            make_app(self),
-            http=Protocol,
-            log_level="critical",
-            lifespan="off",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-        )
-        self._server = Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run,
-            kwargs={"sockets": [self._socket]},
-            name="amazon-business-sandbox",
-            daemon=True,
-        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,31 +131,28 @@ class Sandbox(Journal):
         self.stop()
 
     def start(self) -> None:
-        """Start serving; the port is open already, so that a first request only waits."""
-        self._thread.start()
+        """Start serving; the port is open already, so a first request only waits."""
+        self._server.start()
 
     def stop(self) -> None:
-        """Stop serving and remove the documents. Once stopped, it cannot be started again."""
-        if self._thread.is_alive():
-            self._server.halt()
-            self._thread.join()
-        self._socket.close()
+        """Stop serving and remove the documents. A stopped sandbox cannot be started again."""
+        self._server.stop()
         self._folder.cleanup()
 
     @property
     def client_id(self) -> str:
         """LWA client id of the built-in account."""
-        return self._account.client_id
+        return self.accounts[0].client_id
 
     @property
     def client_secret(self) -> str:
         """LWA client secret of the built-in account."""
-        return self._account.client_secret
+        return self.accounts[0].client_secret
 
     @property
     def refresh_token(self) -> str:
         """LWA refresh token of the built-in account."""
-        return self._account.refresh_token
+        return self.accounts[0].refresh_token
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -206,7 +163,7 @@ class Sandbox(Journal):
             "marketplace_ids": default_marketplace(self.region),
         }
         if self.region not in ("na", ANY):
-            # Where a connection names no region, it is na.
+            # A connection without a region is one of na.
             extra["region"] = self.region
         return {
             "conn_type": "amazon_business",
@@ -215,121 +172,3 @@ class Sandbox(Journal):
             "host": self.url,
             "extra": extra,
         }
-
-    @property
-    def reports(self) -> dict[str, SandboxReport]:
-        """All reports by id, of all accounts, in the order of their creation."""
-        with self.lock:
-            found = [report for account in self.accounts for report in account.reports.values()]
-            return {report.report_id: report for report in sorted(found, key=lambda each: each.number)}
-
-    def script(
-        self,
-        outcome: str = "DONE",
-        *,
-        document: RawDocument | bytes | None = None,
-        queue_seconds: float | None = None,
-        processing_seconds: float | None = None,
-        extra_fields: Mapping[str, Any] | None = None,
-        times: int = 1,
-    ) -> None:
-        """Decide how the next reports of the built-in account go.
-
-        :param outcome: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or any other text,
-            which is then the report's status for ever.
-        :param document: what it contains instead of its type's usual content; bytes are called GZIP if they are.
-        :param queue_seconds: sandbox seconds IN_QUEUE; None for the usual.
-        :param processing_seconds: sandbox seconds IN_PROGRESS; None for the usual.
-        :param extra_fields: more fields of the Report object.
-        :param times: for how many reports.
-        """
-        if isinstance(document, bytes):
-            document = RawDocument(document, "GZIP" if document.startswith(b"\x1f\x8b") else None)
-        script = Script(outcome, document, queue_seconds, processing_seconds, dict(extra_fields or {}), times)
-        with self.lock:
-            self._account.scripts.append(script)
-
-    def add_report(
-        self,
-        report_type: str = "SANDBOX_ORDER_LINES",
-        *,
-        marketplace_ids: list[str] | None = None,
-        report_options: dict[str, str] | None = None,
-        status: str = "DONE",
-        created: datetime | None = None,
-    ) -> str:
-        """Plant a report of the built-in account, as if somebody else had created it; return its id.
-
-        :param status: its status: IN_QUEUE and IN_PROGRESS are for ever.
-        :param created: its creation time, aware; by default now.
-        """
-        report = new_report(
-            self.clock,
-            report_type=report_type,
-            marketplace_ids=marketplace_ids or [default_marketplace(self.region)],
-            report_options=report_options or {},
-            window=(None, None),
-            queue_seconds=0.0,
-            processing_seconds=0.0,
-            script=None,
-            created=created,
-        )
-        report.outcome = status
-        with self.lock:
-            self._account.add(report)
-        return report.report_id
-
-    def document(self, report_id: str) -> bytes:
-        """Return what a download of a report's document gets, which is gzipped unless a test says otherwise."""
-        return self.storage.file(self.reports[report_id]).read_bytes()
-
-    def add_account(
-        self, *, region: str | None = None, has_role: bool = True, **credentials: str
-    ) -> SandboxAccount:
-        """Add an account with limits, tokens and reports of its own.
-
-        :param region: of the consent, by default the sandbox's; one of another region is refused with 403.
-        :param has_role: as the sandbox's.
-        :param credentials: as the sandbox's.
-        """
-        region = region or self.region
-        if region not in REGIONS:
-            raise ValueError(f"region is {region!r}, but must be one of {list(REGIONS)}")
-        given = {name: value for name, value in credentials.items() if value}
-        account = SandboxAccount(
-            {**random_credentials(), **given}, self._buckets(), region=region, has_role=has_role
-        )
-        with self.lock:
-            self.accounts.append(account)
-        return account
-
-    def check_access(self, account: SandboxAccount) -> None:
-        """Refuse an account that may not call the operations at this host.
-
-        :raises ErrorResponse: its application lacks the role, or its consent is for another region.
-        """
-        if not account.has_role or self.region not in (ANY, account.region):
-            raise denied("")
-
-    def issue(self, *ids: str) -> None:
-        """Let Amazon have more invoices or orders, from now on; see ``known_invoices``."""
-        with self.lock:
-            if self.operations.behaviour.known_invoices is not None:
-                self.operations.behaviour.known_invoices.update(ids)
-
-    def authorize(self) -> str:
-        """Return a code as the built-in account's consent gives one, for the grant ``authorization_code``."""
-        with self.lock:
-            return self.lwa.authorize(self._account)
-
-    def expire_tokens(self) -> None:
-        """End all access tokens given so far."""
-        with self.lock:
-            self.lwa.expire_all()
-
-    def revoke(self) -> None:
-        """Revoke the built-in account's grant: its refresh token is refused from now on."""
-        self._account.revoked = True
-
-    def _buckets(self) -> Buckets:
-        return Buckets(self._plan, self.clock)

@@ -1,4 +1,4 @@
-"""What the sandbox remembers: accounts, their tokens and reports."""
+"""The state of the sandbox: accounts and their reports."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from airflow_provider_amzbiz.sandbox.documents import RawDocument
 from airflow_provider_amzbiz.sandbox.marketplaces import REGION_OF
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
 
-# Beginning of an invoiceId that decides how its report ends; the longer ones come first.
+# Outcome of a report by the beginning of its invoiceId; the longer ones come first.
 SCRIPTED_INVOICES: Mapping[str, str] = {
     "NO-DATA": "CANCELLED",
     "FATAL-DOC": "FATAL_WITH_DOCUMENT",
     "FATAL": "FATAL",
 }
-# Ways to end; any other outcome is a status that a report has from the beginning and for ever.
+# Outcomes; any other one is a status that a report has from the beginning and for ever.
 OUTCOMES = frozenset({"DONE", "CANCELLED", "FATAL", "FATAL_WITH_DOCUMENT", "DONE_WITHOUT_DOCUMENT"})
 _SLOW_FACTOR = 10
 
 
 @dataclass
 class Script:
-    """How the next reports go."""
+    """How the next reports are processed; None stands for the sandbox's usual time."""
 
     outcome: str
     document: RawDocument | None = None
@@ -41,12 +41,23 @@ class Script:
 
 
 @dataclass
+class Course:
+    """How one report is processed."""
+
+    outcome: str
+    queue_seconds: float
+    processing_seconds: float
+    document: RawDocument | None = None
+    extra_fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class SandboxReport:
     """A report of the sandbox; its status follows from the clock.
 
-    :ivar ready: when it can start at the earliest, after its time in the queue.
-    :ivar outcome: how it ends: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or a
-        status that it has for ever.
+    :ivar ready: its earliest start, after its time in the queue.
+    :ivar outcome: DONE, CANCELLED, FATAL, FATAL_WITH_DOCUMENT, DONE_WITHOUT_DOCUMENT, or a status that never
+        changes.
     """
 
     clock: Clock
@@ -64,19 +75,24 @@ class SandboxReport:
     document: RawDocument | None = None
     document_id: str = ""
     cancelled: bool = False
-    # Of creation, over all accounts; times do not tell it, because reports can be planted in the past.
+    # Order of creation over all accounts; times do not show it, because reports can be added in the past.
     number: int = field(default_factory=itertools.count().__next__)
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
-    # As it was asked for: what the report shows instead of no window differs from report to report.
+    # As requested: without a window, each report shows other times.
     window: tuple[datetime | None, datetime | None] = (None, None)
 
     @property
     def region(self) -> str:
-        """The region that it is of; planted reports can be of places that there are not."""
+        """Its region; added reports may have marketplaces that do not exist."""
         return next((REGION_OF[each] for each in self.marketplace_ids if each in REGION_OF), "na")
 
+    @property
+    def age(self) -> timedelta:
+        """Sandbox time since its creation."""
+        return self.clock.now() - self.created_time
+
     def equals(self, other: SandboxReport) -> bool:
-        """Tell whether both were asked for with the same words."""
+        """Return whether both have equal requests."""
         return (self.report_type, self.report_options, self.window, sorted(self.marketplace_ids)) == (
             other.report_type,
             other.report_options,
@@ -111,7 +127,7 @@ class SandboxReport:
         return ended and self.outcome in ("DONE", "FATAL_WITH_DOCUMENT")
 
     def to_api(self) -> dict[str, Any]:
-        """Return the Report object: without its options, and without fields that are not set."""
+        """Return the Report object, without its options and without fields that are not set."""
         status = self.status
         now = self.clock.now()
         started = status != "IN_QUEUE" and not self.cancelled and now >= self.starts
@@ -138,9 +154,9 @@ class SandboxReport:
 class SandboxAccount:
     """An application with the consent of one customer.
 
-    :ivar region: the region that the consent is for; the marketplaces of no other are served.
-    :ivar has_role: whether the application had the role Business Purchase Reconciliation at the consent;
-        without it, every operation returns 403.
+    :ivar region: the region of the consent; only its marketplaces are served.
+    :ivar has_role: whether the application had the role Business Purchase Reconciliation at the consent; without
+        it, every operation returns 403.
     """
 
     def __init__(
@@ -163,11 +179,11 @@ class SandboxAccount:
         self.scripts: list[Script] = []
 
     def add(self, report: SandboxReport) -> None:
-        """Remember a report."""
+        """Store a report."""
         self.reports[report.report_id] = report
 
     def line_up(self, now: datetime) -> None:
-        """Let the reports that have not started yet start one after the other, in the order of creation."""
+        """Make the reports that have not started yet start one after the other, in the order of creation."""
         free = now
         for report in self.reports.values():
             if report.cancelled or report.outcome not in OUTCOMES:
@@ -187,7 +203,7 @@ class SandboxAccount:
         return script
 
     def keep_page(self, report_ids: list[str], page_size: int) -> str:
-        """Return a token for the reports that are left; it has all the signs that need encoding."""
+        """Return a token for the remaining reports; it has all the characters that need encoding."""
         token = base64.b64encode(b"\xfb\xff\xbf" + os.urandom(31)).decode()
         self.pages[token] = (report_ids, page_size)
         return token
@@ -202,29 +218,41 @@ def random_credentials() -> dict[str, str]:
     }
 
 
+def course(
+    report_options: Mapping[str, str], queue_seconds: float, processing_seconds: float, script: Script | None
+) -> Course:
+    """Return how a new report is processed: by script if there is one, else by its invoice id."""
+    invoice = report_options.get("invoiceId", "")
+    factor = _SLOW_FACTOR if invoice.startswith("SLOW") else 1
+    queue, processing = queue_seconds * factor, processing_seconds * factor
+    if script is None:
+        outcome = next((end for start, end in SCRIPTED_INVOICES.items() if invoice.startswith(start)), "DONE")
+        return Course(outcome, queue, processing)
+    return Course(
+        script.outcome,
+        queue if script.queue_seconds is None else script.queue_seconds,
+        processing if script.processing_seconds is None else script.processing_seconds,
+        script.document,
+        script.extra_fields,
+    )
+
+
 def new_report(
     clock: Clock,
+    course: Course,
     *,
     report_type: str,
     marketplace_ids: list[str],
     report_options: dict[str, str],
-    window: tuple[datetime | None, datetime | None],
-    queue_seconds: float,
-    processing_seconds: float,
-    script: Script | None,
+    window: tuple[datetime | None, datetime | None] = (None, None),
     created: datetime | None = None,
 ) -> SandboxReport:
-    """Make a report as createReport does, by script where there is one and by its invoice id otherwise."""
+    """Return a report as createReport creates it.
+
+    :param created: aware; by default now.
+    """
     now = created or clock.now()
-    invoice = report_options.get("invoiceId", "")
-    outcome = next((end for start, end in SCRIPTED_INVOICES.items() if invoice.startswith(start)), "DONE")
-    factor = _SLOW_FACTOR if invoice.startswith("SLOW") else 1
-    queue, processing = queue_seconds * factor, processing_seconds * factor
-    if script:
-        outcome = script.outcome
-        queue = queue if script.queue_seconds is None else script.queue_seconds
-        processing = processing if script.processing_seconds is None else script.processing_seconds
-    starts = now + timedelta(seconds=queue)
+    starts = now + timedelta(seconds=course.queue_seconds)
     report = SandboxReport(
         clock=clock,
         report_id=str(secrets.randbelow(9 * 10**10) + 10**10),
@@ -236,10 +264,10 @@ def new_report(
         created_time=now,
         ready=starts,
         starts=starts,
-        ends=starts + timedelta(seconds=processing),
-        outcome=outcome,
-        document=script.document if script else None,
-        extra_fields=script.extra_fields if script else {},
+        ends=starts + timedelta(seconds=course.processing_seconds),
+        outcome=course.outcome,
+        document=course.document,
+        extra_fields=course.extra_fields,
         window=window,
     )
     report.document_id = new_document_id(report.region)

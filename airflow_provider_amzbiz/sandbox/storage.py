@@ -1,4 +1,4 @@
-"""Where documents lie: presigned URLs that expire, and downloads that answer as S3 does."""
+"""The document store: presigned URLs that expire, and downloads that respond as S3 does."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Storage:
         self._folder = folder
         self._url_seconds = url_seconds
         self._key = secrets.token_bytes(32)
-        # Signed by a role, as Amazon's are: that is what makes a URL longer than 512 characters.
+        # Signed by a role, as Amazon's are, which makes a URL longer than 512 characters.
         self._session_token = base64.b64encode(secrets.token_bytes(240)).decode()
         self._key_id = str(uuid.uuid4())
         self._reports: dict[str, SandboxReport] = {}
         self._making: dict[str, threading.Lock] = {}
-        # Raised by a fault, so that the same content has another ETag from then on.
+        # Incremented by a fault, so that the same content gets another ETag.
         self.etag_generation = 0
 
     def describe(self, report: SandboxReport) -> dict[str, Any]:
@@ -77,12 +77,12 @@ class Storage:
         )
         host = urlsplit(self.base_url).netloc
         url = f"{self.base_url}{PREFIX}{name}?{query}&X-Amz-Signature={self._sign('GET', host, name, query)}"
-        answer = {"reportDocumentId": report.document_id, "url": url}
+        document = {"reportDocumentId": report.document_id, "url": url}
         algorithm = report.document.compression_algorithm if report.document else "GZIP"
-        return answer | ({"compressionAlgorithm": algorithm} if algorithm else {})
+        return document | ({"compressionAlgorithm": algorithm} if algorithm else {})
 
     def check(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> ApiResponse | None:
-        """Return the refusal of a download, or None when it may go on."""
+        """Return the rejection of a download, or None if it is allowed."""
         name = unquote(path.removeprefix(PREFIX))
         given = {key: values[0] for key, values in parse_qs(query).items()}
         signatures = parse_qs(query).get("X-Amz-Signature", [])
@@ -106,7 +106,7 @@ class Storage:
         return self.expired(expires) if self._clock.now() >= expires else None
 
     def expired(self, expires: datetime | None = None) -> ApiResponse:
-        """Return S3's answer to a URL whose time is over."""
+        """Return S3's response to an expired URL."""
         now = self._clock.now()
         more = (
             f"<X-Amz-Expires>{int(self._url_seconds)}</X-Amz-Expires>"
@@ -116,7 +116,7 @@ class Storage:
         return xml(403, "AccessDenied", "Request has expired", more)
 
     def open(self, path: str, headers: Mapping[str, str], *, honour_range: bool) -> Download | ApiResponse:
-        """Return what to send; may take long, because a document is made when it is first asked for."""
+        """Return what to send; may take long, because a document is generated when it is first requested."""
         name = unquote(path.removeprefix(PREFIX))
         report = self._reports[name]
         file = self.file(report)
@@ -149,14 +149,14 @@ class Storage:
             return Download(200, {**common, "Content-Length": str(size)}, file, 0, size)
         start, end = span
         if start >= size:
-            refused = xml(416, "InvalidRange", "The requested range is not satisfiable")
-            refused.headers["Content-Range"] = f"bytes */{size}"
-            return refused
+            error = xml(416, "InvalidRange", "The requested range is not satisfiable")
+            error.headers["Content-Range"] = f"bytes */{size}"
+            return error
         length = {"Content-Length": str(end - start), "Content-Range": f"bytes {start}-{end - 1}/{size}"}
         return Download(206, {**common, **length}, file, start, end)
 
     def file(self, report: SandboxReport) -> Path:
-        """Return where a report's document is; it is made when it is first asked for."""
+        """Return the file of a report's document, which is generated when it is first requested."""
         name = _name(report)
         with self._making.setdefault(name, threading.Lock()):
             file = self._folder / name
@@ -174,20 +174,20 @@ class Storage:
         return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}"'
 
     def _sign(self, method: str, host: str, name: str, query: str) -> str:
-        # What a signature of Amazon's covers: the method, the host, the path, and every parameter but itself.
+        # Amazon's signature covers the method, the host, the path, and every parameter but itself.
         parts = sorted(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
         text = "\n".join([method, host, name, *parts])
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
     def _bad_signature(self) -> ApiResponse:
-        said = "The request signature we calculated does not match the signature you provided."
-        return xml(403, "SignatureDoesNotMatch", said)
+        message = "The request signature we calculated does not match the signature you provided."
+        return xml(403, "SignatureDoesNotMatch", message)
 
 
 def error_of_status(status: int) -> ApiResponse:
     """Return a failure of the storage itself."""
     code = {403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError", 503: "SlowDown"}
-    return xml(status, code.get(status, "InternalError"), "The storage cannot answer this request.")
+    return xml(status, code.get(status, "InternalError"), "The storage cannot serve this request.")
 
 
 def _names(header: str, etag: str) -> bool:
@@ -210,7 +210,7 @@ def _name(report: SandboxReport) -> str:
 
 
 def _write(report: SandboxReport, file: Path) -> None:
-    """Make a report's document; under another name first, so that a half-made one is never served."""
+    """Write a report's document, under another name first, so that an incomplete one is never served."""
     part = file.with_name(file.name + ".part")
     options = report.report_options
     if report.document:
@@ -218,7 +218,7 @@ def _write(report: SandboxReport, file: Path) -> None:
     elif report.outcome == "FATAL_WITH_DOCUMENT":
         part.write_bytes(documents.fatal_reason(options))
     elif report.report_type == INVOICE:
-        # A planted report, or one that a script made DONE, may name none.
+        # An added report, or one that a script makes DONE, may name none.
         name = options.get("invoiceId") or options.get("orderId") or "invoice"
         names = [f"{name}-{number}" for number in (1, 2, 3)] if name.startswith("MULTI") else [name]
         part.write_bytes(documents.invoice(names))

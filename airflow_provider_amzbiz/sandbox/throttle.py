@@ -36,7 +36,7 @@ PLANS: Mapping[str, Mapping[str, tuple[float, int]]] = {
 
 
 class Buckets:
-    """The token buckets of one account: full at first, one token a request, refilled over sandbox time."""
+    """The token buckets of one account: initially full, one token per request, refilled over sandbox time."""
 
     def __init__(self, plan: str, clock: Clock) -> None:
         self._limits = PLANS[plan]
@@ -45,7 +45,7 @@ class Buckets:
         self._filled = dict.fromkeys(self._limits, clock.seconds())
 
     def take(self, operation: str) -> bool:
-        """Take a token, or say that there is none; a refused request costs nothing."""
+        """Take a token and return True, or return False if there is none; a throttled request costs nothing."""
         rate, burst = self._limits[operation]
         now = self._clock.seconds()
         # The clock may have been put back.
@@ -58,5 +58,5 @@ class Buckets:
         return True
 
     def header(self, operation: str) -> str:
-        """Return the ``x-amzn-RateLimit-Limit``: the rate in the caller's seconds, which are real ones."""
+        """Return the ``x-amzn-RateLimit-Limit``: the rate in the caller's seconds, which are real seconds."""
         return str(round(self._limits[operation][0] * self._clock.scale, 4))

@@ -1,4 +1,4 @@
-"""The spec's rules for what a request may hold; every breach is a 400."""
+"""The spec's rules for requests; every violation is a 400."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from airflow_provider_amzbiz.sandbox.responses import CONSTRAINT, MISSING, Error
 
 STATUSES = frozenset({"IN_QUEUE", "IN_PROGRESS", "DONE", "CANCELLED", "FATAL"})
 ORDER_LINES = "SANDBOX_ORDER_LINES"
-# Names of the sibling Selling Partner API that Amazon's static sandbox uses; no Amazon Business account can
-# have such a report.
+# Types of the sibling Selling Partner API in Amazon's static sandbox; no Amazon Business account can have such a
+# report.
 SIBLING_TYPES = frozenset({"FEE_DISCOUNTS_REPORT", "GET_AFN_INVENTORY_DATA", "GET_MERCHANT_LISTINGS_ALL_DATA"})
 REPORT_TYPES = frozenset({INVOICE, ORDER_LINES}) | SIBLING_TYPES
 _LISTS = ("reportTypes", "processingStatuses", "marketplaceIds")
 _FILTERS = (*_LISTS, "pageSize", "createdSince", "createdUntil")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
-# As documented: App/Version (Language=...;Platform=...), where Language must be there.
+# As documented: App/Version (Language=...;Platform=...), where Language is required.
 _USER_AGENT = re.compile(r"[^/].*/.*\S \((?=.*\bLanguage=)[^=;]+=[^=;]+(;[^=;]+=[^=;]+)*\)")
 # The sandbox's clock and the system's may drift apart by less than this.
 _SKEW = timedelta(seconds=1)
 
 
 def list_query(query: str, region: str) -> dict[str, Any]:
-    """Return the parameters of getReports, or only ``nextToken``; unknown ones do not count.
+    """Return the parameters of getReports, or only ``nextToken``; unknown ones are ignored.
 
     :param region: that of the host, or ``any``.
     """
@@ -43,14 +43,14 @@ def list_query(query: str, region: str) -> dict[str, Any]:
         return {"nextToken": given["nextToken"]}
     if not given.get("reportTypes"):
         raise invalid(MISSING, "reportTypes;")
-    types = _texts(given, "reportTypes", most=10)
+    types = _strings(given, "reportTypes", maximum=10)
     for each in types:
         if each not in REPORT_TYPES:
             raise invalid(f"Invalid Report Type {each}")
-    statuses = _texts(given, "processingStatuses") if "processingStatuses" in given else []
+    statuses = _strings(given, "processingStatuses") if "processingStatuses" in given else []
     if not STATUSES.issuperset(statuses):
         raise invalid(CONSTRAINT, "processingStatuses;")
-    marketplaces = _texts(given, "marketplaceIds", most=10) if "marketplaceIds" in given else []
+    marketplaces = _strings(given, "marketplaceIds", maximum=10) if "marketplaceIds" in given else []
     if marketplaces and not are_served(marketplaces, region):
         raise invalid(CONSTRAINT, "marketplaceIds;")
     return {
@@ -64,7 +64,7 @@ def list_query(query: str, region: str) -> dict[str, Any]:
 
 
 def create_body(body: bytes, now: datetime, region: str) -> dict[str, Any]:
-    """Return the CreateReportSpecification; unknown fields do not count.
+    """Return the CreateReportSpecification; unknown fields are ignored.
 
     :param region: that of the host, or ``any``.
     """
@@ -91,7 +91,7 @@ def create_body(body: bytes, now: datetime, region: str) -> dict[str, Any]:
 
 
 def headers(user_agent: str | None, content_type: str | None, *, has_body: bool) -> None:
-    """Check the headers; a request without a User-Agent is not known to be refused."""
+    """Check the headers; a request without a User-Agent is not known to be rejected."""
     if user_agent and (len(user_agent) > 500 or not _USER_AGENT.fullmatch(user_agent)):
         raise invalid("Invalid user-agent header")
     if has_body and (content_type or "").split(";")[0].strip().lower() != "application/json":
@@ -145,9 +145,9 @@ def _options(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _texts(given: dict[str, str], name: str, *, most: int | None = None) -> list[str]:
+def _strings(given: dict[str, str], name: str, *, maximum: int | None = None) -> list[str]:
     parts = given[name].split(",")
-    if not all(parts) or (most is not None and len(parts) > most):
+    if not all(parts) or (maximum is not None and len(parts) > maximum):
         raise invalid(CONSTRAINT, f"{name};")
     return parts
 

@@ -1,4 +1,4 @@
-"""What all transfers of documents to S3 share: where to, how, and the way of one document."""
+"""What all transfers of documents to S3 share: the parameters, and the transfer of one document."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowException
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
+from airflow_provider_amzbiz.documents.open_uploads import NoRecord
+from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES, UNPACK_MODES, UploadOptions
+from airflow_provider_amzbiz.documents.watch import CHECK_SECONDS
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     DocumentError,
@@ -22,9 +26,9 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import QueueingOperator
-from airflow_provider_amzbiz.transfers.keys import render_key
-from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
+from airflow_provider_amzbiz.transfers.keys import NAME, render_key
 from airflow_provider_amzbiz.transfers.s3_connection import s3_client
+from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -34,25 +38,22 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
     from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
 
-_ENDED = "The task was ended while it moved a document; no part of one is left in S3"
-UNPACK = ("auto", "gzip", "none")
-# Decoded bytes above which a document is refused.
-MAX_BYTES = 50 * 1024**3
-# Parameters of S3's that ``extra_args`` may not have, because the transfer sets them.
-_OURS = frozenset(
+_ENDED = "The task was ended during the transfer of a document; no part of it is left in S3"
+# Parameters of S3 that ``extra_args`` may not have, because the transfer sets them.
+_RESERVED_ARGS = frozenset(
     {
         "Body", "Bucket", "ChecksumAlgorithm", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME",
         "ChecksumSHA1", "ChecksumSHA256", "ChecksumType", "ContentLength", "ContentMD5",
         "ContentType", "IfMatch", "IfNoneMatch", "Key", "WriteOffsetBytes",
     }
 )  # fmt: skip
-# Seconds after which getReportDocument is asked again where it does not know a document of a report that has
-# just become DONE.
+# Seconds before each retry of getReportDocument while it does not know the document: the API may list a report as
+# DONE before it knows the report's document.
 _DOCUMENT_GRACE = (5.0, 15.0)
 
 
 class DocumentToS3Operator(QueueingOperator):
-    """An operator that moves documents to S3; :class:`.ReportDocumentToS3Operator` explains its parameters."""
+    """An operator that transfers documents to S3; :class:`.ReportDocumentToS3Operator` explains its parameters."""
 
     template_fields: Sequence[str] = (
         "s3_bucket",
@@ -67,6 +68,11 @@ class DocumentToS3Operator(QueueingOperator):
     ui_color = "#f4b183"
     # Where the AWS console shows what was written, once that is known.
     console_url: str | None = None
+    _uploads: UploadRecord | None = None
+    _transfer: Transfer | None = None
+    # The thread that transfers a document, which a kill interrupts.
+    _transfer_thread: threading.Thread | None = None
+    _interrupted = False
 
     def __init__(
         self,
@@ -84,15 +90,15 @@ class DocumentToS3Operator(QueueingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if unpack not in UNPACK:
-            raise InvalidInputError(f"unpack is {unpack!r}, but has to be one of {list(UNPACK)}")
+        if unpack not in UNPACK_MODES:
+            raise InvalidInputError(f"unpack is {unpack!r}, but must be one of {list(UNPACK_MODES)}")
         with translated_errors():
-            max_bytes = parameters.whole_number("max_bytes", max_bytes)
+            max_bytes = parameters.positive_integer("max_bytes", max_bytes)
         if encoding is not None:
             _check_encoding(encoding)
         for name in extra_args if isinstance(extra_args, Mapping) else ():
-            if name in _OURS:
-                raise InvalidInputError(f"extra_args has {name!r}, but may not have any of {sorted(_OURS)}")
+            if name in _RESERVED_ARGS:
+                raise InvalidInputError(f"extra_args has {name!r}, but may have none of {sorted(_RESERVED_ARGS)}")
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
         self.aws_conn_id = aws_conn_id
@@ -103,48 +109,58 @@ class DocumentToS3Operator(QueueingOperator):
         self.encoding = encoding
         self.extra_args = extra_args
         self.max_bytes = max_bytes
-        # By the URI of what this process has stored.
-        self.__rows: dict[str, int | None] = {}
+        # Lines of text by the URI of each object that this process has stored.
+        self._rows: dict[str, int | None] = {}
+
+    def upload_options(self) -> UploadOptions:
+        """Return the options of an upload, as they are once templates are rendered."""
+        from airflow_provider_amzbiz.lineage import has_readers
+
+        return UploadOptions(
+            unpack=self.unpack,
+            replace=self.replace,
+            sha256=self.sha256,
+            # Content that is kept as it came may be text by its name only.
+            rows=self.unpack == "auto" and has_readers(),
+            content_type=self.content_type,
+            encoding=self.encoding,
+            extra_args=self.extra_args or {},
+            max_bytes=self.max_bytes,
+        )
 
     def _remember_attempt(self, context: Context) -> None:
-        """Take note of the attempt; an earlier one that was killed may have left uploads open."""
-        self.__uploads = RememberedUploads(context)
-
-    __uploads: RememberedUploads | None = None
+        """Record uploads from now on: a previous attempt that was killed may have left some open."""
+        self._uploads = UploadRecord(context)
 
     def on_kill(self) -> None:
-        """Give up what is being moved, which leaves nothing of it in S3.
+        """Cancel the transfer in progress, which leaves nothing of its document in S3.
 
-        Airflow 3 only tells a task that it is to end, and kills its process some seconds later.
+        Airflow 3 notifies a task that it is to end, and kills its process some seconds later.
         """
         super().on_kill()
-        first = not self.__killed
-        self.__killed = True
-        # Once only: a second one would break off the cleaning up that the first one began.
-        if first and threading.current_thread() is self.__mover:
-            # A read from the network may last for a minute; this ends it, because signals arrive in its thread.
+        # Once only: a second exception would interrupt the clean-up that the first one began.
+        if not self._interrupted and threading.current_thread() is self._transfer_thread:
+            self._interrupted = True
+            # A read from the network may last a minute; this ends it, because signals arrive in its thread.
             raise TransferInterrupted
 
-    __killed = False
-    __mover: threading.Thread | None = None
-
     @contextmanager
-    def __interruptible(self) -> Iterator[None]:
-        """Let :meth:`on_kill` end what this thread does, which is an error of ours then."""
-        self.__mover = threading.current_thread()
+    def _interruptible(self) -> Iterator[None]:
+        """Let :meth:`on_kill` interrupt what this thread does, as an error of ours."""
+        self._transfer_thread = threading.current_thread()
         try:
             yield
         except TransferInterrupted:
             raise DocumentError(_ENDED) from None
         finally:
-            self.__mover = None
+            self._transfer_thread = None
 
     def fail_if_killed(self, message: str = _ENDED) -> None:
-        """End a task that was told to end when nothing was under way that could be given up.
+        """Fail a task that was ended while it had no transfer to cancel.
 
-        :raises DocumentError: it was.
+        :raises DocumentError: it was ended.
         """
-        if self.__killed:
+        if self._killed:
             raise DocumentError(message)
 
     def s3_client(self) -> Any:
@@ -161,86 +177,82 @@ class DocumentToS3Operator(QueueingOperator):
         names: Mapping[str, str | None],
         claim: Callable[[str], None] = lambda _: None,
     ) -> list[dict[str, Any]]:
-        """Move one document, and return what was stored, a dict for each object.
+        """Transfer one document, and return a dict for each object that was stored.
 
-        :param fetch: gives a fresh URL.
-        :param names: what the key's placeholders stand for; ``name`` comes from the document.
+        :param fetch: returns a fresh URL.
+        :param names: values of the key's placeholders; ``name`` comes from the document.
         :param claim: called with each key before anything is written under it; its error refuses the document.
         """
         from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
-        from airflow_provider_amzbiz.lineage import is_read
+        from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 
-        def claimed(name: str | None) -> str:
-            rendered = render_key(key, {**names, "name": name or names["report_document_id"]})
+        def claimed_key(name: str | None) -> str:
+            rendered = render_key(key, {**names, NAME: name or names["report_document_id"]})
             claim(rendered)
             return rendered
 
         self.fail_if_killed()
-        with self.__interruptible(), _only_our_errors(), translated_errors():
+        with self._interruptible(), _only_our_errors(), translated_errors():
             stored = copy_to_s3(
                 fetch,
-                s3=s3,
-                bucket=bucket,
-                key=claimed,
-                unpack=self.unpack,
-                replace=self.replace,
-                sha256=self.sha256,
-                # Bytes that were kept as they came may be text by name only.
-                rows=self.unpack == "auto" and is_read(),
-                content_type=self.content_type,
-                encoding=self.encoding,
-                extra_args=self.extra_args,
-                max_bytes=self.max_bytes,
+                UploadTarget(s3, bucket, self.upload_options(), self._uploads or NoRecord(), self.log),
+                claimed_key,
                 allow_http=self.hook.is_local,
                 api_host=self.hook.api_host,
-                uploads=self.__uploads,
-                stopped=lambda: self.__killed,
-                log=self.log,
+                stopped=lambda: self._killed,
             )
-        self.__rows.update({each.uri: each.rows for each in stored})
+        self._rows.update({each.uri: each.rows for each in stored})
         return [each.to_dict() for each in stored]
 
     def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
-        """Tell lineage, and the events of the task's outlets, what was moved."""
+        """Report what was stored to lineage, and in the events of the task's outlets."""
         from airflow_provider_amzbiz.lineage import Transfer
 
-        host = urlsplit(self.hook.client.config.endpoint).netloc
-        self.__transfer = Transfer(host, documents, summary, self.__rows)
-        self.__transfer.to_hook_lineage(self.hook)
-        self.__transfer.to_outlets(self.outlets, context)
-
-    __transfer: Transfer | None = None
+        host = urlsplit(self.hook.config.endpoint).netloc
+        self._transfer = Transfer(host, documents, summary, self._rows)
+        self._transfer.to_hook_lineage(self.hook)
+        self._transfer.to_outlets(self.outlets, context)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return the reports and the objects in S3; Airflow's OpenLineage provider asks for them."""
+        """Return the reports and the objects in S3, for Airflow's OpenLineage provider."""
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        return self.__transfer.to_openlineage() if self.__transfer else OperatorLineage()
-
-    def __sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self.fail_if_killed()
-            time.sleep(min(left, 0.5))
+        return self._transfer.to_openlineage() if self._transfer else OperatorLineage()
 
     def document(self, hook: AmazonBusinessHook, document_id: str) -> ReportDocument:
-        """Get a fresh URL. A document of a report that has just become DONE may not be known at once."""
-        for pause in _DOCUMENT_GRACE:
-            try:
+        """Get a fresh URL; retry for some seconds if the API does not know the document of a new report yet."""
+        retrying = Retrying(
+            retry=retry_if_exception(_is_unknown),
+            wait=wait_chain(*map(wait_fixed, _DOCUMENT_GRACE)),
+            stop=stop_after_attempt(len(_DOCUMENT_GRACE) + 1),
+            before_sleep=lambda state: self.log.info(
+                "Document %s is not known yet; retrying in %s s", document_id, state.upcoming_sleep
+            ),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
                 return hook.get_report_document(document_id)
-            except AmazonBusinessPermanentError as error:
-                if error.status not in (400, 404):
-                    raise
-                self.log.info("Document %s is not known yet; asking again in %s s", document_id, pause)
-                self.__sleep(pause)
-                # Nobody queued for this one more call, and before the download a task does not wait here for long.
-                hook = self.hook if hook is self.hook else self.lookup_hook
-        return hook.get_report_document(document_id)
+            # No permit was acquired for the extra call, and a task may not wait for one on its worker for long
+            # before its download.
+            hook = self.hook if hook is self.hook else self.lookup_hook
+        raise AssertionError("the loop ends in a return or an exception")
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.fail_if_killed()
+            time.sleep(min(left, CHECK_SECONDS))
+
+
+def _is_unknown(error: BaseException) -> bool:
+    return isinstance(error, AmazonBusinessPermanentError) and error.status in (400, 404)
 
 
 @contextmanager
 def _only_our_errors() -> Iterator[None]:
-    """Turn what nobody foresaw into an error of ours, without its text, which may have a URL in it."""
+    """Turn an unforeseen exception into an error of ours, without its message, which may contain a URL."""
     try:
         yield
     except AirflowException:
@@ -248,7 +260,7 @@ def _only_our_errors() -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         at = extract_tb(error.__traceback__)[-1]
         raise DocumentError(
-            f"{type(error).__name__} at {at.filename}:{at.lineno} while the document was moved"
+            f"{type(error).__name__} at {at.filename}:{at.lineno} during the transfer of the document"
         ) from None
 
 
@@ -262,5 +274,5 @@ def _check_encoding(encoding: Any) -> None:
         known = False
     if not known:
         raise InvalidInputError(
-            f"encoding is {encoding!r}, but has to be {DECLARED!r} or the name of a charset, such as 'Cp1252'"
+            f"encoding is {encoding!r}, but must be {DECLARED!r} or the name of a charset, such as 'Cp1252'"
         )

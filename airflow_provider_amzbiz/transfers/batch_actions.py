@@ -187,13 +187,12 @@ class Deliveries:
         with translated_errors():
             found = self._ledger.load(item.identity for item in items)
             there = in_threads(self._is_there, found.items())
-        delivered = {
-            identity: _objects(delivery)
-            for (identity, delivery), is_there in zip(found.items(), there, strict=True)
-            if is_there
-        }
-        log.info("The ledger has %s of %s requests", len(delivered), len(items))
-        return delivered
+        known = {name: each for (name, each), is_there in zip(found.items(), there, strict=True) if is_there}
+        for item in items:
+            if item.identity in known:
+                item.delivered = _described(known[item.identity])
+        log.info("The ledger has %s of %s requests", len(known), len(items))
+        return {identity: _objects(delivery) for identity, delivery in known.items()}
 
     def find(self, item: Item) -> Objects | None:
         """Return what was delivered of an item: another run may have, since it was planned."""
@@ -201,7 +200,10 @@ class Deliveries:
             return None
         with translated_errors():
             delivery = self._ledger.find(item.identity)
-            return _objects(delivery) if delivery and self._is_there((item.identity, delivery)) else None
+            if delivery is None or not self._is_there((item.identity, delivery)):
+                return None
+        item.delivered = _described(delivery)
+        return _objects(delivery)
 
     def record(self, item: Item, objects: Objects) -> None:
         """Record a delivery; that of another run, which was quicker, stays."""
@@ -268,6 +270,11 @@ def _document_error(error: AmazonBusinessError) -> ItemError:
 
 def _hashed(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _described(delivery: Delivery) -> dict[str, str]:
+    described = delivery.to_dict()
+    return {name: described[name] for name in ("report_id", "report_document_id", "delivered_at", "by")}
 
 
 def _objects(delivery: Delivery) -> Objects:

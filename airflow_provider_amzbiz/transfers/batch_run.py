@@ -5,27 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import RunningReport, pack
-from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ReportNotFoundError,
-    error_from_dict,
     translated_errors,
 )
+from airflow_provider_amzbiz.transfers.batch_time import check_time, min_seconds
 from airflow_provider_amzbiz.transfers.keys import (
     check_bucket,
     check_key,
     check_placeholders,
     render_key,
 )
-from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -46,8 +44,6 @@ log = logging.getLogger(__name__)
 REST_SECONDS = 60.0
 # Seconds after which other running reports are waited for, where one trigger cannot hold all of them.
 ROTATE_SECONDS = 300.0
-# Documents are kept for 30 days (facts, 0).
-_RETENTION = timedelta(days=30)
 
 
 class BatchRun:
@@ -160,19 +156,19 @@ class BatchRun:
         """Unix time at which the attempt ends."""
         return self.head.deadline
 
-    def work(self, event: Mapping[str, Any]) -> None:
+    def work(self, event: BatchReady) -> None:
         """Use the permits that an event brings, and take in what it reports."""
         from airflow_provider_amzbiz.batch.round import Round
         from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, item_error
 
-        operator, permits = self._operator, event["permits"]
+        operator, permits = self._operator, event.permits
         actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
         round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
         with translated_errors():
             round_.run(
                 permits,
-                [Report.from_dict(each) for each in event["reports"]],
-                {each: item_error(error_from_dict(error)) for each, error in event["errors"].items()},
+                event.reports,
+                {report_id: item_error(error) for report_id, error in event.errors.items()},
             )
         self._throttled = sorted(round_.throttled)
         self._only_faults = round_.faults > 0 and round_.progress == 0
@@ -223,7 +219,7 @@ class BatchRun:
             counts.already_delivered,
             counts.skipped,
             counts.failed,
-            _least_seconds(self._operator, state.creates, state.unfinished) / 60,
+            min_seconds(self._operator, state.creates, state.unfinished) / 60,
         )
 
     def finish(self) -> list[Item]:
@@ -331,31 +327,6 @@ def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Plac
         keys=_Keys,
         deadline=time.time() + operator.timeout,
         is_same_account=knows,
-        check=lambda creates, stores: _check_time(operator, len(planned), creates, stores),
+        check=lambda creates, stores: check_time(operator, len(planned), creates, stores),
         **more,
-    )
-
-
-def _check_time(operator: ReportsToS3Operator, requested: int, creates: int, stores: int) -> None:
-    """Log how long the batch takes at least, and refuse what is too long."""
-    least = _least_seconds(operator, creates, stores)
-    log.info("%s requests: at least %.0f minutes under the account's limits", requested, least / 60)
-    for name, limit in (
-        ("timeout", operator.timeout),
-        ("the time that documents are kept", _RETENTION.total_seconds()),
-    ):
-        if least > limit:
-            raise InvalidInputError(
-                f"The batch takes at least {least:.0f} s under the account's limits, which is longer than "
-                f"{name}, {limit:g} s; give it more time or fewer requests"
-            )
-
-
-def _least_seconds(operator: ReportsToS3Operator, creates: int, stores: int) -> float:
-    from airflow_provider_amzbiz.client.token_bucket import token_buckets
-
-    buckets = token_buckets(operator.hook.client.config)
-    return max(
-        buckets["createReport"].limit.least_seconds(creates),
-        buckets["getReportDocument"].limit.least_seconds(stores),
     )

@@ -1,4 +1,4 @@
-"""Keys of S3 objects: what is filled in, and what is surely a mistake in one."""
+"""Keys of S3 objects: their placeholders, and what is certainly a mistake in one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from airflow_provider_amzbiz.exceptions import InvalidInputError
 _MAX_BYTES = 1024
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
-# What a template leaves behind that was rendered by nobody, or rendered to another template.
+# What is left of a template that was not rendered, or that rendered to another template.
 _LEFT_OVER = re.compile(r"\{\{|\}\}|\{%|%\}")
-# What an f-string makes of an argument that is known only when the task runs.
+# What an f-string turns an argument into that is known only when the task runs.
 _REPR = re.compile(r"(?:MappedArgument|XComArg|ExpandInput)\(|<Task\(|<[\w. ]+ at 0x[0-9a-fA-F]+>")
 _NONE = re.compile(r"None(\.\w+)*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# The placeholder that the document fills in. A file's name in a ZIP may have folders, and is made safe before.
+# The placeholder whose value comes from the document. A file's name in a ZIP may have folders; it is safe already.
 NAME = "name"
 
 
@@ -30,7 +30,7 @@ def render_key(key: str, values: Mapping[str, str | None]) -> str:
 
     :param values: by the placeholders' names.
     :raises InvalidInputError: a value would change the key's folders or leave a part of it empty, or S3 does not
-        take the key.
+        accept the key.
     """
     filled = _PLACEHOLDER.sub(lambda match: _value(key, match[1], values), key)
     what = f"The key {filled!r}, from {key!r},"
@@ -55,28 +55,28 @@ def placeholders(key: str) -> list[str]:
     return _PLACEHOLDER.findall(key)
 
 
-def strip_jinja(text: str) -> str:
-    """Return a text without the parts of it that are rendered, so that what is left can be checked at parsing."""
-    return _JINJA.sub("", text)
+def strip_jinja(template: str) -> str:
+    """Return a string without its templated parts, so that the rest can be checked at parsing."""
+    return _JINJA.sub("", template)
 
 
 def is_constant(given: Any) -> bool:
-    """Tell whether a parameter is the same in each run and each mapped task: None, or nothing to be filled in."""
+    """Whether a parameter is the same in each run and each mapped task: None, or nothing to be filled in."""
     if given is None:
         return True
     return isinstance(given, str) and strip_jinja(given) == given and not placeholders(given)
 
 
 def key_prefix(key: str) -> str:
-    """Return a key as it is, or, where it has placeholders, the folder that it begins with."""
+    """Return the key itself, or, if it has placeholders, the folder that it begins with."""
     fixed, brace, _ = key.partition("{")
     return fixed[: fixed.rfind("/") + 1] if brace else fixed
 
 
 def check_placeholders(key: str, known: Iterable[str]) -> None:
-    """Refuse a key that could not be filled in.
+    """Refuse a key with placeholders that cannot be filled in.
 
-    :raises InvalidInputError: it has another placeholder.
+    :raises InvalidInputError: it has one that is not known.
     """
     for name in placeholders(key):
         if name not in known:
@@ -89,28 +89,29 @@ def check_placeholders(key: str, known: Iterable[str]) -> None:
 def check_key_at_parsing(parameter: str, key: str) -> None:
     """Refuse a key that is wrong whatever its templates render.
 
-    :param parameter: which is given it.
-    :raises InvalidInputError: it is surely a mistake.
+    :param parameter: name of the parameter that holds the key.
+    :raises InvalidInputError: it is certainly a mistake.
     """
     _check_repr(parameter, key)
-    # Something stands where a template does.
+    # Each template renders something.
     _check_parts(parameter, _JINJA.sub("x", key), given=key)
 
 
 def check_key(parameter: str, key: str) -> None:
-    """Refuse a rendered key that is surely a mistake; its placeholders are filled in later.
+    """Refuse a rendered key that is certainly a mistake; its placeholders are filled in later.
 
-    :param parameter: which is given it.
+    :param parameter: name of the parameter that holds the key.
     :raises InvalidInputError: it has an empty part or one that is ``None``, ``.`` or ``..``, a slash at an end, a
-        control character, the rest of a template or the ``repr`` of an object, or is longer than S3 takes.
+        control character, the rest of a template or the ``repr`` of an object, or is longer than S3 allows.
     """
     _check_repr(parameter, key)
     _check_parts(parameter, key)
 
 
 def check_bucket(parameter: str, bucket: str) -> None:
-    """Refuse what can be neither a bucket nor an access point.
+    """Refuse a name that can be neither a bucket nor an access point.
 
+    :param parameter: name of the parameter that holds it.
     :raises InvalidInputError: it is no such name.
     """
     _check_repr(parameter, bucket)
@@ -124,7 +125,7 @@ def check_bucket(parameter: str, bucket: str) -> None:
 def check_bucket_at_parsing(parameter: str, bucket: str) -> None:
     """Refuse a bucket that is wrong whatever its templates render.
 
-    :raises InvalidInputError: it is surely a mistake.
+    :raises InvalidInputError: it is certainly a mistake.
     """
     _check_repr(parameter, bucket)
     if strip_jinja(bucket) == bucket:
@@ -132,9 +133,9 @@ def check_bucket_at_parsing(parameter: str, bucket: str) -> None:
 
 
 def check_key_values(given: Any) -> dict[str, str]:
-    """Return further placeholders and their values.
+    """Return more placeholders and their values.
 
-    :param given: a mapping or, as a template renders one, the text of a JSON object; None is an empty one.
+    :param given: a mapping, or a JSON object as a string, which is what a template renders; None is an empty one.
     :raises InvalidInputError: it is neither, or a name or value is not allowed.
     """
     try:
@@ -153,13 +154,13 @@ def check_key_values(given: Any) -> dict[str, str]:
 def _check_repr(parameter: str, value: str) -> None:
     if _REPR.search(value):
         raise InvalidInputError(
-            f"{parameter} is {value!r}: an f-string was given an argument whose value is known only when the task "
-            "runs. Use a template, or a placeholder such as {report_id}, whose braces an f-string needs doubled"
+            f"{parameter} is {value!r}: an f-string has an argument whose value is known only when the task runs. "
+            "Use a template, or a placeholder such as {report_id}, whose braces an f-string needs doubled"
         )
 
 
 def _check_value(parameter: str, value: str) -> None:
-    """Refuse a placeholder's value that a key could not have either, written where the placeholder stands."""
+    """Refuse a placeholder's value that would be a mistake in the key itself."""
     _check_repr(parameter, value)
     if _CONTROL.search(value):
         raise InvalidInputError(
@@ -167,18 +168,18 @@ def _check_value(parameter: str, value: str) -> None:
         )
     if _NONE.fullmatch(value):
         raise InvalidInputError(
-            f"{parameter} is {value!r}, but must not be 'None', as a template renders a value that is missing"
+            f"{parameter} is {value!r}, but must not be 'None', as a template renders a missing value"
         )
 
 
 def _check_parts(parameter: str, key: str, *, given: str | None = None) -> None:
-    """Refuse a key that is surely a mistake.
+    """Refuse a key that is certainly a mistake.
 
-    :param given: what the message shows, if not the key.
+    :param given: what the message shows instead of the key.
     """
     what = f"{parameter} is {(key if given is None else given)!r}"
     if _LEFT_OVER.search(key):
-        raise InvalidInputError(f"{what}, in which a part of a template is left; templates are rendered once only")
+        raise InvalidInputError(f"{what}, in which a part of a template is left; templates are rendered only once")
     if _CONTROL.search(key):
         raise InvalidInputError(f"{what}, but must have no control character, such as the end of a line")
     if key.startswith("/") or key.endswith("/"):
@@ -187,11 +188,11 @@ def _check_parts(parameter: str, key: str, *, given: str | None = None) -> None:
         if part in ("", ".", "..") or _NONE.fullmatch(part):
             raise InvalidInputError(
                 f"{what}, which has the part {part!r}; no part may be empty, '.', '..' or 'None', as a template "
-                "renders a value that is missing"
+                "renders a missing value"
             )
     _check_length(f"{what}, which", key)
 
 
 def _check_length(what: str, key: str) -> None:
     if (size := len(key.encode("utf-8", "surrogatepass"))) > _MAX_BYTES:
-        raise InvalidInputError(f"{what} has {size} bytes of UTF-8; S3 takes at most {_MAX_BYTES}")
+        raise InvalidInputError(f"{what} has {size} bytes of UTF-8; S3 allows at most {_MAX_BYTES}")

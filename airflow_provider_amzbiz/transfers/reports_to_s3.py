@@ -12,31 +12,31 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     InvalidInputError,
     ReportTimeoutError,
     TaskKilledError,
-    error_from_dict,
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
 from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.report_status import check_on_cancelled
-from airflow_provider_amzbiz.transfers.base import MAX_BYTES, DocumentToS3Operator
+from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.keys import check_bucket_at_parsing, check_key_at_parsing, key_prefix
 from airflow_provider_amzbiz.transfers.rendering import PlainStrings
-from airflow_provider_amzbiz.triggers.base import InlineWait
+from airflow_provider_amzbiz.triggers.batch import BatchReady
+from airflow_provider_amzbiz.triggers.events import read_event
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_amzbiz.batch.item import Item
-    from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 
 
 class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
@@ -185,28 +185,15 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         batch = BatchRun.begin(self, context)
         return self._continue(context, batch)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do what there is to do now, and defer again."""
-        if event.get("status") == "error":
-            raise error_from_dict(event["error"])
+        ready = read_event(event, BatchReady)
         # What was begun stays as it was, whatever is rendered now.
-        where = event["record"]
-        self.amazon_business_conn_id = where["amazon_business_conn_id"]
-        self.aws_conn_id = where["aws_conn_id"]
-        batch = BatchRun.resume(self, context, where)
-        self._work(batch, event)
+        self.amazon_business_conn_id = ready.record["amazon_business_conn_id"]
+        self.aws_conn_id = ready.record["aws_conn_id"]
+        batch = BatchRun.resume(self, context, ready.record)
+        self._work(batch, ready)
         return self._continue(context, batch)
-
-    def on_kill(self) -> None:
-        """End what this process does; then its reports that are IN_QUEUE are cancelled."""
-        if self._wait is None:
-            super().on_kill()
-        else:
-            self._killed = True
-            self._wait.interrupt()
-
-    # The wait for work, while this process waits itself.
-    _wait: InlineWait | None = None
 
     def _continue(self, context: Context, batch: BatchRun) -> dict[str, Any]:
         # Before the wait: a batch may take hours.
@@ -227,33 +214,21 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
                     method_name="execute_complete",
                     timeout=timedelta(seconds=batch.deadline - time.time() + BACKSTOP),
                 )
-            self._work(batch, self._wait_here(batch, trigger))
+            event = self.run_inline(trigger)
+            if self._killed:
+                self._end_killed(batch)
+            self._work(batch, read_event(event, BatchReady))
         batch.log_progress()
         return self._finish(context, batch)
 
-    def _work(self, batch: BatchRun, event: Mapping[str, Any]) -> None:
-        if event.get("status") == "error":
-            raise error_from_dict(event["error"])
+    def _work(self, batch: BatchRun, ready: BatchReady) -> None:
         try:
-            batch.work(event)
+            batch.work(ready)
         except AmazonBusinessError:
             if not self._killed:
                 raise
         if self._killed:
             self._end_killed(batch)
-
-    def _wait_here(self, batch: BatchRun, trigger: BatchTrigger) -> dict[str, Any]:
-        self._wait = InlineWait()
-        if self._killed:
-            self._wait.interrupt()
-        try:
-            return self._wait.run(trigger)
-        except BaseException:
-            if self._killed:
-                self._end_killed(batch)
-            raise
-        finally:
-            self._wait = None
 
     def _end_killed(self, batch: BatchRun) -> NoReturn:
         running = sorted(batch.state.running, key=lambda item: item.sent_at or 0.0, reverse=True)

@@ -1,4 +1,4 @@
-"""A boto3 client from an Airflow connection: that very connection's, or an error."""
+"""A boto3 client from an Airflow connection: with the credentials of that connection, or an error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
 )
 
-# Of an AWS connection's extras, those that are no secret, so that an error may show them.
+# The extras of an AWS connection that are not secret, so that an error may show them.
 _PUBLIC = frozenset(
     {
         "assume_role_method", "config_kwargs", "endpoint_url", "region_name", "role_arn", "service_config",
         "verify",
     }
 )  # fmt: skip
-# Characters from which on a value is long enough to be a secret, and to be searched for in a text.
-_SECRET_FROM = 6
+# Shorter values are no secrets, and replacing them would garble a message.
+_MIN_SECRET_LENGTH = 6
 
 
 def s3_client(aws_conn_id: str | None) -> Any:
@@ -30,8 +30,8 @@ def s3_client(aws_conn_id: str | None) -> Any:
 
     :param aws_conn_id: the Airflow connection, None for boto3's own credential chain.
     :raises InvalidInputError: it is empty, or needs the extra ``amazon``.
-    :raises ConnectionNotFoundError: there is no such connection; boto3's own chain is never taken instead.
-    :raises AmazonBusinessError: it gives no client.
+    :raises ConnectionNotFoundError: there is no such connection; boto3's own chain is never used instead.
+    :raises AmazonBusinessError: no client could be created from it.
     """
     secrets: list[str] = []
     try:
@@ -40,7 +40,7 @@ def s3_client(aws_conn_id: str | None) -> Any:
         raise
     except Exception as error:  # noqa: BLE001
         failure = _failure(aws_conn_id, error, secrets)
-    # Not raised where the other error is being handled, because its text may hold a secret.
+    # Not raised in the except block: the other error would become its context, and may contain a secret.
     raise failure
 
 
@@ -51,7 +51,7 @@ def _boto3_client() -> Any:
 
 
 def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
-    """Return the client, and gather the connection's secrets."""
+    """Return the client, and add the connection's secrets to ``secrets``."""
     if not isinstance(aws_conn_id, str) or not aws_conn_id.strip():
         raise InvalidInputError(
             f"aws_conn_id is {aws_conn_id!r}, but must be the id of an Airflow connection, or None for boto3's "
@@ -66,7 +66,7 @@ def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
         ) from None
 
     class ConnectionHook(AwsGenericHook[Any]):
-        # The one of AwsGenericHook would go on with boto3's own chain, and so with somebody else's credentials.
+        # AwsGenericHook's own method would fall back to boto3's chain, and so to somebody else's credentials.
         @classmethod
         def get_connection(cls, conn_id: str) -> Any:
             try:
@@ -85,27 +85,29 @@ def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
 def _failure(aws_conn_id: str | None, error: Exception, secrets: list[str]) -> AmazonBusinessError:
     from airflow_provider_amzbiz.documents.foreign_errors import without_secrets
 
-    text = without_secrets(str(error))
+    message = without_secrets(str(error))
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    # What Python itself calls a wrong value stays one; credentials may be missing for a moment.
+        message = message.replace(secret, "***")
+    # Python's own errors mean a wrong value, which stays wrong; credentials may be missing for a moment only.
     wrong = isinstance(error, (ValueError, TypeError, LookupError, AttributeError, NotImplementedError))
     kind = AmazonBusinessPermanentError if wrong else AmazonBusinessError
-    return kind(f"Could not create an S3 client from aws_conn_id {aws_conn_id!r}: {type(error).__name__}: {text}")
+    return kind(
+        f"Could not create an S3 client from aws_conn_id {aws_conn_id!r}: {type(error).__name__}: {message}"
+    )
 
 
 def _secrets(connection: Any) -> Iterator[str]:
-    """Return the texts of an AWS connection that no error may show."""
+    """Yield the values of an AWS connection that no error may show."""
     if connection.password:
         yield connection.password
     for name, value in connection.extra_dejson.items():
         if name not in _PUBLIC:
-            yield from _texts(value)
+            yield from _strings(value)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and len(value) >= _SECRET_FROM:
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and len(value) >= _MIN_SECRET_LENGTH:
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _texts(each)
+            yield from _strings(each)

@@ -1,4 +1,4 @@
-"""How a trigger's wait is run: in a triggerer, or in the task's own process."""
+"""How a trigger's wait runs: in a triggerer, or in the task's own process."""
 
 from __future__ import annotations
 
@@ -18,43 +18,46 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.triggers.events import Event, WaitFailed
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Seconds from the deferral to the event at least. A scheduler that hears late of the deferred process's end, when
-# the task is running again, takes it for a process that died (seen on Airflow 3.3.2, after four seconds).
+# Seconds between two log lines of a wait in which nothing happens.
+LOG_INTERVAL = 240.0
+# Minimum seconds from the deferral to the event. If the scheduler processes the end of the deferred process only
+# when the task is running again, it takes the process for one that died (seen on Airflow 3.3.2, after 4 seconds).
 MIN_DEFER_SECONDS = 10.0
 # Threads for the blocking calls of all triggers of a process, of all accounts. The loop's default executor (six
-# threads on two cores) is left to others: DNS look-ups and other providers' triggers need it.
-MAX_THREADS = 32
+# threads on two cores) stays free for DNS look-ups and other providers' triggers.
+MAX_THREADS = 64
 
 
 class WaitingTrigger(BaseTrigger):
     """A trigger that fires one event."""
 
     @abstractmethod
-    async def wait(self) -> dict[str, Any]:
+    async def wait(self) -> Event:
         """Wait, and return the event.
 
-        :raises AmazonBusinessError: the wait cannot go on; it becomes the event ``error``.
+        :raises AmazonBusinessError: the wait cannot continue; it becomes the event :class:`.WaitFailed`.
         """
 
     async def event(self) -> dict[str, Any]:
-        """Wait, and return the event, whatever comes."""
+        """Wait, and return the event as a dict; an error becomes an event too."""
         try:
-            return await self.wait()
+            event: Event = await self.wait()
         except AmazonBusinessError as error:
-            failure = error
+            event = WaitFailed(error)
         except Exception as error:
-            # Airflow would tell the task that its trigger failed, but not of what.
+            # Airflow would only report to the task that its trigger failed, without the reason.
             log.exception("The wait failed")
-            failure = AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}")
-        return {"status": "error", "error": failure.to_dict()}
+            event = WaitFailed(AmazonBusinessError(f"The wait failed: {type(error).__name__}: {error}"))
+        return event.to_dict()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire the event, but not too soon."""
+        """Fire the event, at the earliest after :data:`MIN_DEFER_SECONDS`."""
         start = time.monotonic()
         event = await self.event()
         await asyncio.sleep(max(start + MIN_DEFER_SECONDS - time.monotonic(), 0.0))
@@ -64,13 +67,13 @@ class WaitingTrigger(BaseTrigger):
 _pool: ThreadPoolExecutor | None = None
 
 
-def _forget_pool() -> None:
+def _drop_pool() -> None:
     global _pool
     _pool = None
 
 
-# A forked process has the pool's object, but none of its threads.
-os.register_at_fork(after_in_child=_forget_pool)
+# A forked process inherits the pool, but none of its threads.
+os.register_at_fork(after_in_child=_drop_pool)
 
 
 def _threads() -> ThreadPoolExecutor:
@@ -81,32 +84,32 @@ def _threads() -> ThreadPoolExecutor:
 
 
 async def run_in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run what blocks in a thread of the provider's own pool, to its end also where the trigger is cancelled.
+    """Run a blocking function in a thread of the provider's own pool, to its end even if the trigger is cancelled.
 
-    Not by asyncio.to_thread: on Airflow 3.1, what reads a connection or masks a secret there makes an event loop
-    of its own, leaves the supervisor's response unread, and the next response then crashes the triggerer. The
-    same happens where such a call is cancelled.
+    Not with asyncio.to_thread: on Airflow 3.1, a function that reads a connection or masks a secret there creates
+    an event loop of its own and leaves the supervisor's reply unread; the next reply then crashes the triggerer.
+    A cancelled call would do the same.
     """
     call = sync_to_async(function, thread_sensitive=False, executor=_threads())
     return await asyncio.shield(call(*arguments))
 
 
 def of_running_loop(by_loop: dict[asyncio.AbstractEventLoop, Result], make: Callable[[], Result]) -> Result:
-    """Return what a module keeps for the running event loop, and drop what it kept for loops that are closed."""
+    """Return the running loop's entry, which ``make`` creates if needed; drop the entries of closed loops."""
     for loop in [each for each in by_loop if each.is_closed()]:
         del by_loop[loop]
     return by_loop.setdefault(asyncio.get_running_loop(), make())
 
 
 class WaitInterrupted(Exception):  # noqa: N818
-    """The wait of this process was interrupted, because its task is being ended."""
+    """The wait in this process was interrupted, because its task is being ended."""
 
 
 class _HeldAlarm:
-    """Has SIGALRM interrupt a wait, and its handler called when the wait has ended.
+    """Makes SIGALRM interrupt a wait, and calls the signal's handler after the wait has ended.
 
-    Airflow's handler, for ``execution_timeout``, raises. Raised inside the event loop, the exception could end one
-    of its tasks only, such as the poller, and be lost there: the wait would continue.
+    Airflow's handler, for ``execution_timeout``, raises. Inside the event loop, the exception could end one of the
+    loop's tasks only, such as the poller, and be lost there: the wait would continue.
     """
 
     def __init__(self, interrupt: Callable[[], None]) -> None:
@@ -116,7 +119,7 @@ class _HeldAlarm:
 
     def __enter__(self) -> _HeldAlarm:
         handler = signal.getsignal(signal.SIGALRM)
-        # Only the main thread can set a handler, and only there signals arrive.
+        # Only the main thread receives signals and may set a handler.
         if callable(handler) and threading.current_thread() is threading.main_thread():
             self._handler = handler
             signal.signal(signal.SIGALRM, self._ring)
@@ -130,15 +133,15 @@ class _HeldAlarm:
         self.rung = True
         self._interrupt()
 
-    def hand_on(self) -> None:
-        """Call the handler."""
+    def call_handler(self) -> None:
+        """Call the handler that was held back."""
         self._handler(signal.SIGALRM, None)
 
 
 class InlineWait:
     """A trigger's wait in the task's own process, which :meth:`interrupt` ends.
 
-    A task that does not defer waits by the same code as one that does, so that both end alike.
+    A task that does not defer waits with the same code as one that does, so that both have the same outcome.
     """
 
     def __init__(self) -> None:
@@ -154,19 +157,19 @@ class InlineWait:
         event: dict[str, Any] | None = None
         with suppress(WaitInterrupted), _HeldAlarm(self.interrupt) as alarm:
             event = asyncio.run(self._wait(trigger))
-        # Outside of any handling of an exception, which would be shown as its context.
+        # Outside the with block, so that no exception shows as the handler's context.
         if alarm.rung:
-            alarm.hand_on()
+            alarm.call_handler()
         if event is None:
             raise WaitInterrupted
         return event
 
     def interrupt(self) -> None:
-        """End the wait. May be called from a signal handler or another thread, also before the wait starts."""
+        """End the wait; safe in a signal handler and in another thread, also before the wait starts."""
         self._interrupted = True
         loop, task = self._loop, self._task
         if loop is not None and task is not None:
-            # An exception from the signal handler could be raised inside the poller, and be lost there.
+            # An exception raised in the signal handler could end the poller's task only, and be lost there.
             loop.call_soon_threadsafe(task.cancel)
 
     async def _wait(self, trigger: WaitingTrigger) -> dict[str, Any]:

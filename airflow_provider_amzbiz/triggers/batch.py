@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.batch.running import RunningReport, unpack
+from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.durable_create import cancel_newest
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, error_from_dict
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
-from airflow_provider_amzbiz.triggers.listing import CLOCKS_APART, Created
+from airflow_provider_amzbiz.triggers.events import Event, typed
+from airflow_provider_amzbiz.triggers.listing import Created
 from airflow_provider_amzbiz.triggers.permits import wait_for_permits
 from airflow_provider_amzbiz.triggers.poller import poller
 from airflow_provider_amzbiz.triggers.subscriptions import Subscription
@@ -32,12 +36,48 @@ _MAX_REPORTED = 200
 HOLD = 120.0
 
 
+@dataclass(frozen=True)
+class BatchReady(Event):
+    """There is work for a worker.
+
+    :ivar record: where the record of the batch lies, and what it was when the task deferred.
+    :ivar permits: operation id of the API to the number of calls that may be made.
+    :ivar reports: those that have ended.
+    :ivar errors: by report id, of those that cannot be waited for.
+    """
+
+    status = "ready"
+
+    record: Mapping[str, Any]
+    permits: Mapping[str, int]
+    reports: Sequence[Report]
+    errors: Mapping[str, AmazonBusinessError]
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields, JSON-safe."""
+        return {
+            "record": dict(self.record),
+            "permits": dict(self.permits),
+            "reports": [report.to_dict() for report in self.reports],
+            "errors": {report_id: error.to_dict() for report_id, error in self.errors.items()},
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> BatchReady:
+        """Read the fields."""
+        permits, errors = typed(fields, "permits", Mapping), typed(fields, "errors", Mapping)
+        return cls(
+            typed(fields, "record", Mapping),
+            {operation: typed(permits, operation, int) for operation in permits},
+            [Report.from_dict(report) for report in typed(fields, "reports", list)],
+            {report_id: error_from_dict(dict(typed(errors, report_id, Mapping))) for report_id in errors},
+        )
+
+
 class BatchTrigger(WaitingTrigger):
     """Fires when there is work for a worker: permits to create, finished reports to store, or the deadline.
 
-    The event is a dict with ``status``: ``ready`` with ``permits`` (operation to number), ``reports`` (those that
-    ended, each as :meth:`.Report.to_dict`), ``errors`` (report id to :meth:`.AmazonBusinessError.to_dict`) and
-    ``record``, or ``error`` with ``error``.
+    The event is a :class:`BatchReady`, or a :class:`.WaitFailed`.
 
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
     :param record: where the record of the batch lies, and what it was when the task deferred; the event has it.
@@ -99,13 +139,13 @@ class BatchTrigger(WaitingTrigger):
             },
         )
 
-    async def wait(self) -> dict[str, Any]:
+    async def wait(self) -> BatchReady:
         """Wait until there is work, and return which."""
         await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
         hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
         buckets = token_buckets(hook.client.config)
         for operation in self.throttled:
-            buckets[operation].refused()
+            buckets[operation].throttled()
         return await _BatchWait(self, buckets["createReport"], buckets["getReportDocument"]).run()
 
     async def on_kill(self) -> None:
@@ -129,7 +169,7 @@ class _BatchWait:
         self._ready = trigger.documents
         self._ready_since = time.monotonic()
 
-    async def run(self) -> dict[str, Any]:
+    async def run(self) -> BatchReady:
         trigger = self._trigger
         shared = await poller(trigger.amazon_business_conn_id, trigger.deadline)
         self._waits = {report.report_id: self._subscription(report) for report in unpack(trigger.running)}
@@ -152,24 +192,23 @@ class _BatchWait:
                 queueing.cancel()
             for wait in self._waits.values():
                 shared.leave(wait)
-        return {
-            "status": "ready",
-            "record": trigger.record,
-            "permits": permits,
-            "reports": [report.to_dict() for report in list(self._reports.values())[:_MAX_REPORTED]],
-            "errors": {each: error.to_dict() for each, error in list(self._errors.items())[:_MAX_REPORTED]},
-        }
+        return BatchReady(
+            trigger.record,
+            permits,
+            list(self._reports.values())[:_MAX_REPORTED],
+            dict(list(self._errors.items())[:_MAX_REPORTED]),
+        )
 
     def _subscription(self, report: RunningReport) -> Subscription:
         # The request was sent at most one distance of clocks after this, and responded to within minutes.
-        earliest = datetime.fromtimestamp(report.sent_at, timezone.utc) - CLOCKS_APART
+        earliest = datetime.fromtimestamp(report.sent_at, timezone.utc) - MAX_CLOCK_DIFFERENCE
         wait = Subscription(
             report_id=report.report_id,
             amazon_business_conn_id=self._trigger.amazon_business_conn_id,
             poke_interval=self._trigger.poke_interval,
             not_found_grace_until=self._trigger.not_found_grace_until,
             report_type=report.report_type,
-            created=Created(earliest, earliest + 3 * CLOCKS_APART),
+            created=Created(earliest, earliest + 3 * MAX_CLOCK_DIFFERENCE),
         )
         wait.on_update = lambda news: self._news.put_nowait((report.report_id, news))
         return wait

@@ -1,4 +1,4 @@
-"""The connections that the triggers of an event loop use: each is read once for all of them."""
+"""The connections that the triggers of an event loop share: each is read once for all of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import time
 
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    AmazonBusinessPermanentError,
-    ConnectionNotFoundError,
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.triggers.base import of_running_loop, run_in_thread
+from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify
 
 log = logging.getLogger(__name__)
 
-# Seconds for which what a connection said is relied upon by triggers that start.
+# Seconds for which triggers that start use a connection as it was read.
 _FRESH_SECONDS = 60.0
-# Seconds for which triggers that wait for the same read share its error.
+# Seconds for which triggers that need the same connection share the error of its last read.
 _ERROR_SECONDS = 1.0
 # Seconds after which a connection that cannot be read, or cannot be used, is read again.
 PAUSE = 10.0
-# Seconds for which an invalid connection may be one that somebody is just editing.
+# Seconds for which an invalid connection is waited for: somebody may be editing it.
 INVALID_SECONDS = 300.0
 
 
@@ -42,13 +41,13 @@ class _SharedConnection:
             self._hook = None
 
     async def get(self) -> AmazonBusinessHook:
-        # A thousand triggers that start together wait here for the first one's read.
+        # When a thousand triggers start together, all wait here for the first one's read.
         async with self._lock:
             age = time.monotonic() - self._read_at
             if self._hook is not None and age < _FRESH_SECONDS:
                 return self._hook
             if self._error is not None and age < _ERROR_SECONDS:
-                # Each waiter raises an error of its own, because a traceback belongs to one.
+                # A copy for each trigger, because an error carries one traceback.
                 raise error_from_dict(self._error.to_dict())
             await self._read()
         if self._hook is None:
@@ -56,7 +55,7 @@ class _SharedConnection:
         return self._hook
 
     async def _read(self) -> None:
-        hook = AmazonBusinessHook(self._conn_id, retry_for=0, max_throttle_wait=0, mask_access_tokens=False)
+        hook = AmazonBusinessHook.for_trigger(self._conn_id)
         self._hook = self._error = None
         try:
             await run_in_thread(hook.get_conn)
@@ -96,18 +95,18 @@ async def shared_hook(amazon_business_conn_id: str) -> AmazonBusinessHook:
 
 
 def forget(hook: AmazonBusinessHook) -> None:
-    """Have the next :func:`shared_hook` read the connection again: what it said may be outdated."""
+    """Let the next :func:`shared_hook` read the connection again, because it may have been corrected."""
     _shared(hook.amazon_business_conn_id).forget(hook)
 
 
 async def wait_for_hook(amazon_business_conn_id: str, until: float = float("inf")) -> AmazonBusinessHook:
-    """Return the shared hook of a connection, which is waited for while it cannot be read or is invalid.
+    """Return the shared hook of a connection; wait while the connection cannot be read or is invalid.
 
-    Airflow says that there is no connection also while its database or secrets backend is out of reach, and a
+    Airflow also reports that there is no connection while its database or secrets backend is out of reach, and a
     connection may be invalid while somebody edits it.
 
-    :param until: Unix time after which a connection that cannot be read is an error. One that stays invalid for
-        five minutes is an error as well.
+    :param until: Unix time until which to wait for a connection that cannot be read.
+    :raises AmazonBusinessError: it cannot be read until then, or it stays invalid for five minutes.
     """
     invalid_since: float | None = None
     while True:
@@ -115,10 +114,7 @@ async def wait_for_hook(amazon_business_conn_id: str, until: float = float("inf"
             return await shared_hook(amazon_business_conn_id)
         except AmazonBusinessError as error:
             now = time.time()
-            if isinstance(error, ConnectionNotFoundError) or not isinstance(error, AmazonBusinessPermanentError):
-                invalid_since = None
-            else:
-                invalid_since = invalid_since or now
+            invalid_since = None if classify(error) is PollFailure.TRANSIENT else invalid_since or now
             if now >= until or (invalid_since is not None and now >= invalid_since + INVALID_SECONDS):
                 raise
             log.warning("%s. The wait continues", error)

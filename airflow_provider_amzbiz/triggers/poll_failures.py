@@ -1,7 +1,8 @@
-"""What a failed poll means: the one place that decides it."""
+"""What the error of a poll means for the wait: the one place that decides it."""
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 
 from airflow_provider_amzbiz.exceptions import (
@@ -10,38 +11,46 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     AuthenticationError,
     ConnectionNotFoundError,
+    ReportNotFoundError,
     ThrottledError,
 )
 
 
 class PollFailure(Enum):
-    """Whom a failed poll concerns, and whether it passes."""
+    """Which waits a failed poll concerns, and whether a later poll may work."""
 
-    #: Passes: throttling, the network, 5xx, an unreadable response, a connection that cannot be read.
+    #: A later poll may work: throttling, network, 5xx, an unreadable response, a connection that cannot be read.
     TRANSIENT = "transient"
-    #: The credentials of the connection are refused, which concerns all of its waits.
+    #: The report was just created, and the API does not know it yet.
+    NOT_YET = "not yet"
+    #: The credentials of the connection are rejected, which concerns all of its waits.
     CREDENTIALS = "credentials"
-    #: Access to what was asked for is denied: this report's owner is another, or the role is missing.
+    #: Access is denied: the report belongs to another account, or the role is missing.
     DENIED = "denied"
-    #: The request itself is refused, which concerns this report, or this listing, alone.
+    #: The request itself is rejected, which concerns this report, or this listing, alone.
     REQUEST = "request"
 
 
-def classify(error: AmazonBusinessError) -> PollFailure:
-    """Tell what the error of a poll means."""
+def classify(error: AmazonBusinessError, *, not_found_grace_until: float = 0.0) -> PollFailure:
+    """Return what the error of a poll means.
+
+    :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
+    """
     if isinstance(error, AuthenticationError):
         return PollFailure.CREDENTIALS
     if isinstance(error, AccessDeniedError):
         return PollFailure.DENIED
     if isinstance(error, ConnectionNotFoundError) or not isinstance(error, AmazonBusinessPermanentError):
-        # Airflow says that there is no connection also while its database is out of reach.
+        # Airflow also reports that there is no connection while its database is out of reach.
         return PollFailure.TRANSIENT
+    if isinstance(error, ReportNotFoundError) and time.time() < not_found_grace_until:
+        return PollFailure.NOT_YET
     return PollFailure.REQUEST
 
 
 def may_be_outdated(error: AmazonBusinessError) -> bool:
-    """Tell whether the connection should be read again, because it may have been corrected since it was read.
+    """Return whether the connection should be read again, because it may have been corrected since.
 
-    An endpoint that is gone, or that of another account, shows in many ways; throttling is none of them.
+    A wrong endpoint, or another account's, may cause any error but throttling.
     """
     return not isinstance(error, ThrottledError)

@@ -1,4 +1,4 @@
-"""Waiting for a report: one look, and a trigger that looks again and again without a worker."""
+"""Waiting for a report: polls on a worker, and a trigger that waits without a worker slot."""
 
 from __future__ import annotations
 
@@ -14,107 +14,108 @@ from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.durable_create import cancel_quietly
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
-    AmazonBusinessPermanentError,
     ConnectionNotFoundError,
-    ReportNotFoundError,
     TaskKilledError,
     about_report,
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
+from airflow_provider_amzbiz.triggers.base import LOG_INTERVAL, WaitingTrigger, run_in_thread
+from airflow_provider_amzbiz.triggers.events import ReportEnded, ReportTimedOut
 from airflow_provider_amzbiz.triggers.listing import Created
+from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify
 from airflow_provider_amzbiz.triggers.poller import ReportPoller, poller
 from airflow_provider_amzbiz.triggers.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
-# Seconds after the trigger's own deadline at which Airflow ends the wait, should no triggerer be alive.
+# Seconds after the trigger's own deadline at which Airflow ends the wait, if no triggerer is alive.
 BACKSTOP = 120.0
-# Seconds that the last poll at the deadline may take, its wait for a permit included: much less than the backstop.
+# Seconds for the last poll at the deadline, its wait for a permit included: much less than the backstop.
 LAST_POLL_SECONDS = 30.0
-# Seconds between two lines about a wait in which nothing happens.
-_SAY_SECONDS = 240.0
 
 
 class ReportWatch:
-    """Looks at one report now and then, and tells when it has ended.
+    """Polls one report from time to time, until it has a terminal status.
 
-    A look that fails for the moment is not a failed report: it is logged and left to the next look.
+    A poll that fails for a while is not a failed report: it is logged, and the next poll tries again.
 
     :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
-    :param patient: whether an earlier look has read the connection, so that it is there, and a moment in which it
-        cannot be read will pass.
+    :param connection_was_read: whether a previous poll has read the connection. Then it exists, and if it cannot
+        be read now, a later poll may succeed.
     """
 
     def __init__(
-        self, hook: AmazonBusinessHook, report_id: str, *, not_found_grace_until: float, patient: bool = False
+        self,
+        hook: AmazonBusinessHook,
+        report_id: str,
+        *,
+        not_found_grace_until: float,
+        connection_was_read: bool = False,
     ) -> None:
         self._hook = hook
         self._report_id = report_id
-        self._young_until = not_found_grace_until
-        self._patient = patient
+        self._not_found_grace_until = not_found_grace_until
+        self._connection_was_read = connection_was_read
         self.status: str | None = None
         self.report: Report | None = None
 
     @property
     def report_type(self) -> str | None:
-        """The report's type, once a look has told it."""
+        """The report's type, None before a poll has worked."""
         return self.report.report_type if self.report else None
 
-    def look(self) -> Report | None:
-        """Return the report once its status is terminal, None before that.
+    def poll(self) -> Report | None:
+        """Return the report if its status is terminal, None otherwise.
 
-        :raises AmazonBusinessPermanentError: no later look can succeed.
+        :raises AmazonBusinessPermanentError: no later poll can succeed.
         :raises TaskKilledError: the task was ended.
         """
         try:
             report = self._hook.get_report(self._report_id)
-        except ReportNotFoundError:
-            if time.time() >= self._young_until:
-                raise
-            log.info("Report %s is not known yet", self._report_id)
-            return None
-        except ConnectionNotFoundError as error:
-            if not self._patient:
-                raise
-            log.warning("%s. The wait goes on", error)
-            return None
-        except (AmazonBusinessPermanentError, TaskKilledError):
-            raise
         except AmazonBusinessError as error:
-            log.warning("Looking at report %s failed, the wait goes on: %s", self._report_id, error)
+            if isinstance(error, TaskKilledError) or self._lacks_connection(error):
+                raise
+            failure = classify(error, not_found_grace_until=self._not_found_grace_until)
+            if failure is PollFailure.NOT_YET:
+                log.info("Report %s is not known to the API yet", self._report_id)
+            elif failure is PollFailure.TRANSIENT:
+                log_failed_poll(self._report_id, error)
+            else:
+                raise
             return None
         self.report = report
-        self._note(report.processing_status)
+        if report.processing_status != self.status:
+            log_status(self._report_id, report.processing_status)
+        self.status = report.processing_status
         return report if report.is_terminal else None
 
-    def _note(self, status: str) -> None:
-        if status != self.status:
-            note_status(self._report_id, status)
-        self.status = status
+    def _lacks_connection(self, error: AmazonBusinessError) -> bool:
+        return isinstance(error, ConnectionNotFoundError) and not self._connection_was_read
 
 
 class ReportStatusTrigger(WaitingTrigger):
-    """Fires one event when a report has a terminal status, or when the wait is over.
+    """Fires one event when a report has a terminal status, or at the deadline.
 
-    The event is a dict with ``status``: ``ended`` with ``report`` (:meth:`.Report.to_dict`), ``timeout`` with
-    ``report_id``, ``report_type``, ``last_status`` (both or None) and ``own`` (whether the task created it), or
-    ``error`` with ``error`` (:meth:`.AmazonBusinessError.to_dict`).
+    The event is ``ReportEnded``, ``ReportTimedOut`` or ``WaitFailed`` of
+    ``airflow_provider_amzbiz.triggers.events``.
 
-    All waits of an account in a triggerer share one poller. Both deadlines are Unix times, so that
-    they hold through restarts of the triggerer.
+    All waits of an account in a triggerer share one poller. Both deadlines are Unix times, so that they survive
+    restarts of the triggerer.
+
+    .. seealso:: :doc:`/reports`
 
     :param report_id: the report.
     :param amazon_business_conn_id: the connection; its secrets are read in the triggerer and not kept here.
-    :param poke_interval: seconds between two looks.
-    :param deadline: Unix time at which the wait ends, after one last look.
+    :param poke_interval: seconds between two polls.
+    :param deadline: Unix time at which the wait ends, after one last poll.
     :param not_found_grace_until: Unix time until which "no such report" may mean "not yet".
-    :param report_type: the report's type, where it is known; it spares a call.
-    :param created_time: when the report was created (ISO 8601), where it is known; it spares a call.
-    :param created_between: else the two Unix times between which it was asked for, which serve as well.
-    :param cancel_on_kill: whether the report is the task's own, and is cancelled where a person ends the wait
-        (Airflow 3.3 and newer).
+    :param report_type: the report's type, if known; it saves a call. By default None.
+    :param created_time: when the report was created (ISO 8601), if known; it saves a call. By default None.
+    :param created_between: instead of ``created_time``, the two Unix times between which the report was requested.
+        By default None.
+    :param cancel_on_kill: whether the report is the task's own, and is cancelled if a user stops the task
+        (Airflow 3.3 and newer). By default False.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class ReportStatusTrigger(WaitingTrigger):
         self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and what a triggerer needs to make this trigger again."""
+        """Return the class path and the arguments, from which a triggerer re-creates this trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -159,80 +160,84 @@ class ReportStatusTrigger(WaitingTrigger):
         )
 
     async def on_kill(self) -> None:
-        """Cancel the task's own report; Airflow calls this when a person ends the wait, not on a restart."""
+        """Cancel the task's own report; Airflow calls this when a user stops the task, not on a restart."""
         if self.cancel_on_kill:
             await run_in_thread(cancel_quietly, self.amazon_business_conn_id, self.report_id)
 
-    async def wait(self) -> dict[str, Any]:
-        """Wait until there is something to tell."""
-        wait = Subscription(
+    async def wait(self) -> ReportEnded | ReportTimedOut:
+        """Wait until the report has a terminal status, or the deadline is reached."""
+        updates: asyncio.Queue[Report | AmazonBusinessError] = asyncio.Queue()
+        subscription = Subscription(
             report_id=self.report_id,
             amazon_business_conn_id=self.amazon_business_conn_id,
             poke_interval=self.poke_interval,
             not_found_grace_until=self.not_found_grace_until,
             report_type=self.report_type,
             created=self._created(),
+            on_update=updates.put_nowait,
         )
-        told: asyncio.Queue[Report | AmazonBusinessError] = asyncio.Queue()
-        wait.on_update = told.put_nowait
         shared = await poller(self.amazon_business_conn_id, self.deadline)
-        shared.join(wait)
+        shared.join(subscription)
         try:
             while (left := self.deadline - time.time()) > 0:
                 try:
-                    news = await asyncio.wait_for(told.get(), min(left, _SAY_SECONDS))
+                    update = await asyncio.wait_for(updates.get(), min(left, LOG_INTERVAL))
                 except TimeoutError:
-                    self._say(wait, shared)
+                    self._log_progress(subscription, shared)
                     continue
-                if event := self._event_of(news, wait):
+                if event := self._event_of(update, subscription):
                     return event
             with suppress(TimeoutError):
-                await asyncio.wait_for(shared.poll_once_more(wait), LAST_POLL_SECONDS)
-            while not told.empty():
-                if event := self._event_of(told.get_nowait(), wait):
+                await asyncio.wait_for(shared.poll_once_more(subscription), LAST_POLL_SECONDS)
+            while not updates.empty():
+                if event := self._event_of(updates.get_nowait(), subscription):
                     return event
-            return {
-                "status": "timeout",
-                "report_id": self.report_id,
-                "report_type": wait.report_type,
-                "last_status": wait.status,
-                "own": self.cancel_on_kill,
-            }
+            return ReportTimedOut(
+                self.report_id, subscription.report_type, subscription.status, own=self.cancel_on_kill
+            )
         finally:
-            shared.leave(wait)
+            shared.leave(subscription)
 
     def _created(self) -> Created | None:
         if self.created_time:
             return Created.at(datetime.fromisoformat(self.created_time))
         return Created.around(*self.created_between) if self.created_between else None
 
-    def _event_of(self, news: Report | AmazonBusinessError, wait: Subscription) -> dict[str, Any] | None:
-        """Return the event of what ends the wait; log what does not."""
-        if isinstance(news, AmazonBusinessError):
-            if wait.finished:
-                with about_report(self.report_id, wait.report_type):
-                    # Of its own, because other waits may have been told of the same error.
-                    raise error_from_dict(news.to_dict())
-            log.warning("Polling report %s failed, the wait continues: %s", self.report_id, news)
-            return None
-        if not news.is_terminal:
-            note_status(self.report_id, news.processing_status)
-            return None
-        metrics.report_ended(news.processing_status)
-        return {"status": "ended", "report": news.to_dict()}
+    def _event_of(self, update: Report | AmazonBusinessError, subscription: Subscription) -> ReportEnded | None:
+        """Return the event of an update that ends the wait; log one that does not.
 
-    def _say(self, wait: Subscription, shared: ReportPoller) -> None:
+        :raises AmazonBusinessError: the update is an error that ends the wait.
+        """
+        if isinstance(update, AmazonBusinessError):
+            if subscription.finished:
+                with about_report(self.report_id, subscription.report_type):
+                    # A copy, because other waits may have received the same error.
+                    raise error_from_dict(update.to_dict())
+            log_failed_poll(self.report_id, update)
+            return None
+        if not update.is_terminal:
+            log_status(self.report_id, update.processing_status)
+            return None
+        metrics.report_ended(update.processing_status)
+        return ReportEnded(update)
+
+    def _log_progress(self, subscription: Subscription, shared: ReportPoller) -> None:
         if self.deadline > time.time():
             log.info(
                 "Report %s is %s; %s waits of this account here, this one for %.0f minutes at most",
                 self.report_id,
-                wait.status or "not done yet",
+                subscription.status or "not done yet",
                 shared.waits,
                 (self.deadline - time.time()) / 60,
             )
 
 
-def note_status(report_id: str, status: str) -> None:
-    """Log a status that has not been seen before."""
+def log_status(report_id: str, status: str) -> None:
+    """Log a status that was not seen before."""
     known = status in ProcessingStatus.__members__
     log.info("Report %s is %s%s", report_id, status, "" if known else ", a status unknown here: waiting on")
+
+
+def log_failed_poll(report_id: str, error: AmazonBusinessError) -> None:
+    """Log a poll that failed for a while."""
+    log.warning("Polling report %s failed, the wait continues: %s", report_id, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
 
@@ -12,12 +13,12 @@ from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "schedule": None,
     "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
     "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1)},
 }
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "report_type": "SANDBOX_ORDER_LINES",
     "marketplace_ids": ["ATVPDKIKX0DER"],
     "data_start_time": "2026-01-01T00:00:00+00:00",
@@ -26,17 +27,17 @@ REQUEST = {
 
 
 class KilledAfterCreate(CreateReportOperator):
-    """Loses its worker between the API's answer and the next line of the operator, in its first try."""
+    """Loses its worker right after the API's response, in the first attempt."""
 
-    def execute(self, context):
+    def execute(self, context: Any) -> Any:
         if context["ti"].try_number == 1:
             send = self._nonblocking_hook.send
 
-            def send_and_die(request, **more):
+            def send_and_die(request: Any, **more: Any) -> Any:
                 send(request, **more)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-            self._nonblocking_hook.send = send_and_die
+            self._nonblocking_hook.send = send_and_die  # type: ignore[method-assign]
         return super().execute(context)
 
 
@@ -46,7 +47,7 @@ with DAG("create", **SETTINGS):
 with DAG("killed_after_create", **SETTINGS):
     KilledAfterCreate(task_id="create", **REQUEST)
 
-# Neither setting may turn a task that was told to end into one that succeeded or was skipped.
+# Neither setting may turn a stopped task into one that succeeded or was skipped.
 with DAG("created_and_waited_on_a_worker", **SETTINGS):
     CreateReportOperator(
         task_id="create",
@@ -70,7 +71,7 @@ with DAG("waited_on_a_worker", params={"report_id": Param("", type="string")}, *
 with DAG("waits", params={"report_ids": Param([], type="array")}, **SETTINGS):
 
     @task
-    def report_ids():
+    def report_ids() -> Any:
         return get_current_context()["params"]["report_ids"]
 
     ReportStatusSensor.partial(task_id="wait", deferrable=True, poke_interval=2, retries=0).expand(
@@ -80,7 +81,7 @@ with DAG("waits", params={"report_ids": Param([], type="array")}, **SETTINGS):
 with DAG("mapped", params={"count": Param(1, type="integer")}, max_active_tasks=16, **SETTINGS):
 
     @task
-    def options():
+    def options() -> list[dict[str, str]]:
         return [{"invoiceId": str(number)} for number in range(get_current_context()["params"]["count"])]
 
     CreateReportOperator.partial(

@@ -1,8 +1,9 @@
-"""What users run, for the tests to break: one report from request to object, a batch, and many waits."""
+"""What users run, for the tests to break: one report from request to object, and a batch."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Asset, Param, get_current_context, task
 
@@ -11,7 +12,7 @@ from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "schedule": None,
     "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
     "default_args": {"retries": 8, "retry_delay": timedelta(seconds=3)},
@@ -53,7 +54,7 @@ with DAG("created_and_waited", **SETTINGS):
 with DAG("batch", params={"invoices": Param([], type="array"), "folder": Param("", type="string")}, **SETTINGS):
 
     @task
-    def requests():
+    def requests() -> list[dict[str, Any]]:
         return [
             {
                 "report_type": "GET_AB_INVOICE_PDF",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetWatcher, Param, get_current_context, task
 
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc),
     "default_args": {"retries": 20, "retry_delay": timedelta(seconds=3)},
 }
@@ -17,10 +18,10 @@ SETTINGS = {
 with DAG("soak_daily", schedule=None, params={"reports": Param([], type="array")}, **SETTINGS):
 
     @task
-    def reports():
+    def reports() -> Any:
         return get_current_context()["params"]["reports"]
 
-    # What is not mapped has to be in partial(), because Airflow takes everything else for mapped.
+    # Airflow takes every parameter for mapped that is not in partial().
     report_to_s3.partial(
         report_type="SANDBOX_ORDER_LINES",
         s3_bucket="e2e",
@@ -36,7 +37,7 @@ done = Asset(
     watchers=[
         AssetWatcher(
             name="soak_reports",
-            # Not the interval of another watch: equal triggers share one, without a record.
+            # An interval that no other watch has: equal triggers would share one instance, without a record.
             trigger=ReportsDoneTrigger(report_types=["SANDBOX_ORDER_LINES"], poll_interval=4),
         )
     ],
@@ -45,7 +46,7 @@ done = Asset(
 with DAG("soak_watch", schedule=[done], **SETTINGS):
 
     @task
-    def announced():
+    def announced() -> list[str]:
         events = get_current_context()["triggering_asset_events"][done]
         return [event.extra["payload"]["report_id"] for event in events]
 

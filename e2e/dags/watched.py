@@ -20,7 +20,7 @@ done = Asset(
 with DAG("watched", schedule=[done], start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
 
     @task
-    def announced():
+    def announced() -> list[str]:
         events = get_current_context()["triggering_asset_events"][done]
         return [event.extra["payload"]["report_id"] for event in events]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Any
 
 from airflow_provider_amzbiz.batch.attempt import Attempt, begin, resume
 from airflow_provider_amzbiz.batch.errors import ItemError, ThrottledCall
@@ -120,9 +121,9 @@ class World:
     late_calls: int = 0
     late: bool = False
     violations: list[str] = field(default_factory=list)
-    on_create: object = lambda item: None
-    created: object = lambda item: None
-    on_store: object = lambda item: None
+    on_create: Any = lambda item: None
+    created: Any = lambda item: None
+    on_store: Any = lambda item: None
 
     def requests(self):
         return [{"report_type": "T", "report_options": {"n": str(each)}} for each in self.wanted]

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from airflow_provider_amzbiz.batch.table import AUDIT_COLUMNS, audit_rows, label, table_format, write_rows
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
-from tests.documents.test_take_back import error_response
+from tests.documents.s3_faults import error_response
 
 TASK = {"account": "a-1", "dag_id": "dag", "run_id": "run", "task_id": "batch", "map_index": -1}
 OBJECT = {
@@ -59,7 +59,17 @@ ITEMS = {
     "landed": item(),
     "failed": item(objects=None, error='ReportFatalError: "no"\n', status="FATAL", stored_at=None),
     "skipped": item(objects=None, skipped=True, status="CANCELLED", report_document_id=None, stored_at=None),
-    "already_delivered": item(already_delivered=True, sent_at=None, created_at=None, stored_at=None),
+    "already_delivered": item(
+        already_delivered=True,
+        delivered={
+            "report_id": "r-0",
+            "report_document_id": "d-0",
+            "delivered_at": SENT.isoformat(),
+            "by": "a/b/c",
+        },
+        **dict.fromkeys(("report_id", "report_document_id", "sent_at", "created_at", "status")),
+        stored_at=SENT.timestamp() + 86400,
+    ),
 }
 
 
@@ -124,6 +134,13 @@ class TestRows:
 
         assert row["error"] == 'ReportFatalError: "no"\n'
         assert [row[name] for name in ("uri", "key", "bytes", "sha256", "crc32", "content_type")] == [None] * 6
+
+    def test_what_was_delivered_before_names_the_report_that_it_came_of(self):
+        (row,) = rows(ITEMS["already_delivered"])
+
+        assert (row["report_id"], row["report_document_id"]) == ("r-0", "d-0")
+        assert row["landed_at"] == SENT.isoformat()
+        assert row["requested_at"] is None
 
     def test_it_has_no_other_columns(self):
         for each in ITEMS.values():
@@ -311,7 +328,7 @@ class TestStored:
             "before-send.s3.PutObject", lambda request, **_: error_response(request, 403, "AccessDenied")
         )
 
-        with pytest.raises(DocumentStorageError, match=r"a\.jsonl: AccessDenied"):
+        with pytest.raises(DocumentStorageError, match=r"a\.jsonl failed: AccessDenied"):
             write("a.jsonl", rows(item(), item()))
         assert read("a.jsonl") == before
 

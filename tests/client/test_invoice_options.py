@@ -1,4 +1,4 @@
-"""Options that an invoice does not have are refused before any call."""
+"""Options that an invoice does not have are rejected before any call."""
 
 from __future__ import annotations
 

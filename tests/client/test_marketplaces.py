@@ -1,4 +1,4 @@
-"""Marketplaces of another region than the host are refused before any call, where both are known."""
+"""Marketplaces of another region than the host are rejected before any call, where both are known."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_marketplace_that_is_not_in_the_list_is_let_through():
 
 
 @pytest.mark.parametrize(("region", "marketplace"), [("na", DE), ("eu", US), ("fe", DE)])
-def test_the_hook_refuses_creates_and_listings(region_connection, region, marketplace):
+def test_the_hook_rejects_creates_and_listings(region_connection, region, marketplace):
     region_connection(region, marketplace_ids=marketplace)
     hook = AmazonBusinessHook(retry_for=0, max_throttle_wait=0)
 
@@ -107,7 +107,7 @@ def test_the_hook_refuses_creates_and_listings(region_connection, region, market
             call()
 
 
-def test_operators_refuse_it(region_connection):
+def test_operators_reject_it(region_connection):
     region_connection("na")
     batch = ReportsToS3Operator(
         task_id="batch",

@@ -69,12 +69,12 @@ def test_a_required_field_is_missing(name):
 def test_optional_fields_may_be_missing_or_null():
     bare = Report.from_api({name: FULL[name] for name in REQUIRED})
 
-    assert bare == Report.from_api({**bare_answer(), "reportDocumentId": None, "marketplaceIds": None})
+    assert bare == Report.from_api({**bare_response(), "reportDocumentId": None, "marketplaceIds": None})
     assert bare.report_document_id is None
     assert bare.marketplace_ids == ()
 
 
-def bare_answer():
+def bare_response():
     return {name: FULL[name] for name in REQUIRED}
 
 
@@ -93,9 +93,9 @@ def test_a_time_that_is_none(value):
 
 @bounded()
 @given(st.dictionaries(st.sampled_from(sorted(FULL)) | st.text(), JSON))
-def test_any_json_makes_a_report_or_one_kind_of_error(answer):
+def test_any_json_makes_a_report_or_one_kind_of_error(response):
     try:
-        report = Report.from_api({**FULL, **answer})
+        report = Report.from_api({**FULL, **response})
     except UnavailableError:
         return
     assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
@@ -103,11 +103,11 @@ def test_any_json_makes_a_report_or_one_kind_of_error(answer):
 
 @bounded()
 @given(JSON)
-def test_any_json_in_place_of_an_object(answer):
-    if isinstance(answer, dict):
+def test_any_json_in_place_of_an_object(response):
+    if isinstance(response, dict):
         return
     with pytest.raises(UnavailableError):
-        Report.from_api(answer)
+        Report.from_api(response)
 
 
 def test_a_documents_url_is_not_shown():

@@ -88,7 +88,7 @@ def test_processing_statuses():
         "2026-01-02T04:04:05.000+01:00",
     ],
 )
-def test_a_time_in_every_form_goes_out_in_one(given):
+def test_a_time_in_any_form_is_sent_in_one(given):
     window = parameters.window(("data_start_time", given), ("data_end_time", None), past=True)
 
     assert window == ["2026-01-02T03:04:05.000Z", None]
@@ -100,12 +100,12 @@ def test_a_time_that_is_none_is_named(given):
         parameters.window(("data_start_time", given), ("data_end_time", None), past=True)
 
 
-def test_a_naive_time_is_refused():
+def test_a_naive_time_is_rejected():
     with pytest.raises(InvalidParameterError, match="no UTC offset"):
         parameters.time("created_since", datetime(2026, 1, 2))
 
 
-def test_a_window_in_the_future_is_refused():
+def test_a_window_in_the_future_is_rejected():
     with pytest.raises(InvalidParameterError, match=r"data_end_time is .* in the future"):
         parameters.window(("data_start_time", NOW), ("data_end_time", NOW + timedelta(hours=1)), past=True)
 
@@ -119,7 +119,7 @@ def test_a_window_is_in_order():
         parameters.window(("created_since", NOW), ("created_until", NOW - timedelta(seconds=1)), past=False)
 
 
-def test_report_options_become_texts():
+def test_report_options_become_strings():
     given = {"invoiceId": " 1\n", "flag": True, "number": 5, "float": 7.0, "exact": Decimal(8), "numpy": Num(9)}
 
     assert parameters.report_options(given) == {
@@ -138,18 +138,18 @@ def test_report_options_become_texts():
     "given",
     [[1], "text", '["a"]', {"a": None}, {"a": {}}, {"a": [1]}, {1: "a"}, "[" * 9999, '{"a": %s}' % ("1" * 5000)],
 )
-def test_report_options_of_another_shape_are_refused(given):
+def test_report_options_of_another_shape_are_rejected(given):
     with pytest.raises(InvalidParameterError, match="report_options"):
         parameters.report_options(given)
 
 
 @pytest.mark.parametrize("check", [parameters.report_types, partial(parameters.required_id, "report_id")])
-def test_the_rendering_of_a_missing_value_is_no_value(check):
-    with pytest.raises(InvalidParameterError, match="as a template renders a value that is missing"):
+def test_a_rendered_missing_value_is_rejected(check):
+    with pytest.raises(InvalidParameterError, match="as a template renders a missing value"):
         check("None")
 
 
-def test_the_rendering_of_a_list_says_what_to_do():
+def test_the_error_for_a_rendered_list_names_the_remedy():
     with pytest.raises(InvalidParameterError, match="render_template_as_native_obj"):
         parameters.report_types("['GET_A', 'GET_B']")
 
@@ -158,22 +158,22 @@ def test_the_rendering_of_a_list_says_what_to_do():
     "value",
     [None, "None", "", " \n", "nan", "NaT", "inf", float("inf"), float("-inf"), float("nan"), 0.5, 1e22, b"1"],
 )
-def test_an_option_without_a_value_is_refused_by_its_name(value):
-    assert_refused(value)
+def test_an_option_without_a_value_is_rejected_by_name(value):
+    assert_rejected(value)
 
 
 @pytest.mark.parametrize(
     "value", [Decimal("1.5"), Decimal("Infinity"), Decimal("sNaN"), [], {}, object(), "\ud800"]
 )
-def test_an_option_of_another_kind_is_refused_by_its_name(value):
-    assert_refused(value)
+def test_an_option_of_another_kind_is_rejected_by_name(value):
+    assert_rejected(value)
 
 
-def test_a_number_of_more_digits_than_python_writes_is_refused():
-    assert_refused(10**5000)
+def test_a_number_with_more_digits_than_python_prints_is_rejected():
+    assert_rejected(10**5000)
 
 
-def assert_refused(value):
+def assert_rejected(value):
     with pytest.raises(InvalidParameterError, match=r"report_options\['invoiceId'\] is ") as caught:
         parameters.report_options({"invoiceId": value})
     assert str(caught.value).isprintable()
@@ -181,13 +181,13 @@ def assert_refused(value):
 
 
 @pytest.mark.parametrize("key", [None, "None", "", " ", 1, 1.0, float("nan"), ("a",), "\ud800"])
-def test_a_key_of_an_option_that_is_none_is_refused(key):
+def test_an_invalid_key_of_an_option_is_rejected(key):
     with pytest.raises(InvalidParameterError, match="report_options' key is "):
         parameters.report_options({key: "1"})
 
 
 @pytest.mark.parametrize("given", [{"a": "1", " a": "2"}, '{"a": "1", "a": "2"}'])
-def test_an_option_that_is_given_twice_is_refused(given):
+def test_an_option_that_is_given_twice_is_rejected(given):
     with pytest.raises(InvalidParameterError, match="report_options has keys .* each once"):
         parameters.report_options(given)
 
@@ -218,7 +218,7 @@ def test_an_id_that_is_a_number_is_its_digits(given, text):
         "\udcff",
     ],
 )
-def test_an_id_that_is_none_is_refused_by_its_name(given):
+def test_an_invalid_id_is_rejected_by_name(given):
     with pytest.raises(InvalidParameterError, match="report_id is "):
         parameters.required_id("report_id", given)
 
@@ -236,8 +236,10 @@ TEMPLATE = "{{ ti.xcom_pull('ids') }}"
         ({TEMPLATE: 1}, "x's key is "),
     ],
 )
-def test_a_template_that_was_not_rendered_is_refused_with_its_place(value, place):
-    with pytest.raises(InvalidParameterError, match=rf"^{place}.*not rendered.*renders a templated field once"):
+def test_a_template_that_was_not_rendered_is_rejected_with_its_place(value, place):
+    with pytest.raises(
+        InvalidParameterError, match=rf"^{place}.*not rendered.*renders a templated field only once"
+    ):
         parameters.refuse_template("x", value)
 
 
@@ -257,24 +259,24 @@ def test_what_is_nested_in_itself_is_an_error():
     "check",
     [
         partial(parameters.required_id, "x"),
-        partial(parameters.texts, "x", most=1),
+        partial(parameters.strings, "x", maximum=1),
         partial(parameters.time, "x"),
         parameters.report_options,
         lambda value: parameters.report_options({"invoiceId": value}),
     ],
 )
-def test_every_parameter_refuses_a_template(check):
+def test_every_parameter_rejects_a_template(check):
     with pytest.raises(InvalidParameterError, match="not rendered"):
         check(TEMPLATE)
 
 
 @pytest.mark.parametrize("given", [5, 5.0, {"A": 1}, b"A", True, object(), "('A', 'B')", "{'A'}", [None], [["A"]]])
-def test_marketplaces_of_another_shape_are_refused_by_their_name(given):
+def test_marketplaces_of_another_shape_are_rejected_by_name(given):
     with pytest.raises(InvalidParameterError, match="marketplace_ids"):
         parameters.created_marketplace_ids(given)
 
 
-def test_marketplaces_without_an_end_are_refused():
+def test_endless_marketplaces_are_rejected():
     with pytest.raises(InvalidParameterError, match="marketplace_ids has 10000 values"):
         parameters.created_marketplace_ids("A" for _ in iter(int, 1))
 
@@ -288,6 +290,6 @@ def test_marketplaces_without_an_end_are_refused():
         "9999-12-31T23:59:59-01:00",
     ],
 )
-def test_a_time_outside_of_utcs_years_is_refused(given):
+def test_a_time_outside_of_utcs_years_is_rejected(given):
     with pytest.raises(InvalidParameterError, match="created_since is .* year 9999 in UTC"):
         parameters.window(("created_since", given), ("created_until", None), past=False)

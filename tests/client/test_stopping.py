@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.client.usage_plan import Limit
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
-from tests.client.test_reports import LINES, US, account_of, client_of
+from tests.client.clients import LINES, US, account_of, client_of
 
 # Far more than a second for which a stopped call may go on, and far less than what it would wait otherwise.
 SOON = 20.0
@@ -69,7 +69,7 @@ def test_a_call_that_waits_for_its_repetition_is_stopped(sandbox, stop, operatio
     assert sandbox.count(operation) <= 3
 
 
-def test_a_call_that_was_refused_is_stopped(sandbox, stop):
+def test_a_throttled_call_is_stopped(sandbox, stop):
     sandbox.inject(Fault("getReport", "status", status=429, times=None))
     client = client_of(sandbox, stopped=lambda: sandbox.count("getReport") >= 1)
 
@@ -86,7 +86,7 @@ def test_a_cancellation_that_waits_for_its_report_is_stopped(sandbox):
     assert sandbox.count("cancelReport") == 1
 
 
-def test_nothing_at_all_is_sent_by_who_is_stopped_already(sandbox):
+def test_a_stopped_caller_sends_nothing(sandbox):
     with pytest.raises(errors.StoppedError, match="was not sent"):
         client_of(sandbox, stopped=lambda: True).create_report(LINES, [US])
     assert sandbox.calls == []
@@ -101,7 +101,7 @@ def test_a_request_under_way_is_finished(sandbox):
     assert report_id in sandbox.reports
 
 
-def test_a_refused_token_is_not_replaced_for_who_is_stopped(sandbox):
+def test_a_rejected_token_is_not_replaced_for_a_stopped_caller(sandbox):
     sandbox.inject(Fault("getReport", "expire_token", times=None))
     client = client_of(sandbox, stopped=lambda: sandbox.count("getReport") >= 1)
 
@@ -118,7 +118,7 @@ def test_the_hook_passes_it_on_and_the_error_is_ours(sandbox):
     assert sandbox.calls == []
 
 
-def test_sending_is_told_before_each_request_and_not_before_its_permit(sandbox):
+def test_on_sending_is_called_before_each_request_and_not_before_its_permit(sandbox):
     sandbox.inject(Fault("createReport", "status", status=429))
     account = account_of(sandbox, createReport=Limit(2.0, 1))
     token_buckets(account)["createReport"].emptied()
@@ -127,15 +127,15 @@ def test_sending_is_told_before_each_request_and_not_before_its_permit(sandbox):
     def on_sending():
         seen.append((sandbox.count("token"), sandbox.count("createReport"), time.monotonic()))
 
-    asked = time.monotonic()
+    called_at = time.monotonic()
     ReportsClient(account).send(ReportRequest.of(LINES, [US]), on_sending=on_sending)
 
     assert [each[:2] for each in seen] == [(1, 0), (1, 1)]
     # Half a second a permit.
-    assert seen[0][2] - asked >= 0.4
+    assert seen[0][2] - called_at >= 0.4
 
 
-def test_sending_is_told_again_when_the_token_is_replaced(sandbox):
+def test_on_sending_is_called_again_when_the_token_is_replaced(sandbox):
     sandbox.inject(Fault("createReport", "expire_token"))
     seen = []
 

@@ -99,7 +99,7 @@ class TestMissingBundle:
 
     @pytest.fixture
     def hook(self, sandbox, api, monkeypatch):
-        """Of a connection whose token endpoint is asked by TLS, too."""
+        """A connection whose token endpoint uses TLS, too."""
         url = f"https://127.0.0.1:{api[0]}"
         connection = {**sandbox.connection, "host": url}
         connection["extra"] = {**connection["extra"], "token_url": f"{url}/token"}
@@ -110,7 +110,7 @@ class TestMissingBundle:
         with pytest.raises(AmazonBusinessError, match="REQUESTS_CA_BUNDLE"):
             hook.get_report("1")
 
-    def test_the_test_of_the_connection_says_so(self, hook):
-        works, said = hook.test_connection()
+    def test_the_test_of_the_connection_names_the_cause(self, hook):
+        works, message = hook.test_connection()
         assert not works
-        assert "REQUESTS_CA_BUNDLE" in said
+        assert "REQUESTS_CA_BUNDLE" in message

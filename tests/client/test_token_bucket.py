@@ -43,7 +43,7 @@ def drain(bucket):
     bucket.emptied()
 
 
-def test_the_burst_goes_at_once_and_then_the_rate(bucket, clock):
+def test_the_burst_is_given_at_once_and_then_the_rate(bucket, clock):
     assert bucket.take_up_to(15) == 14
     assert take(bucket) == pytest.approx(5.0)
     clock.now += 5.1
@@ -86,7 +86,7 @@ def test_several_permits_are_given_together(bucket, clock):
 
 
 @pytest.mark.parametrize("count", [0, 16])
-def test_more_than_the_burst_is_refused(bucket, count):
+def test_more_than_the_burst_is_rejected(bucket, count):
     with pytest.raises(ValueError, match="from 1 to the burst, 15"):
         bucket.join(count)
 
@@ -96,7 +96,7 @@ def test_nobody_overtakes_the_queue(bucket):
     assert bucket.take_up_to(3) == 0
 
 
-def test_it_learns_the_rate_of_answers(bucket, clock):
+def test_it_learns_the_rate_of_responses(bucket, clock):
     drain(bucket)
     bucket.learn(2.0)
     ticket = bucket.join()
@@ -109,19 +109,19 @@ def test_the_rate_that_the_user_set_stays(clock):
     assert bucket.rate == 0.5
 
 
-def test_the_first_429_only_tells_that_others_used_the_burst(bucket):
-    bucket.refused()
+def test_the_first_429_only_shows_that_others_used_the_burst(bucket):
+    bucket.throttled()
     assert bucket.rate == 0.1
     assert take(bucket) == pytest.approx(15.0)
 
 
 def test_a_later_429_slows_down_and_it_recovers(bucket, clock):
-    bucket.refused()
+    bucket.throttled()
     clock.now += 20
-    bucket.refused()
+    bucket.throttled()
     assert bucket.rate == pytest.approx(0.075)
     clock.now += 1
-    bucket.refused()
+    bucket.throttled()
     assert bucket.rate == pytest.approx(0.075, rel=0.01), "one cause counts once"
     clock.now += 600
     assert bucket.rate == pytest.approx(0.1)
@@ -129,13 +129,13 @@ def test_a_later_429_slows_down_and_it_recovers(bucket, clock):
 
 def test_it_does_not_sink_to_nothing(bucket, clock):
     for _ in range(100):
-        bucket.refused()
+        bucket.throttled()
         clock.now += 1 / bucket.rate
     assert bucket.rate >= 0.01
 
 
 def test_retry_after_is_waited_for(bucket):
-    bucket.refused(retry_after=60)
+    bucket.throttled(retry_after=60)
     assert take(bucket) == pytest.approx(65.0)
 
 
@@ -152,7 +152,7 @@ def test_what_another_process_found_out_counts_from_then(bucket):
             st.tuples(st.just("take"), st.integers(1, 15)),
             st.tuples(st.just("leave"), st.integers(0, 5)),
             st.tuples(st.just("emptied"), st.floats(0, 100)),
-            st.tuples(st.just("refused"), st.none() | st.floats(0.1, 60)),
+            st.tuples(st.just("throttled"), st.none() | st.floats(0.1, 60)),
         ),
         max_size=60,
     )
@@ -173,8 +173,8 @@ def test_in_any_time_no_more_than_the_burst_and_the_rate(steps):
             bucket.leave(ticket)
         elif what == "emptied":
             bucket.emptied(value)
-        elif what == "refused":
-            bucket.refused(value)
+        elif what == "throttled":
+            bucket.throttled(value)
         for ticket in list(waiting):
             if bucket.claim(ticket):
                 break
@@ -212,7 +212,7 @@ def test_every_rate_that_may_be_meant_is_learned_and_stops_nothing_for_longer_th
 @pytest.mark.parametrize("retry_after", [31536000.0, 1e308, float("inf")])
 def test_no_retry_after_stops_for_longer_than_the_bound(clock, limit, retry_after):
     bucket = TokenBucket(limit, clock=clock)
-    bucket.refused(retry_after)
+    bucket.throttled(retry_after)
     bound = min(max(limit.burst / limit.rate, 10.0), token_bucket.MAX_PAUSE)
     assert bound <= take(bucket) <= bound + 1 / limit.rate
     assert bucket.take_up_to(limit.burst) == 0
@@ -221,21 +221,21 @@ def test_no_retry_after_stops_for_longer_than_the_bound(clock, limit, retry_afte
 
 
 @pytest.mark.parametrize("retry_after", [float("nan"), -5.0, 0.0, None])
-def test_a_retry_after_that_says_nothing_stops_nothing(bucket, retry_after):
-    bucket.refused(retry_after)
+def test_an_empty_retry_after_stops_nothing(bucket, retry_after):
+    bucket.throttled(retry_after)
     assert take(bucket) == pytest.approx(15.0)
 
 
-def test_refusals_after_a_slow_rate_do_not_stop_for_longer_than_the_bound(bucket, clock):
+def test_throttling_after_a_slow_rate_does_not_stop_for_longer_than_the_bound(bucket, clock):
     bucket.learn(0.0056)
     for _ in range(50):
-        bucket.refused()
+        bucket.throttled()
         clock.now += 1 / bucket.rate + 1
-    bucket.refused()
+    bucket.throttled()
     assert take(bucket) <= token_bucket.MAX_PAUSE
 
 
-def test_what_the_user_no_longer_says_no_longer_holds(bucket):
+def test_a_limit_that_the_user_removes_no_longer_applies(bucket):
     bucket.fix(Limit(0.5, 3), "c")
     assert bucket.limit == Limit(0.5, 3)
     bucket.fix(None, "c")
@@ -260,16 +260,16 @@ def test_of_two_words_the_slowest_counts_and_each_ends_with_its_source(bucket):
     assert bucket.limit == Limit(0.5, 3)
 
 
-def test_who_was_refused_goes_before_all_that_joined_later(bucket, clock):
+def test_who_was_throttled_goes_before_all_that_joined_later(bucket, clock):
     drain(bucket)
     waiting = bucket.join()
-    refused, refused_later = bucket.join(first=True), bucket.join(first=True)
+    throttled, throttled_later = bucket.join(first=True), bucket.join(first=True)
     clock.now += 16
     assert bucket.claim(waiting) > 0
-    assert bucket.claim(refused_later) > 0
+    assert bucket.claim(throttled_later) > 0
     assert bucket.waiting == 3
-    assert bucket.claim(refused) == 0
-    bucket.leave(refused_later)
+    assert bucket.claim(throttled) == 0
+    bucket.leave(throttled_later)
     clock.now += 10
     assert bucket.claim(waiting) == 0
 

@@ -16,15 +16,16 @@ from schemathesis.generation.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from airflow_provider_amzbiz.sandbox import Sandbox
-from airflow_provider_amzbiz.sandbox.validation import INVOICE, ORDER_LINES, REPORT_TYPES, STATUSES
+from airflow_provider_amzbiz.sandbox.invoices import INVOICE
+from airflow_provider_amzbiz.sandbox.validation import ORDER_LINES, REPORT_TYPES, STATUSES
 from tests.fuzzing import bounded
 
 CONTRACT = Path(__file__).resolve().parent / "reports_api.openapi.yaml"
-# Without shrinking, for which a server would be asked again and again.
+# Without shrinking, which would repeat requests to the server.
 PHASES = (Phase.explicit, Phase.generate)
 # The contract cannot say which report types, options and marketplaces there are, that nextToken comes alone, and
-# that times must be past: what its letter allows may be refused, and test_what_is_allowed_is_accepted has what
-# must be accepted. And the gateway answers 403, not 405, to a method that it does not know.
+# that times must be past: what it allows may be rejected, and test_what_is_allowed_is_accepted has what
+# must be accepted. And the gateway returns 403, not 405, for an unknown method.
 NOT_BY_LETTER = [positive_data_acceptance, unsupported_method]
 REPORTS = "/reports/2021-09-30/reports"
 US = "ATVPDKIKX0DER"
@@ -146,9 +147,9 @@ LISTINGS = st.fixed_dictionaries(
 
 
 @bounded()
-@given(asked=REQUESTS, listed=LISTINGS)
-def test_what_is_allowed_is_accepted(sandbox, headers, asked, listed):
-    created = requests.post(f"{sandbox.url}{REPORTS}", json=asked, headers=headers, timeout=10)
+@given(body=REQUESTS, listed=LISTINGS)
+def test_what_is_allowed_is_accepted(sandbox, headers, body, listed):
+    created = requests.post(f"{sandbox.url}{REPORTS}", json=body, headers=headers, timeout=10)
     assert created.status_code == 202, created.text
     query = {name: ",".join(each) if isinstance(each, list) else each for name, each in listed.items()}
     found = requests.get(f"{sandbox.url}{REPORTS}", params=query, headers=headers, timeout=10)
@@ -160,7 +161,7 @@ def headers(sandbox):
     return headers_of(sandbox)
 
 
-def test_refusals_for_the_pace_keep_to_the_contract():
+def test_throttling_responses_keep_to_the_contract():
     with Sandbox() as sandbox:
         contract = contract_of(sandbox)
         headers = headers_of(sandbox)

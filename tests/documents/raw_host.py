@@ -1,4 +1,4 @@
-"""An HTTP server that sends the very bytes it is told to, whether they are HTTP or not."""
+"""An HTTP server that sends exactly the given bytes, whether they are HTTP or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Reply = Callable[[dict[str, str]], Iterable[bytes]]
 
 
 class RawHost:
-    """Answers each request on a connection of its own with the bytes of the next reply, the last one for ever.
+    """Responds to each request, on a new connection, with the bytes of the next reply, and repeats the last one.
 
     A reply gets the request's headers, in lower case, and gives pieces of bytes; then the connection is closed.
     """
@@ -88,3 +88,19 @@ def dripped(data: bytes, seconds: float) -> Iterable[bytes]:
     for at in range(len(data)):
         yield data[at : at + 1]
         time.sleep(seconds)
+
+
+TEXT = b"".join(b"%d\tpaper\n" % number for number in range(40))
+LENGTH = len(TEXT)
+CHUNKED = {"Transfer_Encoding": "chunked"}
+WHOLE_IN_CHUNKS = response(200, chunks(TEXT, 50) + b"0\r\n\r\n", **CHUNKED)
+
+
+def part(headers, end=LENGTH, total: object = LENGTH, **more):
+    """Return the right response to a request for a range."""
+    start = int(headers["range"].removeprefix("bytes=").removesuffix("-"))
+    if start >= LENGTH:
+        return response(416, Content_Range=f"bytes */{LENGTH}", Content_Length=0)
+    body = TEXT[start:end]
+    return response(206, body, Content_Range=f"bytes {start}-{start + len(body) - 1}/{total}",
+                    Content_Length=len(body), **more)  # fmt: skip

@@ -1,7 +1,8 @@
-"""An HTTP server that holds one document and misbehaves as it is told."""
+"""An HTTP server that has one document and misbehaves as scripted."""
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,12 +16,12 @@ EXPIRED = (
 
 
 @dataclass
-class Answer:
-    """How one request is answered; by default as S3 would.
+class Response:
+    """The response to one request; by default the one that S3 would send.
 
-    :ivar piece: bytes of a range that are sent at most, without the total.
+    :ivar piece: maximum bytes of a range, sent without the total.
     :ivar cut: body bytes after which the connection is closed.
-    :ivar stall: body bytes after which nothing more comes, until the client goes away.
+    :ivar stall: body bytes after which nothing more comes, until the client disconnects.
     """
 
     status: int | None = None
@@ -33,31 +34,31 @@ class Answer:
     chunked: bool = False
 
 
-EXPIRED_URL = Answer(status=403, body=EXPIRED, headers={"Content-Type": "application/xml", "ETag": None})
+EXPIRED_URL = Response(status=403, body=EXPIRED, headers={"Content-Type": "application/xml", "ETag": None})
 
 
 class ScriptedServer:
-    """Serves ``content`` at presigned URLs; ``answers`` are used up one per request, then it behaves."""
+    """Serves ``content`` at presigned URLs: with one of ``responses`` per request, then as S3 would."""
 
     def __init__(self) -> None:
         self.content = b""
         self.etag = '"one"'
         self.compression_algorithm: str | None = None
-        self.answers: deque[Answer] = deque()
-        self.always: Answer | None = None
+        self.responses: deque[Response] = deque()
+        self.always: Response | None = None
         self.requests: list[dict[str, str]] = []
         self.urls_given = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"script": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-        self.gone = threading.Event()
+        self.stopping = threading.Event()
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self.gone.set()
+        self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -86,63 +87,72 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         script = self.script
         script.requests.append({"path": self.path, **self.headers})
-        answer = script.answers.popleft() if script.answers else script.always or Answer()
-        status, headers, body = self._usual(answer)
-        if answer.status is not None:
-            status = answer.status
-        if answer.body is not None:
-            body = answer.body
+        response = script.responses.popleft() if script.responses else script.always or Response()
+        status, headers, body = self._usual(response)
+        if response.status is not None:
+            status = response.status
+        if response.body is not None:
+            body = response.body
         headers |= {"Content-Length": str(len(body))}
-        if answer.chunked:
+        if response.chunked:
             headers |= {"Content-Length": None, "Transfer-Encoding": "chunked"}
-        headers |= answer.headers
+        headers |= response.headers
         self.send_response(status)
         for name, value in headers.items():
             if value is not None:
                 self.send_header(name, value)
         self.end_headers()
-        self._send(body, answer)
+        self._send(body, response)
 
-    def _usual(self, answer: Answer) -> tuple[int, dict[str, str | None], bytes]:
+    def _usual(self, response: Response) -> tuple[int, dict[str, str | None], bytes]:
         content, etag = self.script.content, self.script.etag
         headers: dict[str, str | None] = {
             "ETag": etag,
             "Accept-Ranges": "bytes",
             "Content-Encoding": "identity",
         }
-        if self.headers.get("If-Match", etag) != etag and not answer.ignore_range:
+        if self.headers.get("If-Match", etag) != etag and not response.ignore_range:
             return 412, {}, b""
         asked = self.headers.get("Range")
-        if asked is None or answer.ignore_range:
+        if asked is None or response.ignore_range:
             return 200, headers, content
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         if start >= len(content):
             return 416, {**headers, "Content-Range": f"bytes */{len(content)}"}, b""
-        body = content[start : start + (answer.piece or len(content))]
-        total = "*" if answer.piece else len(content)
+        body = content[start : start + (response.piece or len(content))]
+        total = "*" if response.piece else len(content)
         headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
         return 206, headers, body
 
-    def _send(self, body: bytes, answer: Answer) -> None:
-        end = next((n for n in (answer.cut, answer.stall) if n is not None), len(body))
+    def _send(self, body: bytes, response: Response) -> None:
+        end = next((n for n in (response.cut, response.stall) if n is not None), len(body))
         part = body[:end]
         try:
-            if answer.chunked:
+            if response.chunked:
                 step = max(1, len(part) // 3)
                 for start in range(0, len(part), step):
                     piece = part[start : start + step]
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                if answer.cut is None and answer.stall is None:
+                if response.cut is None and response.stall is None:
                     self.wfile.write(b"0\r\n\r\n")
             else:
                 self.wfile.write(part)
             self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError):
             pass
-        if answer.stall is not None:
-            self.script.gone.wait(10)
-        if answer.cut is not None or answer.stall is not None or answer.headers.get("Content-Length", "") is None:
+        if response.stall is not None:
+            self.script.stopping.wait(10)
+        if (
+            response.cut is not None
+            or response.stall is not None
+            or response.headers.get("Content-Length", "") is None
+        ):
             self.close_connection = True
 
     def log_message(self, *_) -> None:
         pass
+
+
+def serve_gzip(host, content):
+    """Have a host serve content as a gzip that the API announces."""
+    host.content, host.compression_algorithm = gzip.compress(content, mtime=0), "GZIP"

@@ -10,13 +10,13 @@ import zlib
 
 import pytest
 
+from airflow_provider_amzbiz.documents.archive import Archive
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
     DocumentError,
     DocumentTooLargeError,
     UnsupportedDocumentError,
 )
-from airflow_provider_amzbiz.documents.unwrap import Archive
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 4
 CSV = b"a,b\n1,2\n" * 40
@@ -103,9 +103,9 @@ def built(*entries, before=b"", between=b"", after=b"", comment=b"", zip64=None,
             each["extra"],
         )
         body += packed + (each["descriptor"](known) if each["descriptor"] else b"") + between
-        listed += listed_record(
-            each["name"], each["flags"], each["method"], *known.values(), start, each["extra"], each["attributes"]
-        )
+        sizes = known.values()
+        record = (each["name"], each["flags"], each["method"], *sizes, start, each["extra"], each["attributes"])
+        listed += listed_record(*record)
     values = {"entries": len(entries), "size": len(listed), "start": len(body), **end}
     large = (
         large_end(len(entries), len(listed), len(body), len(body) + len(listed), zip64)
@@ -128,7 +128,8 @@ def large(known):
 
 
 def files(archive):
-    return {name: content.readall() for name, content in Archive(io.BytesIO(archive), 2**40, len(archive)).files()}
+    contents = Archive(io.BytesIO(archive), 2**40, len(archive)).files()
+    return {name: content.readall() for name, content in contents}  # type: ignore[attr-defined]
 
 
 class TestWhole:
@@ -293,7 +294,7 @@ class TestBounds:
         nothing_left()
 
     def test_size_is_checked_before_a_byte_is_decoded(self, host, copy, nothing_left):
-        """What a list says must be true, so that it is enough."""
+        """The sizes in the list must be true, so checking them is enough."""
         host.content = built(entry("a", CSV), entry("b", CSV))
         with pytest.raises(DocumentTooLargeError, match="max_bytes"):
             copy(max_bytes=2 * len(CSV) - 1)

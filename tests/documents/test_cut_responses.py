@@ -1,4 +1,4 @@
-"""Answers that break between two headers, which look whole to whoever reads them, and answers that are lost."""
+"""Responses that break between two headers, which look complete to a reader, and responses that are lost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-from airflow_provider_amzbiz.transfers.manifest import Manifest
 from botocore.exceptions import ConnectionClosedError
 
+from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.documents.errors import DocumentDownloadError, DocumentStorageError
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from tests.documents.scripted_server import SECRET, Document
 
 LARGE = random.Random(5).randbytes(10 * 1024**2)
@@ -25,14 +24,16 @@ CUT = b"HTTP/1.1 200 OK\r\nx-amz-id-2: abc\r\n"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    """Have botocore try again at once."""
+    """Have botocore retry at once."""
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
 
 
 class CuttingStore:
-    """Stands before an S3 server, and answers some requests itself: that all is well, and then nothing more.
+    """A proxy of an S3 server that responds to some requests itself: with a success that is cut in its headers.
 
-    :param times: how many it answers so, of those that it is asked to.
+    :param cuts: method and path to whether the response may be cut.
+    :param times: number of responses that are cut.
+    :param carry_out: whether the server gets the request all the same.
     """
 
     def __init__(self, url, cuts, times, *, carry_out=False):
@@ -66,11 +67,11 @@ class CuttingStore:
                 if cut:
                     self._left -= 1
                 if not cut or self._carry_out:
-                    answer = self._forward(method, path, headers, body)
+                    response = self._forward(method, path, headers, body)
                 if cut:
                     connection.sendall(CUT)
                     return
-                connection.sendall(answer)
+                connection.sendall(response)
 
     def _forward(self, method, path, headers, body):
         target = http.client.HTTPConnection(self._target.hostname, self._target.port)
@@ -79,13 +80,15 @@ class CuttingStore:
             if name != "Expect":
                 target.putheader(name, value)
         target.endheaders(body)
-        answer = target.getresponse()
-        content = answer.read()
-        told = [f"{name}: {value}" for name, value in answer.getheaders() if name != "Transfer-Encoding"]
-        if method != "HEAD" and answer.getheader("Content-Length") is None:
-            told.append(f"Content-Length: {len(content)}")
+        response = target.getresponse()
+        content = response.read()
+        forwarded = [f"{name}: {value}" for name, value in response.getheaders() if name != "Transfer-Encoding"]
+        if method != "HEAD" and response.getheader("Content-Length") is None:
+            forwarded.append(f"Content-Length: {len(content)}")
         target.close()
-        return "\r\n".join([f"HTTP/1.1 {answer.status} {answer.reason}", *told, "", ""]).encode() + content
+        return (
+            "\r\n".join([f"HTTP/1.1 {response.status} {response.reason}", *forwarded, "", ""]).encode() + content
+        )
 
 
 @pytest.fixture
@@ -110,37 +113,37 @@ def completes(method, path):
 
 class TestStorage:
     @pytest.mark.parametrize("carry_out", [True, False])
-    def test_a_completion_is_asked_for_again(self, host, copy, cutting, stored, s3, bucket, carry_out):
-        """S3 answers before it has completed the object, so that nobody knows whether it did."""
+    def test_a_completion_is_requested_again(self, host, copy, cutting, stored, s3, bucket, carry_out):
+        """S3 responds before it has completed the object, so the response does not prove that it did."""
         host.content = gzip.compress(LARGE, 1)
         copy(s3=cutting(completes, carry_out=carry_out))
         assert stored() == {"document": LARGE}
         assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
-    def test_a_completion_that_is_never_answered_is_an_error(self, host, copy, cutting, nothing_left):
+    def test_a_completion_that_gets_no_response_is_an_error(self, host, copy, cutting, nothing_left):
         host.content = gzip.compress(LARGE, 1)
-        with pytest.raises(DocumentStorageError, match="its answer was cut"):
+        with pytest.raises(DocumentStorageError, match="was cut"):
             copy(s3=cutting(completes, 100))
         nothing_left()
 
     @pytest.mark.parametrize("what", ["UploadPart", "CreateMultipartUpload"])
-    def test_what_tells_no_id_is_an_error(self, host, copy, cutting, nothing_left, what):
+    def test_a_response_without_an_id_is_an_error(self, host, copy, cutting, nothing_left, what):
         def cuts(method, path):
             return "partNumber=" in path if what == "UploadPart" else path.endswith("?uploads")
 
         host.content = gzip.compress(LARGE, 1)
-        with pytest.raises(DocumentStorageError, match="its answer was cut"):
+        with pytest.raises(DocumentStorageError, match="was cut"):
             copy(s3=cutting(cuts, 100, carry_out=True))
         nothing_left()
 
-    def test_an_upload_whose_answers_are_all_lost_is_aborted(self, host, copy, s3, nothing_left, monkeypatch):
+    def test_an_upload_whose_responses_are_all_lost_is_aborted(self, host, copy, s3, nothing_left, monkeypatch):
         send = s3._endpoint.http_session.send
 
         def lose(request):
-            answer = send(request)
+            response = send(request)
             if request.method == "POST" and request.url.endswith("?uploads"):
                 raise ConnectionClosedError(endpoint_url=request.url)
-            return answer
+            return response
 
         monkeypatch.setattr(s3._endpoint.http_session, "send", lose)
         host.content = gzip.compress(LARGE, 1)
@@ -148,10 +151,10 @@ class TestStorage:
             copy()
         nothing_left()
 
-    def test_a_look_at_what_is_there_is_an_error(self, host, copy, cutting):
+    def test_a_cut_head_is_an_error(self, host, copy, cutting):
         host.content = b"abc"
         copy()
-        with pytest.raises(DocumentStorageError, match="its answer was cut"):
+        with pytest.raises(DocumentStorageError, match="was cut"):
             copy(s3=cutting(lambda method, _: method == "HEAD", 100), replace=False)
 
     def test_half_of_what_is_there_is_not_compared(self, host, copy, cutting, s3, bucket):
@@ -162,19 +165,20 @@ class TestStorage:
         assert not caught.value.permanent
 
     @pytest.mark.parametrize("method", ["GET", "PUT"])
-    def test_a_manifest_is_an_error(self, cutting, s3, bucket, method):
-        Manifest(s3, bucket, "manifest.json").save()
-        cut = Manifest(cutting(lambda each, _: each == method, 100), bucket, "manifest.json")
-        with pytest.raises(AmazonBusinessError):
-            cut.read() and cut.save()
-        assert Manifest(s3, bucket, "manifest.json").read()
+    def test_of_a_record_is_an_error(self, cutting, s3, bucket, method):
+        body = b"{}" * 500
+        ObjectStore(s3, bucket).put("record.json", body, content_type="application/json")
+        cut = ObjectStore(cutting(lambda each, _: each == method, 100), bucket)
+        with pytest.raises(DocumentStorageError):
+            cut.get("record.json") and cut.put("record.json", body, content_type="application/json")
+        assert ObjectStore(s3, bucket).get("record.json").body == body
 
 
 class RawHost:
     """Answers each connection with the next of some bytes, the last of them again and again."""
 
-    def __init__(self, *answers):
-        self._answers = list(answers)
+    def __init__(self, *responses):
+        self._responses = list(responses)
         self._socket = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -194,15 +198,15 @@ class RawHost:
                 return
             with connection:
                 connection.recv(65536)
-                connection.sendall(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+                connection.sendall(self._responses.pop(0) if len(self._responses) > 1 else self._responses[0])
 
 
 @pytest.fixture
 def raw_host():
     hosts = []
 
-    def start(*answers):
-        hosts.append(RawHost(*answers))
+    def start(*responses):
+        hosts.append(RawHost(*responses))
         return hosts[-1]
 
     yield start
@@ -224,20 +228,24 @@ class TestHost:
         assert SECRET not in caplog.text
 
     @pytest.mark.parametrize("unpack", ["auto", "none"])
-    def test_a_first_answer_cut_between_headers_is_asked_for_again(self, copy, stored, raw_host, unpack):
+    def test_a_first_response_cut_between_headers_is_requested_again(self, copy, stored, raw_host, unpack):
         copy(fetch_document=raw_host(CUT, WHOLE).fetch, unpack=unpack)
         assert stored() == {"document": b"abcdef"}
 
     @pytest.mark.parametrize("kept", [40, 60])
-    def test_a_rest_is_asked_for_again(self, copy, stored, raw_host, kept):
+    def test_a_rest_is_requested_again(self, copy, stored, raw_host, kept):
         copy(fetch_document=raw_host(WHOLE[:-3], REST[: REST.index(b"\r\n", kept) + 2], REST).fetch)
         assert stored() == {"document": b"abcdef"}
 
-    def test_a_whole_answer_to_a_rest_that_is_cut_between_headers_is_asked_for_again(self, copy, stored, raw_host):
+    def test_a_whole_response_to_a_rest_that_is_cut_between_headers_is_requested_again(
+        self, copy, stored, raw_host
+    ):
         copy(fetch_document=raw_host(WHOLE[:-3], CUT, REST).fetch)
         assert stored() == {"document": b"abcdef"}
 
-    def test_a_whole_answer_to_a_rest_that_breaks_before_the_rest_is_asked_for_again(self, copy, stored, raw_host):
+    def test_a_whole_response_to_a_rest_that_breaks_before_the_rest_is_requested_again(
+        self, copy, stored, raw_host
+    ):
         copy(fetch_document=raw_host(WHOLE[:-3], WHOLE[:-4], REST).fetch)
         assert stored() == {"document": b"abcdef"}
 

@@ -144,7 +144,7 @@ MEMBERS = st.lists(
 
 @bounded(300)
 @given(members=MEMBERS, seed=st.integers(), largest=st.sampled_from([1, 2, 7, 100, 5000, 2 * CHUNK]))
-def test_any_members_in_any_pieces_are_what_python_says(members, seed, largest):
+def test_any_members_in_any_pieces_are_decoded_as_by_python(members, seed, largest):
     content = b"".join(
         member(data, flags, extra=field, name=name, comment=name[::-1], level=level) + bytes(padding)
         for data, flags, field, name, level, padding in members
@@ -154,7 +154,7 @@ def test_any_members_in_any_pieces_are_what_python_says(members, seed, largest):
 
 @bounded(300)
 @given(members=MEMBERS, seed=st.integers(), at=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_any_damage_is_an_error_or_what_python_says(members, seed, at, value):
+def test_any_damage_is_an_error_or_decoded_as_by_python(members, seed, at, value):
     whole = bytearray(b"".join(member(data, flags, level=level) for data, flags, _, _, level, _ in members))
     whole[at % len(whole)] = value
     try:

@@ -1,19 +1,17 @@
-"""Documents that nobody meant well with: what was good once and is damaged, joined or dressed up, at random."""
+"""Hostile documents: valid ones that are damaged, joined or disguised at random."""
 
 from __future__ import annotations
 
 import gzip
-import io
-import logging
 import random
-import zipfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.documents.errors import DocumentError
-from airflow_provider_amzbiz.documents.to_s3 import copy_to_s3
+from tests.documents.samples import zipped
+from tests.documents.transferring import transfer
 from tests.fuzzing import bounded
 
 TEXT = b"".join(b"%d\tpaper, A4\t19.99\n" % number for number in range(300))
@@ -21,22 +19,14 @@ PDF = b"%PDF-1.7\n" + random.Random(1).randbytes(3000)
 OTHER = b"a,b\n1,2\n"
 
 
-def zipped(**entries):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return file.getvalue()
-
-
 GOOD = {
     "gzip": gzip.compress(TEXT, mtime=0),
     "members": gzip.compress(TEXT[:1000], mtime=0) + gzip.compress(TEXT[1000:], mtime=0),
-    "zip": zipped(invoice=PDF),
-    "two files": zipped(invoice=PDF, table=OTHER),
-    "gzip of zip": gzip.compress(zipped(invoice=PDF, table=OTHER), mtime=0),
+    "zip": zipped(("invoice", PDF)),
+    "two files": zipped(("invoice", PDF), ("table", OTHER)),
+    "gzip of zip": gzip.compress(zipped(("invoice", PDF), ("table", OTHER)), mtime=0),
 }
-# What may come of them: the contents, and whole files whose wrapping is not to be seen any more.
+# The possible results: the contents, and whole files that no longer look compressed.
 CONTENTS = {TEXT, PDF, OTHER}
 DAMAGES = st.lists(
     st.one_of(
@@ -84,31 +74,19 @@ def empty(client):
         client.delete_object(Bucket="hostile", Key=key)
 
 
-def move(client, host, **arguments):
-    return copy_to_s3(
-        host.fetch,
-        s3=client,
-        bucket="hostile",
-        key=lambda name: "document" if name is None else f"files/{name}",
-        allow_http=True,
-        log=logging.getLogger("tests.documents"),
-        **arguments,
-    )
-
-
 @bounded(150)
 @given(kind=st.sampled_from(sorted(GOOD)), announced=st.sampled_from(["GZIP", None]), damages=DAMAGES)
 def test_what_is_damaged_is_an_error_or_harmless(client, host, kind, announced, damages):
     empty(client)
     host.content, host.compression_algorithm = damaged(GOOD[kind], damages), announced
     try:
-        results = move(client, host)
+        results = transfer(host.fetch, s3=client, bucket="hostile")
     except DocumentError:
         assert stored(client) == {}
     else:
         there = stored(client)
         assert sum(each.bytes for each in results) == sum(map(len, there.values()))
-        # A document of which nothing shows that it was ever packed is kept as it came.
+        # A document that does not look compressed is kept as it came.
         plain = not host.content.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"))
         for content in there.values():
             assert content in CONTENTS or (content == host.content and plain), kind

@@ -78,8 +78,8 @@ def test_other_content_stays(host, copy, stored, s3, bucket, content):
 
 @pytest.mark.parametrize("replace", [True, False])
 @pytest.mark.parametrize("operation", ["PutObject", "CreateMultipartUpload", "CompleteMultipartUpload"])
-def test_what_was_carried_out_and_is_asked_for_again(host, copy, stored, s3, bucket, content, operation, replace):
-    """As botocore does where an answer was lost."""
+def test_what_was_carried_out_and_is_requested_again(host, copy, stored, s3, bucket, content, operation, replace):
+    """botocore repeats a request whose response was lost."""
     s3.meta.events.register(f"needs-retry.s3.{operation}", lambda attempts, **_: 0 if attempts == 1 else None)
     host.content = content
     copy(replace=replace)
@@ -96,7 +96,7 @@ def test_extra_args_that_the_other_server_does_not_know(host, copy, s3, bucket, 
     assert tags == [{"Key": "team", "Value": "data"}]
 
 
-def test_a_key_of_ones_own_goes_with_every_part(host, copy, s3, bucket, content):
+def test_a_customer_key_is_sent_with_every_part(host, copy, s3, bucket, content):
     """S3 wants the key again with each part (``SSE-C``)."""
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
     sent = []

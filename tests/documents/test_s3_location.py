@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
 from airflow_provider_amzbiz.documents.s3_location import access_point, is_bucket, split_s3_uri
-from tests.documents.test_servers import LARGE, SMALL
-from tests.documents.test_take_back import Raw
+from tests.documents.s3_faults import RawBody
 
+SMALL = b"order\tamount\n" * 100
+LARGE = random.Random(7).randbytes(9 * 1024**2)
 POINT = "arn:aws:s3:us-west-2:123456789012:accesspoint/invoices"
 ARNS = [
     POINT,
@@ -71,18 +74,18 @@ def test_other_names_are_no_buckets(name):
         ("bucket", None),
     ],
 )
-def test_an_access_point_tells_region_account_and_name(bucket, expected):
+def test_an_access_point_has_region_account_and_name(bucket, expected):
     assert access_point(bucket) == expected
 
 
 @pytest.mark.parametrize("bucket", HOSTS)
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-def test_boto3_takes_an_access_point_for_a_bucket(host, copy, bucket, content):
-    """In all requests of a transfer; what would answer is Amazon."""
+def test_boto3_accepts_an_access_point_as_a_bucket(host, copy, bucket, content):
+    """In all requests of a transfer, which would go to Amazon."""
     client = boto3.client("s3", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
     asked = []
 
-    def answer(request, **_):
+    def respond(request, **_):
         asked.append(request.url)
         query = request.url.partition("?")[2]
         body = b""
@@ -92,9 +95,9 @@ def test_boto3_takes_an_access_point_for_a_bucket(host, copy, bucket, content):
             body = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
         elif request.method == "POST":
             body = b'<CompleteMultipartUploadResult><ETag>"e-2"</ETag></CompleteMultipartUploadResult>'
-        return AWSResponse(request.url, 200, {"ETag": '"e"'}, Raw(body))
+        return AWSResponse(request.url, 200, {"ETag": '"e"'}, RawBody(body))
 
-    client.meta.events.register("before-send.s3", answer)
+    client.meta.events.register("before-send.s3", respond)
     host.content = content
     (stored,) = copy(s3=client, bucket=bucket, key=lambda _: "2026/x y.tsv")
     assert stored.uri == f"s3://{bucket}/2026/x y.tsv"

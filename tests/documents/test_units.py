@@ -40,7 +40,7 @@ def test_sizes_have_units(count, expected):
         (2_000_000_000, 0.0, "2.0 GB (2000000000 bytes) in 0.0 s, 2000.0 GB/s"),
     ],
 )
-def test_time_and_speed_are_shown_where_they_tell_something(count, seconds, expected):
+def test_time_and_speed_are_shown_unless_they_are_negligible(count, seconds, expected):
     assert transferred(count, seconds) == expected
 
 

@@ -1,15 +1,9 @@
-"""What becomes of gzip, ZIP and neither, whole and damaged."""
+"""The results of gzip, ZIP and neither, whole and damaged."""
 
 from __future__ import annotations
 
-import errno
 import gzip
-import io
 import logging
-import random
-import struct
-import tempfile
-import warnings
 import zipfile
 
 import pytest
@@ -19,26 +13,17 @@ from hypothesis import strategies as st
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
     DocumentError,
-    DocumentTooLargeError,
     TruncatedDocumentError,
     UnsupportedDocumentError,
 )
-from tests.documents.scripted_server import Answer
+from tests.documents.samples import zipped
+from tests.documents.scripted_server import Response
 from tests.fuzzing import bounded
 
 TEXT = b"order\tamount\n" + b"112-1\t19.99\n" * 20
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40
 GZIP = gzip.compress(TEXT, mtime=0)
 MIB = 1024 * 1024
-
-
-def zipped(*entries, method=zipfile.ZIP_DEFLATED):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name, content in entries:
-            archive.writestr(name, content)
-    return file.getvalue()
 
 
 def patched(archive, offset, value):
@@ -242,60 +227,6 @@ class TestZip:
         nothing_left()
 
 
-class TestSize:
-    @pytest.mark.parametrize("unpack", ["auto", "none"])
-    def test_plain_above_the_limit(self, host, copy, nothing_left, unpack):
-        host.content = TEXT
-        copy(unpack=unpack, max_bytes=len(TEXT), key=lambda _: "fits")
-        with pytest.raises(DocumentTooLargeError) as caught:
-            copy(unpack=unpack, max_bytes=len(TEXT) - 1)
-        assert caught.value.permanent
-
-    def test_gzip_above_the_limit(self, host, copy, nothing_left):
-        host.content = gzip.compress(bytes(20 * MIB))
-        with pytest.raises(DocumentTooLargeError):
-            copy(max_bytes=20 * MIB - 1)
-        nothing_left()
-
-    def test_files_together_above_the_limit(self, host, copy, nothing_left):
-        host.content = zipped(("a", TEXT), ("b", TEXT), ("c", TEXT))
-        with pytest.raises(DocumentTooLargeError):
-            copy(max_bytes=3 * len(TEXT) - 1)
-        nothing_left()
-
-    def test_bomb(self, host, copy, nothing_left):
-        host.content = gzip.compress(zipped(("bomb", bytes(80 * MIB))))
-        assert len(host.content) < 10_000
-        with pytest.raises(DocumentTooLargeError):
-            copy()
-        nothing_left()
-
-    def test_one_honest_layer_of_zeros_is_no_bomb(self, host, copy):
-        host.content = gzip.compress(bytes(70 * MIB), 9)
-        (result,) = copy(sha256=False)
-        assert result.bytes == 70 * MIB
-
-
-class TestContentType:
-    @pytest.mark.parametrize(
-        ("content", "downloaded_as", "given", "expected"),
-        [
-            (PDF, "text/plain", None, "application/pdf"),
-            (TEXT, "text/plain; charset=Cp1252", None, "text/plain; charset=Cp1252"),
-            (TEXT, None, None, "binary/octet-stream"),
-            (TEXT, "application/octet-stream", None, "binary/octet-stream"),
-            (TEXT, "text/plain", "text/csv", "text/csv"),
-            (PDF, None, "application/x-invoice", "application/x-invoice"),
-        ],
-    )
-    def test_of_a_document(self, host, copy, s3, bucket, content, downloaded_as, given, expected):
-        host.content = content
-        host.always = Answer(headers={"Content-Type": downloaded_as})
-        (result,) = copy(content_type=given)
-        assert result.content_type == expected
-        assert s3.head_object(Bucket=bucket, Key="document")["ContentType"] == expected
-
-
 class TestProperties:
     @bounded(40)
     @given(
@@ -306,8 +237,8 @@ class TestProperties:
     def test_any_members_over_any_connections(self, host, copy, s3, bucket, members, cuts, padding):
         host.content = b"".join(gzip.compress(each) for each in members) + bytes(padding)
         host.compression_algorithm = "GZIP"
-        host.answers.clear()
-        host.answers.extend(Answer(cut=cut) for cut in cuts)
+        host.responses.clear()
+        host.responses.extend(Response(cut=cut) for cut in cuts)
         (result,) = copy(unpack="gzip")
         whole = b"".join(members)
         assert s3.get_object(Bucket=bucket, Key="document")["Body"].read() == whole
@@ -328,64 +259,3 @@ class TestProperties:
         kept = s3.get_object(Bucket=bucket, Key="document")["Body"].read()
         # Without its magic number it is plain bytes, which are kept; some bytes of its header mean nothing.
         assert kept == (bytes(damaged) if at < 2 else content)
-
-
-class TestDamagedLists:
-    """ZIPs whose list of files leads zipfile astray."""
-
-    def begins_later(self, archive):
-        """Have the list say that it begins 50 bytes later, so that files begin before the archive does."""
-        end = archive.rfind(b"PK\5\6")
-        begins = int.from_bytes(archive[end + 16 : end + 20], "little") + 50
-        return archive[: end + 16] + begins.to_bytes(4, "little") + archive[end + 20 :]
-
-    def begins_nowhere(self, archive):
-        """Have the only file begin at the last of 2**64 bytes."""
-        entry, end = archive.rfind(b"PK\1\2"), archive.rfind(b"PK\5\6")
-        extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
-        name = archive[entry + 46 : end]
-        listed = archive[entry : entry + 30] + struct.pack("<H", len(extra)) + archive[entry + 32 : entry + 42]
-        listed += b"\xff" * 4 + name + extra
-        return (
-            archive[:entry]
-            + listed
-            + archive[end : end + 12]
-            + struct.pack("<I", len(listed))
-            + archive[end + 16 :]
-        )
-
-    @pytest.mark.parametrize("size", [10, 10 * MIB])
-    @pytest.mark.parametrize("damage", ["begins_later", "begins_nowhere"])
-    def test_are_errors(self, host, copy, nothing_left, damage, size):
-        archive = zipped(("a.bin", random.Random(1).randbytes(size)), method=zipfile.ZIP_STORED)
-        host.content = getattr(self, damage)(archive)
-        with pytest.raises(CorruptDocumentError):
-            copy()
-        nothing_left()
-
-    @pytest.mark.parametrize("large", [False, True])
-    def test_of_too_many_files_are_refused(self, host, copy, nothing_left, large):
-        """They would take some hundred bytes of memory for each file, of which there may be millions."""
-        entry = zipped(("a", b""))
-        entry = entry[entry.rfind(b"PK\1\2") : entry.rfind(b"PK\5\6")]
-        count = 5 * MIB // len(entry)
-        first, listed = b"PK\3\4" + bytes(26), entry * count
-        end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(listed), len(first), 0)
-        if large:
-            record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(listed), len(first))
-            locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(first) + len(listed), 1)
-            end = record + locator + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0, 0, 0)
-        host.content = gzip.compress(first + listed + end)
-        with pytest.raises(DocumentTooLargeError, match="list of files"):
-            copy()
-        nothing_left()
-
-    def test_a_disk_that_is_full_is_an_error(self, host, copy, nothing_left, monkeypatch):
-        def full(*_):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
-        host.content = zipped(("a.txt", TEXT))
-        with pytest.raises(DocumentError, match="No space left"):
-            copy()
-        nothing_left()

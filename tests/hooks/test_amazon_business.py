@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz import exceptions
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook, config_from_connection
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.hooks.connection import config_from_connection
 from airflow_provider_amzbiz.sandbox import Fault
 from tests.fuzzing import bounded
 
@@ -213,7 +214,7 @@ def test_errors_are_airflows(sandbox, call, kind, permanent):
         (503, exceptions.AmazonBusinessError),
     ],
 )
-def test_an_error_carries_what_the_answer_said(sandbox, status, kind):
+def test_an_error_carries_the_details_of_the_response(sandbox, status, kind):
     sandbox.inject(Fault(operation="getReport", kind="status", status=status, body="json", times=None))
 
     with pytest.raises(kind) as caught:

@@ -180,7 +180,7 @@ def api():
 
 @pytest.fixture(autouse=True)
 def _nothing_leaves_this_machine(monkeypatch):
-    """Have every other host behind a proxy that refuses, and nothing tried again."""
+    """Put every other host behind a proxy that rejects requests, and retry nothing."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost,::1")
@@ -217,9 +217,9 @@ def check(*calls):
         try:
             call()
         except AmazonBusinessError as error:
-            told = f"{error} {error!r} {error.to_dict()}"
-            assert PLANTED not in told
-            told.encode()
+            shown = f"{error} {error!r} {error.to_dict()}"
+            assert PLANTED not in shown
+            shown.encode()
 
 
 def all_calls(hook, report_id="1"):
@@ -232,10 +232,10 @@ def all_calls(hook, report_id="1"):
     )
 
 
-def assert_a_test_in_words(works, said):
+def assert_a_test_in_words(works, message):
     assert isinstance(works, bool)
-    assert isinstance(said, str)
-    assert PLANTED not in said
+    assert isinstance(message, str)
+    assert PLANTED not in message
 
 
 def tasks(report_id="1", **create):
@@ -275,7 +275,7 @@ def test_any_connection(api, fields, extra):
 
 @bounded(60)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60) | SECRETS | HOSTS)
-def test_any_text_for_a_connection(api, text):
+def test_any_string_for_a_connection(api, text):
     define(api)
     os.environ["AIRFLOW_CONN_ANY"] = text
     hook = AmazonBusinessHook("any")

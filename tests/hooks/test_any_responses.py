@@ -1,4 +1,4 @@
-"""Whatever the API answers, a hook gives a value or one of the provider's errors, and no token in its text."""
+"""Whatever the API returns, a hook returns a value or raises one of our errors, without a token in it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ STATUSES = st.sampled_from(
 @pytest.mark.parametrize("operation", sorted(CALLS))
 @bounded(60)
 @given(status=STATUSES, body=BODIES, headers=HEADERS)
-def test_any_answer_is_a_value_or_a_known_error(sandbox, operation, status, body, headers):
+def test_any_response_is_a_value_or_a_known_error(sandbox, operation, status, body, headers):
     sandbox.clear_faults()
     sandbox.expire_tokens()
     sandbox.inject(Fault(operation, "status", times=None, status=status, body=body, headers=headers))
@@ -69,15 +69,15 @@ def test_any_answer_is_a_value_or_a_known_error(sandbox, operation, status, body
     try:
         CALLS[operation](hook)
     except AmazonBusinessError as error:
-        told = f"{error} {error!r} {error.to_dict()}"
-        assert "Atza|" not in told
-        assert sandbox.client_secret not in told
-        assert sandbox.refresh_token not in told
+        shown = f"{error} {error!r} {error.to_dict()}"
+        assert "Atza|" not in shown
+        assert sandbox.client_secret not in shown
+        assert sandbox.refresh_token not in shown
 
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """What is tried again is tried again at once."""
+    """Retries do not wait."""
     monkeypatch.setattr(transport, "wait_random_exponential", lambda **_: wait_none())
 
 
@@ -105,5 +105,5 @@ def test_every_report_is_listed_once_whatever_happens_between_pages(sandbox, at_
     ]
 
     assert sorted(found) == sorted(planted)
-    asked = [call.query for call in sandbox.calls[calls:] if call.operation == "getReports"]
-    assert all("&" not in query for query in asked if "nextToken" in query)
+    queries = [call.query for call in sandbox.calls[calls:] if call.operation == "getReports"]
+    assert all("&" not in query for query in queries if "nextToken" in query)

@@ -1,4 +1,4 @@
-"""What the test of a connection says of each part that may not work."""
+"""The message of the test of a connection for each part that may fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def change(monkeypatch, sandbox, fields, extra):
 
 
 def what_is_said(sandbox):
-    """Return what the test says, and make sure that it says no secret."""
+    """Return the result of the test, whose message must show no secret."""
     works, message = AmazonBusinessHook().test_connection()
     for secret in (sandbox.client_secret, sandbox.refresh_token, "Atza|"):
         assert secret not in message
@@ -42,25 +42,25 @@ def test_all_works_with_one_cheap_call(sandbox):
 
 
 @pytest.mark.parametrize(
-    ("age", "said"),
+    ("age", "expected"),
     [
         (0, "0 days old; 180 of its 180 days are left"),
         (149, "149 days old; 31 of its 180 days are left"),
         (150, "150 days old; 30 of its 180 days are left: rotate it in time"),
-        (200, "200 days old, but Amazon ends one after 180; set the date of the newest"),
+        (200, "200 days old, but one expires after 180; set the date of the newest"),
     ],
 )
-def test_the_age_of_the_secret(sandbox, monkeypatch, age, said):
+def test_the_age_of_the_secret(sandbox, monkeypatch, age, expected):
     connect(monkeypatch, sandbox, client_secret_created_on=days_ago(age))
 
     works, message = what_is_said(sandbox)
 
     assert works
-    assert message.endswith(said)
+    assert message.endswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("fields", "extra", "said"),
+    ("fields", "extra", "expected"),
     [
         (
             {"password": "wrong"},
@@ -75,14 +75,14 @@ def test_the_age_of_the_secret(sandbox, monkeypatch, age, said):
         ({}, {"refresh_token": "Atzr|wrong"}, "revoked the grant"),
     ],
 )
-def test_wrong_credentials(sandbox, monkeypatch, fields, extra, said):
+def test_wrong_credentials(sandbox, monkeypatch, fields, extra, expected):
     change(monkeypatch, sandbox, fields, extra)
 
     works, message = what_is_said(sandbox)
 
     assert not works
-    assert message.startswith("No access token: Login with Amazon refused the credentials: ")
-    assert said in message
+    assert message.startswith("No access token: Login with Amazon rejected the credentials: ")
+    assert expected in message
 
 
 def test_a_revoked_grant(sandbox):
@@ -95,7 +95,7 @@ def test_a_revoked_grant(sandbox):
     assert "the customer may have revoked the grant" in message
 
 
-def test_a_refused_secret_says_how_old_it_is(sandbox, monkeypatch):
+def test_the_error_for_a_rejected_secret_names_its_age(sandbox, monkeypatch):
     change(monkeypatch, sandbox, {"password": "the old one"}, {"client_secret_created_on": days_ago(190)})
 
     works, message = what_is_said(sandbox)
@@ -105,84 +105,84 @@ def test_a_refused_secret_says_how_old_it_is(sandbox, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("token_url", "said"),
+    ("token_url", "expected"),
     [
         ("http://127.0.0.1:9/auth", "http://127.0.0.1:9/auth cannot be reached (connection refused)"),
         ("https://lwa.invalid/auth", "https://lwa.invalid/auth cannot be reached (DNS does not know the host)"),
-        ("{sandbox}/nothing", "token was answered 403"),
+        ("{sandbox}/nothing", "token returned 403"),
     ],
 )
-def test_a_token_url_that_is_none(sandbox, monkeypatch, token_url, said):
+def test_a_token_url_that_is_none(sandbox, monkeypatch, token_url, expected):
     change(monkeypatch, sandbox, {}, {"token_url": token_url.format(sandbox=sandbox.url)})
 
     works, message = what_is_said(sandbox)
 
     assert not works
     assert message.startswith("No access token: ")
-    assert said in message
+    assert expected in message
     assert message.endswith("; check Token URL")
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "expected"),
     [
         ("http://127.0.0.1:9", "http://127.0.0.1:9 (connection refused); check Region and Endpoint"),
         ("https://api.invalid", "https://api.invalid (DNS does not know the host); check Region and Endpoint"),
     ],
 )
-def test_a_host_that_is_not_the_api(sandbox, monkeypatch, host, said):
+def test_a_host_that_is_not_the_api(sandbox, monkeypatch, host, expected):
     change(monkeypatch, sandbox, {"host": host}, {})
 
     works, message = what_is_said(sandbox)
 
     assert not works
     assert message.startswith(f"{GIVEN}, so Client ID, Client secret and Refresh token are right; but ")
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected"),
     [
         (
             {"kind": "status", "status": 403},
             "role Business Purchase Reconciliation; or the Refresh token is of another",
         ),
-        ({"kind": "status", "status": 403, "body": "html"}, "does not answer as the Amazon Business API does"),
-        ({"kind": "status", "status": 200, "body": "html"}, "does not answer as the Amazon Business API does"),
-        ({"kind": "redirect"}, "does not answer as the Amazon Business API does"),
-        ({"kind": "expire_token", "times": None}, "Token URL and Endpoint have to belong together"),
-        ({"kind": "status", "status": 404, "body": "html"}, "does not answer as the Amazon Business API does"),
+        ({"kind": "status", "status": 403, "body": "html"}, "does not respond as the Amazon Business API does"),
+        ({"kind": "status", "status": 200, "body": "html"}, "does not respond as the Amazon Business API does"),
+        ({"kind": "redirect"}, "does not respond as the Amazon Business API does"),
+        ({"kind": "expire_token", "times": None}, "Token URL and Endpoint must belong together"),
+        ({"kind": "status", "status": 404, "body": "html"}, "does not respond as the Amazon Business API does"),
         ({"kind": "status", "status": 429, "times": None}, "the account's limit is used up"),
         ({"kind": "status", "status": 503, "body": "html"}, "has a fault; try again"),
         ({"kind": "drop"}, "has a fault; try again"),
     ],
 )
-def test_what_the_api_may_answer(sandbox, fault, said):
+def test_what_the_api_may_return(sandbox, fault, expected):
     sandbox.inject(Fault("getReport", **fault))
 
     works, message = what_is_said(sandbox)
 
     assert not works
     assert message.startswith(f"{GIVEN}, so Client ID, Client secret and Refresh token are right; but ")
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected"),
     [
-        ({"kind": "status", "status": 503}, "token was answered 503"),
+        ({"kind": "status", "status": 503}, "token returned 503"),
         ({"kind": "status", "status": 403, "body": "html"}, "check Token URL"),
         ({"kind": "status", "status": 200, "body": "html"}, "check Token URL"),
     ],
 )
-def test_what_the_token_url_may_answer(sandbox, fault, said):
+def test_what_the_token_url_may_return(sandbox, fault, expected):
     sandbox.inject(Fault("token", **fault))
 
     works, message = what_is_said(sandbox)
 
     assert not works
     assert message.startswith("No access token: ")
-    assert said in message
+    assert expected in message
     assert "role" not in message
 
 

@@ -80,7 +80,7 @@ def test_the_endpoint_in_a_uri(monkeypatch):
     assert AmazonBusinessHook("c").client.config.endpoint == "http://127.0.0.1:8080"
 
 
-def test_a_uri_with_an_underscore_in_its_scheme_is_told_of_the_hyphen(monkeypatch):
+def test_a_uri_with_an_underscore_in_its_scheme_names_the_hyphen(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_C", URI.replace("amazon-business://", "amazon_business://"))
 
     with pytest.raises(exceptions.InvalidInputError, match="begin with amazon-business://"):

@@ -1,4 +1,4 @@
-"""What the API refuses for the account's sake, as a user of the hook meets it."""
+"""What the API rejects because of the account, as a user of the hook sees it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_an_application_without_the_role(start):
 
     with pytest.raises(exceptions.AccessDeniedError, match="role"):
         AmazonBusinessHook().create_report(LINES)
-    works, said = AmazonBusinessHook().test_connection()
+    works, message = AmazonBusinessHook().test_connection()
 
     assert not works
-    assert "role" in said
+    assert "role" in message
     assert sandbox.count("createReport") == 1
 
 
@@ -68,7 +68,7 @@ def test_both_forms_of_times_are_read(start, time_format):
     "options",
     [{"invoiceId": "Pending"}, {"invoiceId": "1", "documentType": "CreditMemo"}, {"orderId": "1"}],
 )
-def test_invoices_that_amazon_refuses(start, options):
+def test_invoices_that_amazon_rejects(start, options):
     sandbox = start()
 
     with pytest.raises(exceptions.InvalidInputError, match="400.*reportOptions"):

@@ -36,7 +36,7 @@ def create(**arguments):
 
 @pytest.fixture
 def terminated():
-    """Run a task in this process and send it SIGTERM, which Airflow 3 answers with ``on_kill`` alone."""
+    """Run a task in this process and send it SIGTERM, on which Airflow 3 only calls ``on_kill``."""
     before = signal.getsignal(signal.SIGTERM)
 
     def run_and_terminate(task, ctx, *, when=lambda: True, seconds=0.5):
@@ -126,7 +126,7 @@ def alarm():
     signal.signal(signal.SIGALRM, before)
 
 
-def test_the_timeout_of_airflow_cancels_as_well(sandbox, alarm):
+def test_airflow_s_execution_timeout_cancels_as_well(sandbox, alarm):
     sandbox.script(queue_seconds=3600)
     task = create(wait_for_completion=True)
     signal.setitimer(signal.ITIMER_REAL, 1.0)
@@ -140,7 +140,7 @@ def test_the_timeout_of_airflow_cancels_as_well(sandbox, alarm):
     assert caught.value.__context__ is None
 
 
-def test_the_timeout_of_airflow_ends_the_wait_in_the_middle_of_a_poll(sandbox, monkeypatch, alarm):
+def test_airflow_s_execution_timeout_ends_the_wait_during_a_poll(sandbox, monkeypatch, alarm):
     """Raised in the task of the event loop that polls, it would end that one only."""
     connect(monkeypatch, sandbox, rate_limits=json.dumps({"getReport": [0.2, 1]}))
     AmazonBusinessHook().client._transport._buckets["getReport"].emptied()
@@ -174,7 +174,7 @@ def test_the_timeout_of_airflow_ends_the_wait_in_the_middle_of_a_poll(sandbox, m
     ],
     ids=["create", "cancel", "list"],
 )
-def test_a_task_that_waits_for_its_permit_calls_no_more(sandbox, terminated, monkeypatch, operation, make):
+def test_a_task_that_waits_for_its_permit_sends_nothing_more(sandbox, terminated, monkeypatch, operation, make):
     connect(monkeypatch, sandbox, rate_limits=json.dumps({operation: [0.02, 1]}))
     first = AmazonBusinessHook().client
     first._transport._buckets[operation].emptied()
@@ -185,7 +185,7 @@ def test_a_task_that_waits_for_its_permit_calls_no_more(sandbox, terminated, mon
 
     assert_retried(caught)
     assert sandbox.count(operation) == 0
-    # A request that was never sent has made nothing that a retry would have to look for.
+    # A request that was never sent created nothing that a retry would have to search for.
     assert store == {}
 
 
@@ -232,7 +232,7 @@ def test_a_sensor_that_waits_for_its_permit_is_ended_too(sandbox, terminated, mo
     assert sandbox.count("getReport") == 0
 
 
-def test_a_batch_cancels_what_it_can_and_its_retry_lands_all(sandbox, s3, terminated):
+def test_a_batch_cancels_what_it_can_and_its_retry_stores_all(sandbox, s3, terminated):
     sandbox.script(queue_seconds=3600, times=3)
     arguments = {
         "task_id": "batch",

@@ -91,7 +91,7 @@ def test_a_transfer_continues_with_the_permit_for_that_poll(sandbox, s3):
 def test_a_transfer_whose_document_is_not_known_yet_waits_for_the_next_call_in_the_triggerer(
     sandbox, s3, monkeypatch
 ):
-    # The one permit is for the call which is told that there is no such document.
+    # The one permit is for the call that fails because there is no such document yet.
     connect(monkeypatch, sandbox, rate_limits=json.dumps({"getReportDocument": [1 / 1800, 1]}))
     sandbox.inject(Fault(operation="getReportDocument", kind="status", status=404))
 

@@ -68,20 +68,20 @@ SECONDS = [
 
 @pytest.mark.parametrize("value", NO_SECONDS, ids=lambda value: repr(value)[:20])
 @pytest.mark.parametrize(("make", "name"), SECONDS)
-def test_seconds_that_cannot_be_meant_are_refused(make, name, value):
+def test_seconds_that_make_no_sense_are_rejected(make, name, value):
     with pytest.raises(InvalidInputError, match=rf"^{name} is .* but must be .*seconds.* at most 315360000"):
         make(**{name: value})
 
 
 @pytest.mark.parametrize("value", NO_COUNT, ids=repr)
 @pytest.mark.parametrize(("make", "name"), [(listing, "max_reports"), (transfer, "max_bytes")])
-def test_counts_that_are_none_are_refused(make, name, value):
-    with pytest.raises(InvalidInputError, match=rf"^{name} is .* but must be a whole number above 0"):
+def test_counts_that_are_no_integers_are_rejected(make, name, value):
+    with pytest.raises(InvalidInputError, match=rf"^{name} is .* but must be an integer above 0"):
         make(**{name: value})
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), "1", None, True, 1.0])
-def test_a_share_that_is_none_is_refused(value):
+def test_a_share_that_is_no_share_is_rejected(value):
     with pytest.raises(InvalidInputError, match="^max_failed is "):
         batch(max_failed=value)
 

@@ -17,7 +17,7 @@ USER_AGENT = "Tests/1.0 (Language=Python)"
 
 
 class Caller:
-    """A client of the API that adds nothing of its own: what is sent is what the test says."""
+    """A client of the API that adds nothing of its own to what a test sends."""
 
     def __init__(self, sandbox, account=None):
         self.sandbox = sandbox
@@ -87,7 +87,7 @@ def download(url, method="GET", **headers):
         method, url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=10
     )
     with response:
-        response.raw_bytes = response.raw.read(decode_content=False)
+        response.raw_bytes = response.raw.read(decode_content=False)  # type: ignore[attr-defined]
     return response
 
 
@@ -110,7 +110,7 @@ def exchange(url, *, method="GET", headers="", body=b""):
 
 @pytest.fixture
 def start():
-    """Start sandboxes that stop with the test; reports are done at once and nothing is throttled, unless said."""
+    """Start sandboxes that stop with the test; by default reports are done at once and nothing is throttled."""
     with contextlib.ExitStack() as stack:
 
         def starter(**settings):

@@ -144,15 +144,15 @@ def test_a_download_in_pieces_is_the_download(shared_api, download):
     url = shared_api.describe("SANDBOX_ORDER_LINES", {"rows": "5000"})["url"]
     whole = download(url).raw_bytes
     half = len(whole) // 2
-    pieces = [download(url, Range=asked).raw_bytes for asked in (f"bytes=0-{half - 1}", f"bytes={half}-")]
+    pieces = [download(url, Range=part).raw_bytes for part in (f"bytes=0-{half - 1}", f"bytes={half}-")]
     assert b"".join(pieces) == whole
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"body": b"plain, but said to be gzip", "compression_algorithm": "GZIP"},
-        {"body": gzip.compress(b"not said"), "compression_algorithm": None},
+        {"body": b"plain, but called gzip", "compression_algorithm": "GZIP"},
+        {"body": gzip.compress(b"not called gzip"), "compression_algorithm": None},
         {"body": gzip.compress(b"one") + gzip.compress(b"two")},
         {"body": gzip.compress(b"cut short")[:-5]},
         {"body": b""},
@@ -196,8 +196,8 @@ def test_a_fatal_report_can_have_a_raw_document(api, download):
     assert download(described["url"]).raw_bytes == b"why"
 
 
-def test_what_a_download_gets_can_be_asked_for(api, download):
+def test_what_a_download_gets_can_be_read(api, download):
     report_id = api.created()
     document_id = api.get(report_id).json()["reportDocumentId"]
-    asked = api.sandbox.document(report_id)
-    assert asked == download(api.document(document_id).json()["url"]).raw_bytes
+    received = api.sandbox.document(report_id)
+    assert received == download(api.document(document_id).json()["url"]).raw_bytes

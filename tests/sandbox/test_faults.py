@@ -28,7 +28,7 @@ def url(api):
 
 
 def split(received):
-    """Return the head and the body of a raw answer."""
+    """Return the head and the body of a raw response."""
     head, _, body = received.partition(b"\r\n\r\n")
     return head.decode().lower(), body
 
@@ -55,7 +55,7 @@ def test_times_and_after(api):
     assert [api.list().status_code for _ in range(5)] == [200, 500, 500, 200, 200]
 
 
-def test_faults_can_be_asked_for(api):
+def test_faults_can_be_listed(api):
     fault = Fault(operation="getReports", kind="status")
     api.sandbox.inject(fault)
     assert api.sandbox.faults == [fault]
@@ -70,21 +70,21 @@ def test_two_faults_of_one_operation_come_one_after_the_other(api):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "said"),
+    ("body", "kind", "expected"),
     [
         ("json", "application/json", b'"ServiceUnavailable"'),
         ("html", "text/html", b"Website Temporarily Unavailable"),
         ("empty", "", b""),
         ("null_message", "application/json", b'"message": null'),
-        ("a text of its own", "", b"a text of its own"),
+        ("a body of its own", "", b"a body of its own"),
     ],
 )
-def test_a_statuss_body(api, body, kind, said):
+def test_a_statuss_body(api, body, kind, expected):
     api.sandbox.inject(Fault(operation="getReports", kind="status", body=body, headers={"Retry-After": "7"}))
     response = api.list()
     assert response.status_code == 503
     assert response.headers["Content-Type"].startswith(kind)
-    assert said in response.content
+    assert expected in response.content
     assert bool(response.content) == (body != "empty")
     assert response.headers["Retry-After"] == "7"
     assert response.headers["x-amzn-RequestId"]
@@ -110,7 +110,7 @@ def test_empty(api):
     assert len(api.sandbox.reports) == 1
 
 
-def test_lost_is_carried_out_and_not_answered(api, exchange):
+def test_lost_is_carried_out_without_a_response(api, exchange):
     api.login()
     api.sandbox.inject(Fault(operation="createReport", kind="lost"))
     body = b'{"reportType": "SANDBOX_ORDER_LINES", "marketplaceIds": ["ATVPDKIKX0DER"]}'
@@ -205,7 +205,7 @@ def test_a_cut_without_a_length(api, url, exchange):
     api.sandbox.inject(Fault(operation="document", kind="no_length"))
     head, body = split(exchange(url)[0])
     assert "content-length" not in head
-    # The last chunk, of no bytes, is what tells a whole body from a cut one.
+    # Only the last chunk, of no bytes, distinguishes a complete body from a cut one.
     assert not body.endswith(b"0\r\n\r\n")
 
 
@@ -306,7 +306,7 @@ def test_a_status_of_a_document(api, url, download):
         {"operation": "getReport", "kind": "status", "after": -1},
     ],
 )
-def test_a_fault_that_could_never_happen_is_refused(wrong):
+def test_a_fault_that_could_never_happen_is_rejected(wrong):
     # One that is silently ignored would let a test pass that tests nothing.
     with pytest.raises(ValueError):
         Fault(**wrong)

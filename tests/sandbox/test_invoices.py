@@ -1,4 +1,4 @@
-"""Marketplaces and the options of invoices: what Amazon's documentation does not show is refused."""
+"""Marketplaces and the options of invoices: what Amazon's documentation does not show is rejected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def apis(caller):
         }
 
 
-def refused(response):
+def rejection(response):
     assert response.status_code == 400, response.text
     (error,) = response.json()["errors"]
     assert error["code"] == "InvalidInput"
@@ -47,7 +47,7 @@ def test_a_host_serves_its_own_marketplaces_only(apis, region, report_type):
             if other == region:
                 assert (response.status_code, listed.status_code) == (202, 200)
             else:
-                assert refused(response) == refused(listed) == (SCHEMA, "marketplaceIds;")
+                assert rejection(response) == rejection(listed) == (SCHEMA, "marketplaceIds;")
 
 
 @pytest.mark.parametrize("region", [*REGIONS, "any"])
@@ -55,13 +55,13 @@ def test_a_host_serves_its_own_marketplaces_only(apis, region, report_type):
 def test_a_marketplace_that_does_not_exist(apis, region, wrong):
     own = REGIONS["na" if region == "any" else region][0]
     for ids in ([wrong], [own, wrong]):
-        assert refused(apis[region].create(marketplaceIds=ids)) == (SCHEMA, "marketplaceIds;")
+        assert rejection(apis[region].create(marketplaceIds=ids)) == (SCHEMA, "marketplaceIds;")
 
 
 @pytest.mark.parametrize("region", [*REGIONS, "any"])
 def test_no_request_is_for_two_regions(apis, region):
     for ids in ([US, DE], [DE, JP], [JP, US]):
-        assert refused(apis[region].create(marketplaceIds=ids)) == (SCHEMA, "marketplaceIds;")
+        assert rejection(apis[region].create(marketplaceIds=ids)) == (SCHEMA, "marketplaceIds;")
 
 
 def test_a_report_may_be_for_several_marketplaces_of_one_region(apis):
@@ -73,7 +73,7 @@ def test_a_report_may_be_for_several_marketplaces_of_one_region(apis):
 def test_an_invoice_is_for_one_marketplace(apis):
     for ids in ([US, CA], [US, US]):
         response = apis["na"].create(INVOICE, {"invoiceId": "1"}, marketplaceIds=ids)
-        assert refused(response) == (SCHEMA, "marketplaceIds;")
+        assert rejection(response) == (SCHEMA, "marketplaceIds;")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_options_of_the_documentation(apis, marketplace, options):
 def test_options_that_no_documentation_shows(apis, marketplace, options, message, details):
     before = len(apis["any"].sandbox.reports)
     response = apis["any"].create(INVOICE, options, marketplaceIds=[marketplace])
-    assert refused(response) == (message, details)
+    assert rejection(response) == (message, details)
     assert len(apis["any"].sandbox.reports) == before
 
 
@@ -152,8 +152,8 @@ def test_the_connection_names_a_marketplace_of_the_region(apis):
         extra = apis[region].sandbox.connection["extra"]
         assert extra["marketplace_ids"] in marketplaces
         assert extra.get("region", "na") == region
-        planted = apis[region].get(apis[region].sandbox.add_report()).json()
-        assert planted["marketplaceIds"] == [extra["marketplace_ids"]]
+        added = apis[region].get(apis[region].sandbox.add_report()).json()
+        assert added["marketplaceIds"] == [extra["marketplace_ids"]]
 
 
 def test_ids_and_urls_tell_the_region(apis):

@@ -45,8 +45,8 @@ def test_a_missing_field(shared_api, field):
     response = shared_api.token(**{field: None})
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_request"
-    said = f"The request is missing a required parameter : {field}"
-    assert response.json()["error_description"] == said
+    description = f"The request is missing a required parameter : {field}"
+    assert response.json()["error_description"] == description
 
 
 @pytest.mark.parametrize("field", ["client_id", "client_secret"])
@@ -89,22 +89,22 @@ def test_a_code_of_a_consent_is_exchanged_once(start, caller):
     sandbox.clock.advance(301)
     stranger = sandbox.add_account()
     theirs = {"client_id": stranger.client_id, "client_secret": stranger.client_secret}
-    for refused in (exchange(code), exchange("made-up"), exchange(late), exchange(sandbox.authorize(), **theirs)):
-        assert refused.status_code == 400
-        assert refused.json()["error"] == "invalid_grant"
+    for rejected in (exchange(code), exchange("made-up"), exchange(late), exchange(sandbox.authorize(), **theirs)):
+        assert rejected.status_code == 400
+        assert rejected.json()["error"] == "invalid_grant"
     missing = exchange(None)
     assert missing.json()["error"] == "invalid_request"
     assert missing.json()["error_description"] == "The request is missing a required parameter : code"
 
 
-def test_another_grant_type_is_refused_as_recorded(shared_api):
+def test_another_grant_type_is_rejected_as_recorded(shared_api):
     response = shared_api.token(grant_type="password")
     assert response.status_code == 400
     body = response.json()
     assert set(body) == {"error_index", "error_description", "error", "request_id"}
     assert body["error"] == "unsupported_grant_type"
-    said = "The authorization grant type is not supported by the authorization server"
-    assert body["error_description"] == said
+    description = "The authorization grant type is not supported by the authorization server"
+    assert body["error_description"] == description
     assert response.headers["x-amzn-ErrorType"].startswith("OA2UnsupportedGrantTypeException")
 
 
@@ -150,7 +150,7 @@ def test_a_call_without_a_good_token(shared_api, token, details):
 
 
 def denied(api):
-    """Call all operations; return whether each was refused as recorded."""
+    """Call all operations; return whether each was rejected as recorded."""
     calls = (api.create(), api.list(), api.get("1"), api.cancel("1"), api.document("1"))
     error = {"code": "Unauthorized", "message": "Access to requested resource is denied.", "details": ""}
     for response in calls:
@@ -205,7 +205,7 @@ def test_expire_tokens(api):
     assert api.get("1").status_code == 403
 
 
-def test_401_where_it_is_asked_for(start, caller):
+def test_401_is_a_setting(start, caller):
     api = caller(start(reject_with_401=True))
     response = api.request("GET", "/reports/2021-09-30/reports/1", headers={"x-amz-access-token": "Atza|x"})
     assert response.status_code == 401

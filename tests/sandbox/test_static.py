@@ -73,13 +73,13 @@ def static_api(caller):
         yield caller(sandbox)
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status", "answer"), CASES)
-def test_a_case(static_api, method, path, body, status, answer):
+@pytest.mark.parametrize(("method", "path", "body", "status", "expected"), CASES)
+def test_a_case(static_api, method, path, body, status, expected):
     response = static_api.request(method, path, json=body)
     assert response.status_code == status
     # Compact, with a line end.
-    wanted = b"" if answer is None else json.dumps(answer, separators=(",", ":")).encode() + b"\n"
-    assert response.content == wanted
+    body_expected = b"" if expected is None else json.dumps(expected, separators=(",", ":")).encode() + b"\n"
+    assert response.content == body_expected
     assert response.headers["x-amzn-RateLimit-Limit"] == "5.0"
     assert response.headers["Content-Type"] == "application/json"
 

@@ -1,4 +1,4 @@
-"""Presigned URLs and the downloads behind them, which answer as S3 does."""
+"""Presigned URLs and their downloads, which respond as S3 does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shared_url(shared_api):
     return shared_api.describe()["url"]
 
 
-def assert_refused(response, status, code, message=None):
+def assert_rejected(response, status, code, message=None):
     assert response.status_code == status, response.raw_bytes
     assert response.headers["Content-Type"] == "application/xml"
     assert response.headers["Server"] == "AmazonS3"
@@ -86,7 +86,7 @@ def test_a_url_expires_by_the_sandbox_clock(start, caller, download):
     assert download(described["url"]).status_code == 200
     api.sandbox.clock.advance(20)
     response = download(described["url"])
-    assert_refused(response, 403, "AccessDenied", "Request has expired</Message>")
+    assert_rejected(response, 403, "AccessDenied", "Request has expired</Message>")
     body = response.raw_bytes.decode()
     assert "<X-Amz-Expires>60</X-Amz-Expires>" in body
     assert re.search(r"<Expires>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ</Expires><ServerTime>", body)
@@ -111,13 +111,13 @@ def test_a_url_expires_by_the_sandbox_clock(start, caller, download):
     ],
 )
 def test_a_url_that_was_changed(shared_url, download, change):
-    assert_refused(download(change(shared_url)), 403, "SignatureDoesNotMatch")
+    assert_rejected(download(change(shared_url)), 403, "SignatureDoesNotMatch")
 
 
 def test_a_url_that_was_cut_off(shared_url, download):
     response = download(shared_url.split("&X-Amz-Signature")[0])
-    assert_refused(response, 403, "AccessDenied", "No AWSAccessKey was presented.</Message>")
-    assert_refused(download(shared_url.split("?")[0]), 403, "AccessDenied", "No AWSAccessKey was presented.")
+    assert_rejected(response, 403, "AccessDenied", "No AWSAccessKey was presented.</Message>")
+    assert_rejected(download(shared_url.split("?")[0]), 403, "AccessDenied", "No AWSAccessKey was presented.")
 
 
 def test_an_unknown_document(shared_api, download):
@@ -126,26 +126,26 @@ def test_an_unknown_document(shared_api, download):
 
 def test_an_authorization_header(shared_url, download):
     response = download(shared_url, Authorization="Bearer x")
-    assert_refused(response, 400, "InvalidArgument", "Only one auth mechanism allowed")
+    assert_rejected(response, 400, "InvalidArgument", "Only one auth mechanism allowed")
 
 
 @pytest.mark.parametrize("name", ["x-amz-access-token", "x-amz-date", "x-amz-user-email"])
 def test_the_apis_headers_break_the_signature(shared_url, download, name):
-    assert_refused(download(shared_url, **{name: "x"}), 403, "SignatureDoesNotMatch")
+    assert_rejected(download(shared_url, **{name: "x"}), 403, "SignatureDoesNotMatch")
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
 def test_the_signature_is_for_get(shared_url, download, method):
-    assert_refused(download(shared_url, method=method), 403, "SignatureDoesNotMatch")
+    assert_rejected(download(shared_url, method=method), 403, "SignatureDoesNotMatch")
 
 
-def test_head_is_refused(shared_url):
+def test_head_is_rejected(shared_url):
     response = requests.head(shared_url, timeout=10)
     assert (response.status_code, response.content) == (403, b"")
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("header", "start", "end"),
     [
         ("bytes=0-", 0, 1024),
         ("bytes=0-0", 0, 1),
@@ -157,8 +157,8 @@ def test_head_is_refused(shared_url):
         ("bytes=-5000", 0, 1024),
     ],
 )
-def test_a_range(shared_url, download, asked, start, end):
-    response = download(shared_url, Range=asked)
+def test_a_range(shared_url, download, header, start, end):
+    response = download(shared_url, Range=header)
     assert response.status_code == 206
     assert response.raw_bytes == BODY[start:end]
     assert response.headers["Content-Range"] == f"bytes {start}-{end - 1}/1024"
@@ -166,18 +166,18 @@ def test_a_range(shared_url, download, asked, start, end):
     assert response.headers["ETag"] == download(shared_url).headers["ETag"]
 
 
-@pytest.mark.parametrize("asked", ["bytes=1024-", "bytes=5000-6000", "bytes=-0"])
-def test_a_range_beyond_the_end(shared_url, download, asked):
-    response = download(shared_url, Range=asked)
-    assert_refused(response, 416, "InvalidRange", "The requested range is not satisfiable")
+@pytest.mark.parametrize("header", ["bytes=1024-", "bytes=5000-6000", "bytes=-0"])
+def test_a_range_beyond_the_end(shared_url, download, header):
+    response = download(shared_url, Range=header)
+    assert_rejected(response, 416, "InvalidRange", "The requested range is not satisfiable")
     assert response.headers["Content-Range"] == "bytes */1024"
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=²-"]
+    "header", ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=²-"]
 )
-def test_a_range_that_is_none_is_ignored(shared_url, download, asked):
-    response = download(shared_url, Range=asked.encode("latin-1"))
+def test_a_range_that_is_none_is_ignored(shared_url, download, header):
+    response = download(shared_url, Range=header.encode("latin-1"))
     assert (response.status_code, response.raw_bytes) == (200, BODY)
 
 
@@ -185,7 +185,7 @@ def test_conditions(shared_url, download):
     etag = download(shared_url).headers["ETag"]
     for value, status in [(etag, 200), ("*", 200), (f'"x", {etag}', 200), ('"other"', 412)]:
         assert download(shared_url, If_Match=value).status_code == status
-    assert_refused(download(shared_url, If_Match='"other"'), 412, "PreconditionFailed")
+    assert_rejected(download(shared_url, If_Match='"other"'), 412, "PreconditionFailed")
     for value, status in [(etag, 304), ("*", 304), ('"other"', 200)]:
         response = download(shared_url, If_None_Match=value)
         assert response.status_code == status

@@ -89,12 +89,12 @@ def test_a_throttled_call_does_nothing_else(start, caller):
     for _ in range(20):
         assert api.create().status_code == 429
     assert len(api.sandbox.reports) == 15
-    # Neither the script nor a part of the next permit is gone.
+    # Neither the script nor a part of the next permit is used up.
     api.sandbox.clock.advance(10.001)
     assert api.status(api.created()) == "FATAL"
 
 
-def test_a_refused_token_costs_no_permit(start, caller):
+def test_a_rejected_token_costs_no_permit(start, caller):
     api = caller(start(throttle=True, time_scale=STILL))
     for _ in range(20):
         api.request("GET", "/reports/2021-09-30/reports?reportTypes=x", headers={"x-amz-access-token": "Atza|x"})

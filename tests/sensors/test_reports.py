@@ -14,7 +14,6 @@ from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_amzbiz.exceptions import (
-    AmazonBusinessError,
     AuthenticationError,
     ConnectionNotFoundError,
     InvalidInputError,
@@ -63,7 +62,7 @@ def finish(operator):
                 return _finish(operator, context)
             except AirflowRescheduleException:
                 ti.first = ti.first or datetime.now(timezone.utc)
-                # Each look of a rescheduled sensor is a process of its own.
+                # Each poll of a rescheduled sensor is a process of its own.
                 operator = sensor(
                     operator.report_id,
                     "reschedule",
@@ -149,7 +148,7 @@ def test_fatal_without_a_document(sandbox, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_fatal_with_a_document_tells_the_reason(sandbox, mode):
+def test_fatal_with_a_document_shows_the_reason(sandbox, mode):
     reason = "The invoice does not exist. " + "x" * 5000
     document = RawDocument(body=gzip.compress(reason.encode()), compression_algorithm="GZIP")
     report_id = create(sandbox, mode, outcome="FATAL_WITH_DOCUMENT", document=document)
@@ -219,7 +218,7 @@ def test_a_timeout_can_soft_fail(sandbox, mode):
     ],
     ids=str,
 )
-def test_looks_that_fail_do_not_fail_the_wait(sandbox, mode, fault):
+def test_polls_that_fail_do_not_fail_the_wait(sandbox, mode, fault):
     report_id = create(sandbox, mode)
     sandbox.inject(Fault(operation="getReport", times=3, **fault))
 
@@ -267,14 +266,9 @@ def test_a_connection_that_does_not_exist(mode):
         finish(sensor("1", mode, amazon_business_conn_id="nowhere"))
 
 
-def test_an_unknown_policy_is_refused_when_the_dag_is_parsed():
+def test_an_unknown_policy_is_rejected_when_the_dag_is_parsed():
     with pytest.raises(InvalidInputError, match=r"on_cancelled is 'ignore'.*'fail', 'skip', 'succeed'"):
         sensor("1", "poke", on_cancelled="ignore")
-
-
-def test_an_event_of_another_version_is_not_believed():
-    with pytest.raises(AmazonBusinessError, match="does not know"):
-        sensor("1", "deferrable").execute_complete({}, {"status": "fine"})
 
 
 def test_the_deadline_is_a_time_of_day_that_a_restart_does_not_move(sandbox):

@@ -13,13 +13,13 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import RawDocument
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
-from tests.transfers.test_report_document_to_s3 import zipped
+from tests.transfers.transferring import zipped
 
 BUCKET = "tests"
 ARN = "arn:aws:s3:us-west-2:123456789012:accesspoint/invoices"
 
 MISTAKES = pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("/a/b", "neither begin nor end with a slash"),
         ("a/b/", "neither begin nor end with a slash"),
@@ -33,7 +33,7 @@ MISTAKES = pytest.mark.parametrize(
         ("a/b }}", "a part of a template is left|a template that was not rendered"),
         ("a/{% if b", "a part of a template is left|a template that was not rendered"),
         ("a/b\n", "no control character"),
-        ("ü" * 513, "1026 bytes of UTF-8; S3 takes at most 1024"),
+        ("ü" * 513, "1026 bytes of UTF-8; S3 allows at most 1024"),
         ("a/<Task(PythonOperator): b>", "f-string"),
         ("a/XComArg(<Task(PythonOperator): b>).map(<lambda>)", "f-string"),
         ("a/<airflow.sdk.definitions.Thing object at 0x7f00dead>", "f-string"),
@@ -47,22 +47,22 @@ def operator(**arguments):
 
 
 @MISTAKES
-def test_a_mistake_in_a_key_shows_at_parsing(key, said):
-    with pytest.raises(InvalidInputError, match=f"(?s)s3_key is .*({said})"):
+def test_a_mistake_in_a_key_shows_at_parsing(key, message):
+    with pytest.raises(InvalidInputError, match=f"(?s)s3_key is .*({message})"):
         operator(s3_key=key)
 
 
 @MISTAKES
-def test_a_mistake_in_a_uri_shows_at_parsing(key, said):
-    with pytest.raises(InvalidInputError, match=f"(?s)s3_uri is .*({said})"):
+def test_a_mistake_in_a_uri_shows_at_parsing(key, message):
+    with pytest.raises(InvalidInputError, match=f"(?s)s3_uri is .*({message})"):
         operator(s3_bucket=None, s3_key=None, s3_uri=f"s3://{BUCKET}/{key}")
 
 
 @MISTAKES
-def test_what_a_template_renders_is_refused_before_any_call(sandbox, s3, key, said):
+def test_what_a_template_renders_is_refused_before_any_call(sandbox, s3, key, message):
     task = operator(s3_key="{{ params.key }}")
     task.s3_key = key
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=message):
         task.execute({})
     assert sandbox.calls == []
 
@@ -81,7 +81,7 @@ def test_what_a_template_renders_is_refused_before_any_call(sandbox, s3, key, sa
         "é" * 512,
     ],
 )
-def test_a_key_that_may_be_right_is_taken(key):
+def test_a_key_that_may_be_right_is_accepted(key):
     assert operator(s3_key=key).s3_key == key
 
 
@@ -99,7 +99,7 @@ def test_a_mistake_in_a_bucket(sandbox, s3, bucket):
 
 
 @pytest.mark.parametrize("bucket", ["my-bucket", "My_Bucket", "tenant:bucket", "name-abc123-s3alias", ARN])
-def test_a_bucket_that_may_be_right_is_taken(bucket):
+def test_a_bucket_that_may_be_right_is_accepted(bucket):
     assert operator(s3_bucket=bucket)._target() == (bucket, "k")
 
 
@@ -150,7 +150,7 @@ def test_one_key_for_all_tasks_of_a_mapped_group_shows_at_parsing(arguments, ref
             each.expand(report_id=["1", "2"])
 
 
-def test_a_mapped_key_is_taken():
+def test_a_mapped_key_is_accepted():
     @task_group
     def each(report_id, key):
         operator(report_id=report_id, s3_key=key)
@@ -204,7 +204,7 @@ class TestKeyValues:
         assert sandbox.calls == []
 
     @pytest.mark.parametrize(
-        ("values", "said"),
+        ("values", "message"),
         [
             ("no JSON", "key_values is 'no JSON'"),
             (["a"], r"key_values is \['a'\]"),
@@ -219,10 +219,10 @@ class TestKeyValues:
             ({"report_id": "c"}, "key_values has 'report_id'"),
         ],
     )
-    def test_of_another_kind_are_refused_before_any_call(self, sandbox, s3, values, said):
+    def test_of_another_kind_are_refused_before_any_call(self, sandbox, s3, values, message):
         task = operator(s3_key="k", key_values="{{ params.values }}")
         task.key_values = values
-        with pytest.raises(InvalidInputError, match=said):
+        with pytest.raises(InvalidInputError, match=message):
             task.execute({})
         assert sandbox.calls == []
 
@@ -252,6 +252,6 @@ def test_a_name_in_a_zip_may_have_folders(report, s3):
 
 def test_a_name_in_a_zip_that_makes_the_key_too_long_leaves_nothing(report, s3):
     body = zipped(a=b"1", **{"b" * 1020: b"2"})
-    with pytest.raises(InvalidInputError, match="S3 takes at most 1024"):
+    with pytest.raises(InvalidInputError, match="S3 allows at most 1024"):
         operator(report_id=report(body), s3_key="too-long/{name}").execute({})
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="too-long/").get("Contents", []) == []

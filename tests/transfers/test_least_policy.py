@@ -1,4 +1,4 @@
-"""The policy that the documentation calls the least is enough, and none of it can be left out."""
+"""The minimum policy of the documentation is enough, and none of it can be omitted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import random
 import re
 import zipfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -21,9 +22,9 @@ from airflow_provider_amzbiz.documents.open_uploads import OpenUpload
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, DocumentPermanentError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import RawDocument
-from airflow_provider_amzbiz.transfers.open_uploads import RememberedUploads
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 from tests.deferring import Store, context, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.rst"
@@ -86,37 +87,37 @@ def report(sandbox, body):
     return AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
 
 
-def move(sandbox, body, *, store=None, **arguments):
+def transfer(sandbox, body, *, store=None, **arguments):
     given = {"s3_bucket": BUCKET, "s3_key": "amazon-business/{name}", **arguments}
     operator = ReportDocumentToS3Operator(task_id="move", report_id=report(sandbox, body), **given)
     return operator.execute(context(store))
 
 
 def small(sandbox):
-    move(sandbox, gzip.compress(b"small"), s3_key="amazon-business/small")
+    transfer(sandbox, gzip.compress(b"small"), s3_key="amazon-business/small")
 
 
 def same_again(sandbox):
     small(sandbox)
-    move(sandbox, gzip.compress(b"small"), s3_key="amazon-business/small", replace=False)
+    transfer(sandbox, gzip.compress(b"small"), s3_key="amazon-business/small", replace=False)
 
 
 def large(sandbox):
-    move(sandbox, gzip.compress(LARGE, 1), s3_key="amazon-business/large")
+    transfer(sandbox, gzip.compress(LARGE, 1), s3_key="amazon-business/large")
 
 
 def invoice(sandbox):
-    move(sandbox, zip_of(one=b"%PDF-1"))
+    transfer(sandbox, zip_of(one=b"%PDF-1"))
 
 
 def archive(sandbox):
-    move(sandbox, zip_of(one=b"%PDF-1", two=b"%PDF-2"))
+    transfer(sandbox, zip_of(one=b"%PDF-1", two=b"%PDF-2"))
 
 
 def refused_archive(sandbox):
     """An archive whose second file is denied by :func:`refusing_three`."""
     with pytest.raises(AmazonBusinessError, match=r"three\.pdf: AccessDenied.*s3:PutObject"):
-        move(sandbox, zip_of(one=b"%PDF-1", three=b"%PDF-3"))
+        transfer(sandbox, zip_of(one=b"%PDF-1", three=b"%PDF-3"))
 
 
 def refusing_three(policy):
@@ -126,7 +127,7 @@ def refusing_three(policy):
 
 def broken_large(sandbox):
     with pytest.raises(AmazonBusinessError, match="ends before"):
-        move(sandbox, gzip.compress(LARGE, 1)[:-1], s3_key="amazon-business/large")
+        transfer(sandbox, gzip.compress(LARGE, 1)[:-1], s3_key="amazon-business/large")
 
 
 def zip_of(**files):
@@ -148,11 +149,11 @@ def lost_creation(sandbox):
     send = client._endpoint.http_session.send
 
     def lose(request):
-        answer = send(request)
+        response = send(request)
         if request.url.endswith("?uploads") and request.method == "POST" and not lost:
             lost.append(request.url)
             raise ConnectionClosedError(endpoint_url=request.url)
-        return answer
+        return response
 
     client._endpoint.http_session.send = lose
     operator.s3_client = lambda: client
@@ -165,6 +166,25 @@ def batch(sandbox):
     key = "amazon-business/{invoiceId}.pdf"
     given = {"requests": requests, "s3_bucket": BUCKET, "s3_key": key, "poke_interval": 0.1}
     run(lambda: ReportsToS3Operator(task_id="batch", **given), context())
+
+
+def batch_with_ledger(sandbox):
+    """A batch of which a part was delivered before, and which joins small objects of the ledger's index."""
+    for last in range(9):
+        requests = [
+            {"report_type": "GET_AB_INVOICE_PDF", "report_options": {"invoiceId": str(each)}} for each in (0, last)
+        ]
+        given = {
+            "requests": requests,
+            "s3_bucket": BUCKET,
+            "s3_key": "amazon-business/{invoiceId}.pdf",
+            "manifest_key": f"amazon-business/_manifests/{last}.json",
+            "ledger": f"s3://{BUCKET}/amazon-business/ledger/",
+            "audit_key": f"amazon-business/audit/{last}.jsonl",
+            "poke_interval": 0.1,
+        }
+        make = partial(ReportsToS3Operator, task_id="batch", **given)
+        assert run(make, context())["landed"] == 1
 
 
 def open_uploads(moto):
@@ -184,7 +204,9 @@ def without(action):
 
 
 @pytest.mark.parametrize(
-    "job", [small, same_again, large, invoice, archive, lost_creation, batch], ids=lambda job: job.__name__
+    "job",
+    [small, same_again, large, invoice, archive, lost_creation, batch, batch_with_ledger],
+    ids=lambda job: job.__name__,
 )
 def test_the_policy_is_enough(sandbox, moto, under_policy, job):
     with under_policy(documented_policy()):
@@ -203,15 +225,15 @@ def test_it_is_enough_to_clean_up(sandbox, moto, under_policy, job):
     assert open_uploads(moto) == []
 
 
-def test_it_is_enough_to_abort_what_an_earlier_attempt_left(sandbox, moto, under_policy):
+def test_it_is_enough_to_abort_what_a_previous_attempt_left(sandbox, moto, under_policy):
     store, key = Store(), "amazon-business/large"
     with under_policy(documented_policy()):
         enforce(moto, "inf")
         left = boto3.client("s3", endpoint_url=moto, **ROOT)
         upload_id = left.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
-        RememberedUploads(context(store)).opened(OpenUpload(BUCKET, key, upload_id))
+        UploadRecord(context(store)).add(OpenUpload(BUCKET, key, upload_id))
         enforce(moto, 0)
-        move(sandbox, gzip.compress(LARGE, 1), s3_key=key, store=store)
+        transfer(sandbox, gzip.compress(LARGE, 1), s3_key=key, store=store)
 
     assert keys(moto) == [key]
     assert open_uploads(moto) == []
@@ -228,12 +250,12 @@ CLEANING_UP = {
     "s3:AbortMultipartUpload": broken_large,
     "s3:ListBucketMultipartUploads": lost_creation,
 }
-# moto says of a missing object that it is missing, whatever may be listed; Amazon does not.
+# moto reports a missing object as missing even without permission to list; Amazon does not.
 NOT_ENFORCED = {"s3:ListBucket"}
 JOBS = [small, large, invoice]
 
 
-def test_each_action_of_the_policy_is_taken_out():
+def test_each_action_of_the_policy_is_necessary():
     actions = {action for statement in documented_policy()["Statement"] for action in statement["Action"]}
     assert actions == {*NEEDED, *CLEANING_UP, *NOT_ENFORCED}
 
@@ -272,4 +294,4 @@ def test_what_needs_an_action_no_more_succeeds_without_it(sandbox, moto, under_p
 
 def test_other_folders_are_not_its_own(sandbox, under_policy):
     with under_policy(documented_policy()), pytest.raises(DocumentPermanentError, match="AccessDenied"):
-        move(sandbox, gzip.compress(b"small"), s3_key="elsewhere/small")
+        transfer(sandbox, gzip.compress(b"small"), s3_key="elsewhere/small")

@@ -23,7 +23,7 @@ def connect(monkeypatch, **extra):
     monkeypatch.setenv("AIRFLOW_CONN_AWS_OTHER", json.dumps(connection))
 
 
-def move(report_id="1", aws_conn_id="aws_other"):
+def transfer(report_id="1", aws_conn_id="aws_other"):
     return ReportDocumentToS3Operator(
         task_id="move", report_id=report_id, s3_bucket="tests", s3_key="connection/k", aws_conn_id=aws_conn_id
     ).execute({})
@@ -53,7 +53,7 @@ def texts(error):
 def test_a_connection_that_makes_no_client_is_named(sandbox, s3, monkeypatch, extra):
     connect(monkeypatch, aws_session_token=TOKEN, **extra)
     with pytest.raises(AmazonBusinessError, match="aws_conn_id 'aws_other'") as caught:
-        move()
+        transfer()
     assert not [text for text in texts(caught.value) if SECRET in text or TOKEN in text]
     assert sandbox.calls == []
 
@@ -61,7 +61,7 @@ def test_a_connection_that_makes_no_client_is_named(sandbox, s3, monkeypatch, ex
 def test_a_secret_in_the_wrong_field_is_not_shown(sandbox, s3, monkeypatch):
     connect(monkeypatch, region_name="eu-west-1", endpoint_url=f"localhost:9000/{SECRET}", aws_session_token=TOKEN)
     with pytest.raises(AmazonBusinessError, match="Could not create an S3 client") as caught:
-        move()
+        transfer()
     assert not [text for text in texts(caught.value) if SECRET in text]
 
 
@@ -71,19 +71,19 @@ def test_a_token_that_no_header_can_have_is_not_shown(sandbox, s3_server, monkey
     sandbox.script(document=RawDocument(b"text", None))
     report_id = AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
     with pytest.raises(AmazonBusinessError) as caught:
-        move(report_id)
+        transfer(report_id)
     assert not [text for text in texts(caught.value) if TOKEN in text]
 
 
 @pytest.mark.parametrize("aws_conn_id", ["nobody", "None", "aws_default"])
-def test_an_unknown_connection_is_an_error_and_no_other_credentials_are_taken(
+def test_an_unknown_connection_is_an_error_and_no_other_credentials_are_used(
     sandbox, s3_server, monkeypatch, aws_conn_id
 ):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
     with pytest.raises(ConnectionNotFoundError, match=f"There is no connection '{aws_conn_id}'") as caught:
-        move(aws_conn_id=aws_conn_id)
+        transfer(aws_conn_id=aws_conn_id)
     assert isinstance(caught.value, AirflowFailException)
     assert sandbox.calls == []
 
@@ -91,12 +91,12 @@ def test_an_unknown_connection_is_an_error_and_no_other_credentials_are_taken(
 @pytest.mark.parametrize("aws_conn_id", ["", " "])
 def test_an_empty_id_is_not_taken_for_none(sandbox, s3, aws_conn_id):
     with pytest.raises(InvalidInputError, match="aws_conn_id is"):
-        move(aws_conn_id=aws_conn_id)
+        transfer(aws_conn_id=aws_conn_id)
     assert sandbox.calls == []
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({"AWS_CA_BUNDLE": "/nowhere/ca.pem"}, "No such file"),
         ({"AWS_ENDPOINT_URL": "https://[::1"}, "aws_conn_id None"),
@@ -105,7 +105,7 @@ def test_an_empty_id_is_not_taken_for_none(sandbox, s3, aws_conn_id):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_is_wrong_in_boto3s_own_chain(sandbox, s3_server, monkeypatch, environment, said):
+def test_what_is_wrong_in_boto3s_own_chain(sandbox, s3_server, monkeypatch, environment, message):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     listener = socket.create_server(("127.0.0.1", 0))
     good = {
@@ -119,6 +119,6 @@ def test_what_is_wrong_in_boto3s_own_chain(sandbox, s3_server, monkeypatch, envi
         monkeypatch.setenv(name, value)
     sandbox.script(document=RawDocument(gzip.compress(b"text"), "GZIP"))
     report_id = AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
-    with listener, pytest.raises(AmazonBusinessError, match=said) as caught:
-        move(report_id, aws_conn_id=None)
+    with listener, pytest.raises(AmazonBusinessError, match=message) as caught:
+        transfer(report_id, aws_conn_id=None)
     assert not [text for text in texts(caught.value) if SECRET in text]

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers import base, connections
+from airflow_provider_amzbiz.triggers import connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
@@ -64,8 +65,9 @@ async def test_many_triggers_read_one_connection_once(sandbox, reads):
         ],
         BatchTrigger(
             amazon_business_conn_id="amazon_business_default",
+            record={},
             creates=0,
-            running=[[report_id, "SANDBOX_ORDER_LINES", "2026-01-01T00:00:00+00:00"]],
+            running=pack([RunningReport(report_id, "SANDBOX_ORDER_LINES", now, adopted=False)])[0],
             documents=0,
             poke_interval=0.2,
             deadline=now + 20,
@@ -74,7 +76,7 @@ async def test_many_triggers_read_one_connection_once(sandbox, reads):
 
     events = await asyncio.gather(*[trigger.event() for trigger in triggers])
 
-    assert {event["status"] for event in events} == {"ended", "permitted", "go_on"}
+    assert {event["status"] for event in events} == {"ended", "permitted", "ready"}
     assert reads == ["amazon_business_default"]
 
 
@@ -97,20 +99,6 @@ async def test_the_loop_s_own_threads_are_left_to_others(sandbox):
 
     assert {event["status"] for event in events} == {"ended"}
     assert used == []
-
-
-async def test_its_threads_are_bounded():
-    started = 0
-
-    def block():
-        nonlocal started
-        started += 1
-        time.sleep(0.3)
-
-    calls = [asyncio.create_task(base.run_in_thread(block)) for _ in range(base.MAX_THREADS * 2)]
-    await asyncio.sleep(0.15)
-    assert started == base.MAX_THREADS
-    await asyncio.gather(*calls)
 
 
 def edited(monkeypatch, **extra):

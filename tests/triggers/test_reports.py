@@ -9,13 +9,14 @@ import time
 import pytest
 from airflow.providers.common.compat.sdk import redact
 
+from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import connections, permits
+from airflow_provider_amzbiz.triggers import connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
-from tests.conftest import connect
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +41,9 @@ def trigger(report_id, **arguments):
 def a_batch(report_id):
     return BatchTrigger(
         amazon_business_conn_id="amazon_business_default",
+        record={},
         creates=0,
-        running=[(report_id, "SANDBOX_ORDER_LINES", "2026-01-01T00:00:00+00:00")],
+        running=pack([RunningReport(report_id, "SANDBOX_ORDER_LINES", time.time(), adopted=False)])[0],
         documents=0,
         poke_interval=1.0,
         deadline=time.time() + 10,
@@ -70,23 +72,18 @@ async def test_a_slow_api_does_not_hold_up_the_loop(sandbox):
     ticking.cancel()
 
     assert event["status"] == "ended"
-    # The loop went on ticking all through the answer's 1.5 seconds.
+    # The loop kept ticking during the response's 1.5 seconds.
     assert len(gaps) > 20
 
 
-async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_look(sandbox):
+async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_poll(sandbox):
     done = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
     running = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="IN_PROGRESS")
     past = {"deadline": time.time() - 100}
 
     assert (await only_event(trigger(done, **past)))["status"] == "ended"
-    assert await only_event(trigger(running, **past)) == {
-        "status": "timeout",
-        "report_id": running,
-        "report_type": "SANDBOX_ORDER_LINES",
-        "last_status": "IN_PROGRESS",
-        "own": False,
-    }
+    timed_out = ReportTimedOut(running, "SANDBOX_ORDER_LINES", "IN_PROGRESS", own=False)
+    assert await only_event(trigger(running, **past)) == timed_out.to_dict()
 
 
 async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbox, monkeypatch):
@@ -103,7 +100,7 @@ async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbo
     assert (await waiting)["status"] == "ended"
 
 
-async def test_a_connection_that_stays_away_ends_the_wait_at_its_deadline(sandbox, monkeypatch):
+async def test_a_connection_that_stays_missing_ends_the_wait_at_its_deadline(sandbox, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
 
     event = await only_event(trigger("1", deadline=time.time() + 0.3))
@@ -112,30 +109,12 @@ async def test_a_connection_that_stays_away_ends_the_wait_at_its_deadline(sandbo
     assert event["error"]["class"] == "ConnectionNotFoundError"
 
 
-async def test_a_turn_that_never_comes_is_an_error_in_the_end(sandbox, monkeypatch):
-    connect(monkeypatch, sandbox, rate_limits='{"createReport": [0.001, 1]}')
-    monkeypatch.setattr(permits, "MAX_QUEUE_SECONDS", 0.3)
-    now = time.time()
-
-    event = await only_event(
-        PermitTrigger(
-            operation="createReport",
-            amazon_business_conn_id="amazon_business_default",
-            since=now,
-            refused_at=now,
-            permitted=True,
-        )
-    )
-
-    assert event["error"]["class"] == "ThrottledError"
-
-
 async def test_killing_a_batch_without_its_connection_never_fails(sandbox, monkeypatch, caplog):
     monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
     batch = a_batch("1")
 
     await batch.on_kill()
-    assert "are not cancelled" in caplog.text
+    assert "could not be cancelled" in caplog.text
 
 
 async def test_a_cancelled_trigger_cancels_no_report(sandbox):
@@ -184,17 +163,19 @@ async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_repor
             cancel_on_kill=True,
         ),
         PermitTrigger(
-            operation="createReport", amazon_business_conn_id="c", since=1.0, refused_at=2.0, permitted=True
+            operation="createReport", amazon_business_conn_id="c", since=1.0, throttled_at=2.0, had_permit=True
         ),
         BatchTrigger(
             amazon_business_conn_id="c",
+            record={"bucket": "b", "key": "k"},
             creates=1,
-            running=[["1", "T", "2026-01-01T00:00:00+00:00"]],
+            running=pack([RunningReport("1", "T", 7.0, adopted=False)])[0],
             documents=2,
             poke_interval=3.0,
             deadline=4.0,
             not_before=5.0,
-            refused=["createReport"],
+            rotate_at=3.5,
+            throttled=["createReport"],
             not_found_grace_until=6.0,
         ),
         ReportsDoneTrigger(
@@ -227,7 +208,7 @@ class TestMaskedTokens:
         assert (await only_event(trigger(report_id)))["status"] == "ended"
         self.assert_unmasked(sandbox, 2)
 
-    async def test_those_of_a_last_look_do_not(self, sandbox):
+    async def test_those_of_a_last_poll_do_not(self, sandbox):
         report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
 
         await only_event(trigger(report_id, deadline=time.time() - 100))
@@ -236,7 +217,7 @@ class TestMaskedTokens:
     async def test_those_of_a_batch_do_not(self, sandbox):
         batch = a_batch(sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE"))
 
-        assert (await only_event(batch))["status"] == "go_on"
+        assert (await only_event(batch))["status"] == "ready"
         self.assert_unmasked(sandbox, 1)
 
     async def test_those_of_a_watch_do_not(self, sandbox):

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
 
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.exceptions import InvalidInputError
-from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
-from airflow_provider_amzbiz.triggers import connections, reports_done
+from airflow_provider_amzbiz.triggers import asset_state, connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 from tests.conftest import connect
-
-LINES = "SANDBOX_ORDER_LINES"
-INVOICE = "GET_AB_INVOICE_PDF"
-
-
-class StateStore:
-    """What the triggerer gives a watcher on Airflow 3.3, and what is left of it after a kill."""
-
-    def __init__(self):
-        self.values = {}
-        self.faults = 0
-
-    async def aget(self, key, default=None):
-        self._fail()
-        return copy.deepcopy(self.values.get(key, default))
-
-    async def aset(self, key, value):
-        self._fail()
-        self.values[key] = copy.deepcopy(value)
-
-    def _fail(self):
-        if self.faults:
-            self.faults -= 1
-            raise RuntimeError("the API server is away")
+from tests.triggers.watching import INVOICE, LINES, StateStore, Watching, ago, watch
 
 
 @pytest.fixture(autouse=True)
@@ -46,70 +21,24 @@ def _quick(monkeypatch):
     for module, name in (
         (connections, "PAUSE"),
         (reports_done, "_PAGE_PAUSE"),
-        (reports_done, "_STORE_PAUSE"),
-        (reports_done, "_HANDED_ON"),
-        (reports_done, "_RUN_MADE"),
+        (asset_state, "_RETRY_PAUSE"),
+        (asset_state, "_EVENT_SECONDS"),
+        (reports_done, "_RUN_CREATION_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.02)
-
-
-def watch(store=None, **arguments):
-    trigger = ReportsDoneTrigger(**{"report_types": [LINES], "poll_interval": 0.05, **arguments})
-    trigger.asset_state_store = store
-    return trigger
-
-
-class Watching:
-    """A trigger that runs, and the ids that it has announced."""
-
-    def __init__(self, trigger):
-        self.trigger = trigger
-        self.events = []
-
-    @property
-    def ids(self):
-        return [event["report_id"] for event in self.events]
-
-    async def __aenter__(self):
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_):
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _run(self):
-        async for event in self.trigger.run():
-            self.events.append(event.payload)
-
-    async def until(self, holds):
-        deadline = asyncio.get_running_loop().time() + 10
-        while not holds():
-            assert not self._task.done(), self._task
-            assert asyncio.get_running_loop().time() < deadline, f"announced: {self.ids}"
-            await asyncio.sleep(0.02)
-
-    async def looks(self, sandbox, count=3):
-        """Wait until the listing was asked for so often again."""
-        seen = sandbox.count("getReports")
-        await self.until(lambda: sandbox.count("getReports") >= seen + count)
-
-
-def ago(**span):
-    return datetime.now(timezone.utc) - timedelta(**span)
 
 
 async def test_each_report_is_announced_once_when_it_is_done(sandbox):
     old = sandbox.add_report(LINES)
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox, 2)
+        await watching.polls(sandbox, 2)
         first, second = sandbox.add_report(LINES), sandbox.add_report(LINES, status="IN_PROGRESS")
         cancelled = sandbox.add_report(LINES, status="CANCELLED")
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         assert watching.ids == [first]
 
         sandbox.reports[second].outcome = "DONE"
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [first, second]
     assert not {old, cancelled} & set(watching.ids)
@@ -118,7 +47,7 @@ async def test_each_report_is_announced_once_when_it_is_done(sandbox):
 
 
 async def test_the_last_of_several_comes_when_the_run_of_the_first_is_made(sandbox, monkeypatch):
-    monkeypatch.setattr(reports_done, "_RUN_MADE", 1.5)
+    monkeypatch.setattr(reports_done, "_RUN_CREATION_SECONDS", 1.5)
     wanted = [sandbox.add_report(LINES, created=ago(minutes=minutes)) for minutes in (30, 20, 10)]
     async with Watching(watch(since=ago(hours=1))) as watching:
         await watching.until(lambda: watching.ids == wanted[:2])
@@ -133,68 +62,56 @@ async def test_reports_that_finish_in_another_order_than_they_were_created_are_a
     slow = [sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(hours=hours)) for hours in (40, 30, 20)]
     store = StateStore()
     async with Watching(watch(store)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         quick = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [quick])
         for report_id in reversed(slow):
             sandbox.reports[report_id].outcome = "DONE"
             await watching.until(lambda report_id=report_id: watching.ids[-1] == report_id)
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [quick, *reversed(slow)]
 
 
-async def test_more_slow_reports_than_are_looked_at_one_by_one_are_found_in_the_listing(sandbox, monkeypatch):
-    monkeypatch.setattr(reports_done, "_BY_ONE", 3)
+async def test_more_slow_reports_than_are_polled_one_by_one_are_found_in_the_listing(sandbox, monkeypatch):
+    monkeypatch.setattr(reports_done, "_MAX_SINGLE_POLLS", 3)
     slow = [sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(hours=10, minutes=n)) for n in range(120)]
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         for report_id in slow:
             sandbox.reports[report_id].outcome = "DONE"
         await watching.until(lambda: len(watching.ids) == 120)
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert sorted(watching.ids) == sorted(slow)
 
 
-async def test_a_status_of_the_future_is_waited_on(sandbox):
+async def test_a_status_that_is_not_known_is_waited_on(sandbox):
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES, status="IN_REVIEW")
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         assert watching.ids == []
         sandbox.reports[report_id].outcome = "DONE"
         await watching.until(lambda: watching.ids == [report_id])
 
 
-async def test_a_restart_goes_on_where_the_watch_was(sandbox):
+async def test_a_restart_continues_where_the_watch_stopped(sandbox):
     store = StateStore()
     async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
+        await before.polls(sandbox)
         announced = sandbox.add_report(LINES)
         slow = sandbox.add_report(LINES, status="IN_QUEUE")
         await before.until(lambda: before.ids == [announced])
-        await before.looks(sandbox)
+        await before.polls(sandbox)
     missed = sandbox.add_report(LINES)
     sandbox.reports[slow].outcome = "DONE"
 
     async with Watching(watch(store)) as after:
         await after.until(lambda: len(after.ids) == 2)
-        await after.looks(sandbox)
+        await after.polls(sandbox)
 
     assert sorted(after.ids) == sorted([slow, missed])
-
-
-async def test_a_kill_before_airflow_has_the_event_has_it_announced_again_and_not_lost(sandbox, monkeypatch):
-    store = StateStore()
-    monkeypatch.setattr(reports_done, "_HANDED_ON", 60.0)
-    async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
-        report_id = sandbox.add_report(LINES)
-        await before.until(lambda: before.ids == [report_id])
-
-    async with Watching(watch(store)) as after:
-        await after.until(lambda: after.ids == [report_id])
 
 
 async def test_since_announces_what_is_older_than_the_watch_page_by_page(sandbox):
@@ -203,20 +120,20 @@ async def test_since_announces_what_is_older_than_the_watch_page_by_page(sandbox
     async with Watching(watch(StateStore(), since=ago(days=4))) as watching:
         await watching.until(lambda: len(watching.ids) == 230)
         assert sandbox.count("getReports") == 3
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     # Oldest first.
     assert watching.ids == wanted[::-1]
 
 
-async def test_only_the_types_and_marketplaces_asked_for(sandbox):
+async def test_only_the_requested_types_and_marketplaces(sandbox):
     arguments = {"report_types": [LINES, INVOICE], "marketplace_ids": "A2EUQ1WTGCTBG2"}
     async with Watching(watch(**arguments)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.add_report(LINES)
         sandbox.add_report("SANDBOX_OTHER", marketplace_ids=["A2EUQ1WTGCTBG2"])
         invoice = sandbox.add_report(INVOICE, marketplace_ids=["A2EUQ1WTGCTBG2", "ATVPDKIKX0DER"])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [invoice]
 
@@ -224,12 +141,12 @@ async def test_only_the_types_and_marketplaces_asked_for(sandbox):
 async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
     store = StateStore()
     async with Watching(watch(store)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.inject(Fault(operation="getReports", kind="status", status=503, times=9))
         store.faults = 2
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [report_id]
     assert "the watch continues" in caplog.text
@@ -238,7 +155,7 @@ async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
 async def test_a_connection_that_is_invalid_for_a_while_ends_no_watch(sandbox, monkeypatch, caplog):
     monkeypatch.setattr(connections, "_FRESH_SECONDS", 0.05)
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         connect(monkeypatch, sandbox, region="us")
         await asyncio.sleep(0.5)
         connect(monkeypatch, sandbox)
@@ -254,79 +171,31 @@ async def test_a_clock_that_is_ahead_for_a_moment_hides_no_report(sandbox, monke
         ahead.setattr(ReportsClient, "clock_offset", property(lambda _: 80000.0))
         async with Watching(watch(store)) as watching:
             sandbox.add_report(LINES)
-            await watching.looks(sandbox)
+            await watching.polls(sandbox)
     async with Watching(watch(store)) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: report_id in watching.ids)
 
 
-async def test_a_store_that_is_away_at_the_start_is_waited_for(sandbox):
-    store = StateStore()
-    async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
-    report_id = sandbox.add_report(LINES)
-    store.faults = 3
-
-    async with Watching(watch(store)) as after:
-        await after.until(lambda: after.ids == [report_id])
-
-
-async def test_a_store_with_blocking_methods_only(sandbox):
-    """As Airflow 3.3.0 and 3.3.1 have it."""
-
-    class Blocking:
-        def __init__(self):
-            self.values = {}
-
-        def get(self, key):
-            return self.values.get(key)
-
-        def set(self, key, value):
-            self.values[key] = copy.deepcopy(value)
-
-    store = Blocking()
-    async with Watching(watch(store)) as before:
-        await before.looks(sandbox)
-        first = sandbox.add_report(LINES)
-        await before.until(lambda: before.ids == [first])
-        await before.looks(sandbox)
-    second = sandbox.add_report(LINES)
-
-    async with Watching(watch(store)) as after:
-        await after.until(lambda: after.ids == [second])
-
-
-async def test_a_store_that_several_assets_would_share_is_done_without(sandbox, caplog):
-    class Shared:
-        async def aget(self, key):
-            raise ValueError("which asset?")
-
-    async with Watching(watch(Shared())) as watching:
-        await watching.looks(sandbox)
-        report_id = sandbox.add_report(LINES)
-        await watching.until(lambda: watching.ids == [report_id])
-    assert "give each its own" in caplog.text
-
-
-async def test_a_report_that_is_known_no_longer_is_watched_no_longer(sandbox, caplog):
+async def test_a_report_that_the_api_no_longer_knows_is_dropped(sandbox, caplog):
     report_id = sandbox.add_report(LINES, status="IN_PROGRESS")
     async with Watching(watch(StateStore(), since=ago(hours=1))) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.clock.advance(7200)
         sandbox.add_report(LINES, status="IN_PROGRESS")
         sandbox.clock.advance(1200)
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.inject(Fault(operation="getReport", kind="status", status=404))
         await watching.until(lambda: f"Report {report_id} is no longer known" in caplog.text)
         calls = sandbox.count("getReport")
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         assert sandbox.count("getReport") == calls
 
 
-async def test_a_refused_grant_is_logged_as_an_error_and_a_mended_one_goes_on(sandbox, caplog):
+async def test_a_rejected_grant_is_logged_as_an_error_and_a_corrected_one_continues(sandbox, caplog):
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         sandbox.inject(Fault(operation="getReports", kind="status", status=403, times=2))
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
@@ -338,26 +207,12 @@ async def test_a_slow_api_does_not_hold_up_the_loop(sandbox):
     sandbox.inject(Fault(operation="getReports", kind="delay", seconds=1.0))
     ticks = 0
     async with Watching(watch()):
-        # The second call comes after the first one's answer.
+        # The second call comes after the first one's response.
         while sandbox.count("getReports") < 2 and ticks < 1000:
             await asyncio.sleep(0.01)
             ticks += 1
 
     assert ticks > 20
-
-
-def test_the_record_stays_small(sandbox):
-    mark = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    watermark = reports_done._Watermark(mark)
-    watermark.announced = {"1": mark + timedelta(minutes=1)}
-    watermark.pending = {"2": mark + timedelta(minutes=1)}
-
-    newest = [AmazonBusinessHook().get_report(sandbox.add_report(LINES))]
-    watermark.advance(mark + timedelta(days=89), newest)
-    assert (watermark.announced, list(watermark.pending)) == ({}, ["2"])
-    watermark.advance(mark + timedelta(days=91), newest)
-    assert watermark.pending == {}
-    assert reports_done._Watermark.from_dict(watermark.to_dict()) == watermark
 
 
 @pytest.mark.parametrize(
@@ -389,12 +244,12 @@ def test_a_row_of_the_trigger_table_makes_the_same_trigger_and_holds_no_secret(s
 
 async def test_a_report_that_the_listing_shows_late_is_announced(sandbox):
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         newer = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [newer])
         late = sandbox.add_report(LINES, created=ago(minutes=10))
         await watching.until(lambda: watching.ids == [newer, late])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [newer, late]
 
@@ -403,9 +258,9 @@ async def test_a_report_that_the_listing_shows_late_is_announced(sandbox):
 async def test_a_clock_of_the_api_that_is_wrong_makes_no_difference(sandbox, skew):
     sandbox.clock.advance(skew)
     async with Watching(watch()) as watching:
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
         report_id = sandbox.add_report(LINES)
         await watching.until(lambda: watching.ids == [report_id])
-        await watching.looks(sandbox)
+        await watching.polls(sandbox)
 
     assert watching.ids == [report_id]

@@ -1,0 +1,111 @@
+"""What a task remembers of the report that it created, so that a retry continues with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.client.request import ReportRequest
+
+# Unix times between which a request was in progress; the second is None while it is, or if its process died.
+Sent = list[float | None]
+
+
+class CreateRecord:
+    """A task's record of its report; it survives retries in Airflow's task state store (3.3 and newer).
+
+    The record is a dict of ``fingerprint``, ``report_id`` (None while it is not known), ``sent`` (a list of
+    :data:`Sent`, one for each request that may have created a report), ``lookups`` (how often the listing was
+    searched for it), ``from_previous_attempt`` (whether a previous attempt of the task created it), ``adopted``
+    (whether it was found in a listing) and ``waiting_since`` (Unix time from which the task's timeout counts).
+
+    :param context: the task's context; without a store, the record lasts for this process and its deferrals only.
+    :param durable: whether to keep a record at all.
+    :param carried: the record that a deferral has brought along.
+    """
+
+    KEY = "amazon_business_report"
+
+    def __init__(
+        self, context: Mapping[str, Any], *, durable: bool, carried: Mapping[str, Any] | None = None
+    ) -> None:
+        self.durable = durable
+        self._store = context.get("task_state_store") if durable else None
+        self._record: Mapping[str, Any] | None = carried if durable else None
+        self._adopted = False
+
+    def load(self, request: ReportRequest) -> dict[str, Any] | None:
+        """Return the record of an equal request, None where there is none.
+
+        :raises AmazonBusinessError: the store cannot be read.
+        """
+        record = self._record
+        if self._store is not None:
+            with _store_errors("read"):
+                record = self._store.get(self.KEY)
+        if not isinstance(record, Mapping) or record.get("fingerprint") != request.fingerprint:
+            return None
+        return dict(record)
+
+    def is_from_previous_attempt(self, request: ReportRequest) -> bool:
+        """Return whether a previous attempt of the task created the report on record."""
+        return bool((self.load(request) or {}).get("from_previous_attempt"))
+
+    def is_adopted(self, request: ReportRequest) -> bool:
+        """Return whether the report was found in a listing, so that it may belong to somebody else."""
+        return self._adopted or bool((self.load(request) or {}).get("adopted"))
+
+    def save(self, request: ReportRequest, **values: Any) -> None:
+        """Write these values; those of an equal request's record that are not given stay.
+
+        :raises AmazonBusinessError: the store cannot be read or written.
+        """
+        # Known here even where the store fails: nothing that was adopted may be cancelled.
+        self._adopted = values.get("adopted", self._adopted)
+        if not self.durable:
+            return
+        record = {**_empty(), **(self.load(request) or {}), **values, "fingerprint": request.fingerprint}
+        if self._store is not None:
+            with _store_errors("written"):
+                self._store.set(self.KEY, record)
+        self._record = record
+
+    def clear(self) -> None:
+        """Delete the record, so that a cleared task creates a new report.
+
+        :raises AmazonBusinessError: the store cannot be written.
+        """
+        if self._store is not None:
+            with _store_errors("written"):
+                self._store.delete(self.KEY)
+        self._record, self._adopted = None, False
+
+    def begin_attempt(self, request: ReportRequest) -> None:
+        """Let this attempt look up a lost report again, although a previous attempt did not find it."""
+        record = self.load(request)
+        if record and not record.get("report_id"):
+            self.save(request, lookups=0)
+
+
+def _empty() -> dict[str, Any]:
+    return {
+        "report_id": None,
+        "sent": [],
+        "lookups": 0,
+        "from_previous_attempt": False,
+        "adopted": False,
+        "waiting_since": None,
+    }
+
+
+@contextmanager
+def _store_errors(done: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        # The task fails before it sends a request, so that no report is created without a record.
+        raise AmazonBusinessError(f"Airflow's task state store could not be {done}: {error}") from None

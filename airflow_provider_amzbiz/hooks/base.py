@@ -1,0 +1,183 @@
+"""From an Airflow connection to a client of its account: what the hook has before its first operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    BaseHook,
+    mask_secret,
+)
+
+from airflow_provider_amzbiz.client.config import is_loopback
+from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.client.parameters import required_string, seconds
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ConnectionNotFoundError, translated_errors
+from airflow_provider_amzbiz.hooks.connection import config_from_connection
+from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, secret_age
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_amzbiz.client.config import ClientConfig
+    from airflow_provider_amzbiz.client.reports import ReportsClient
+    from airflow_provider_amzbiz.client.token_bucket import TokenBucket
+
+# What Airflow raises when a stored connection cannot be parsed.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+class AmazonBusinessBaseHook(BaseHook):
+    """Reads an ``amazon_business`` connection and makes the client of its account.
+
+    The parameters are those of :class:`.AmazonBusinessHook`.
+    """
+
+    conn_name_attr = "amazon_business_conn_id"
+    default_conn_name = "amazon_business_default"
+    conn_type = "amazon_business"
+    hook_name = "Amazon Business"
+
+    def __init__(
+        self,
+        amazon_business_conn_id: str = default_conn_name,
+        *,
+        retry_for: float = 120.0,
+        max_throttle_wait: float = 3600.0,
+        mask_access_tokens: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self.amazon_business_conn_id = amazon_business_conn_id
+        with translated_errors():
+            self.retry_for = seconds("retry_for", retry_for, zero=True)
+            self.max_throttle_wait = seconds("max_throttle_wait", max_throttle_wait, zero=True)
+        self.mask_access_tokens = mask_access_tokens
+        self.stopped = stopped
+
+    @classmethod
+    def with_time_limit(
+        cls, amazon_business_conn_id: str, limit: float, *, mask_access_tokens: bool = True
+    ) -> Self:
+        """Return a hook for calls that must not take long.
+
+        :param limit: seconds that one call may wait for its permit, and as many that it may repeat itself after a
+            fault; 0 sends each request once and at once, or raises.
+        """
+        return cls(
+            amazon_business_conn_id,
+            retry_for=limit,
+            max_throttle_wait=limit,
+            mask_access_tokens=mask_access_tokens,
+        )
+
+    @classmethod
+    def for_trigger(cls, amazon_business_conn_id: str) -> Self:
+        """Return a hook for the triggerer: it neither sleeps nor retries, because its triggers do both.
+
+        It leaves access tokens out of Airflow's masker, which never forgets one: a triggerer runs for weeks.
+        """
+        return cls.with_time_limit(amazon_business_conn_id, 0, mask_access_tokens=False)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The Airflow connection."""
+        with translated_errors():
+            conn_id = required_string("amazon_business_conn_id", self.amazon_business_conn_id)
+            try:
+                return self.get_connection(conn_id)
+            except AirflowNotFoundException:
+                raise ConnectionNotFoundError(
+                    f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
+                    f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
+                    f"AIRFLOW_CONN_{conn_id.upper()} must be exported and valid JSON or a "
+                    "valid URI; outside a task, Airflow 3 does not search its database"
+                ) from None
+            except Exception as error:  # noqa: BLE001
+                unreadable = isinstance(error, _UNREADABLE) and not isinstance(error, OSError)
+                kind = type(error).__name__
+                if not unreadable and type(error) is not AirflowException:
+                    # The database, the secrets backend or the API server may only be down for a while.
+                    raise AmazonBusinessError(f"Connection {conn_id!r} cannot be read now ({kind})") from None
+            # Not chained: Airflow's own message may hold a part of the connection, and so a secret.
+            form = f"Connection {conn_id!r} is stored in a form that Airflow cannot read ({kind})"
+            if unreadable:
+                raise InvalidParameterError(
+                    f"{form}, but must be valid JSON, a valid URI, or fields with a port that is a number"
+                )
+            raise AmazonBusinessError(f"{form}, or cannot be read now")
+
+    @cached_property
+    def client(self) -> ReportsClient:
+        """The client of the connection's account; it shares the access token and the limits of the account."""
+        from airflow_provider_amzbiz.client.reports import ReportsClient
+        from airflow_provider_amzbiz.metrics import CallMetrics
+
+        with translated_errors():
+            config = config_from_connection(self.connection)
+            _warn_of_old_secret(self.connection, self.log)
+            return ReportsClient(
+                config,
+                retry_for=self.retry_for,
+                max_throttle_wait=self.max_throttle_wait,
+                on_token=mask_secret if self.mask_access_tokens else lambda _: None,
+                listener=CallMetrics(),
+                stopped=self.stopped,
+            )
+
+    def get_conn(self) -> ReportsClient:
+        """Return the client."""
+        return self.client
+
+    @property
+    def config(self) -> ClientConfig:
+        """Where the connection calls the API, and as whom."""
+        return self.client.config
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API is one on this machine; its documents may be there too, by http or https."""
+        return is_loopback(self.api_host)
+
+    @property
+    def api_host(self) -> str:
+        """The host of the API's endpoint, a name or an address, which may serve documents by https."""
+        return urlsplit(self.config.endpoint).hostname or ""
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds by which the API's clock is ahead of this machine's, by its last response; 0 before one."""
+        return self.client.clock_offset
+
+    def token_bucket(self, operation: str) -> TokenBucket:
+        """Return the process's token bucket of the account for an operation, such as ``createReport``."""
+        from airflow_provider_amzbiz.client.token_bucket import token_buckets
+
+        return token_buckets(self.config)[operation]
+
+    def grant(self, operation: str, permits: int = 1) -> None:
+        """Give this hook's next calls of an operation permits that are already acquired, so that none queues.
+
+        :param operation: operation id of the API, such as ``createReport``.
+        """
+        self.client.grant(operation, permits)
+
+
+def _warn_of_old_secret(connection: Connection, log: Any) -> None:
+    """Warn in time before the client secret expires.
+
+    :raises InvalidParameterError: ``client_secret_created_on`` is no ISO date, or is in the future.
+    """
+    age = secret_age(connection)
+    if age is not None and age >= SECRET_WARNING_DAYS:
+        log.warning(
+            "The client secret of connection %r is %s days old; Amazon expires it after %s. Rotate it in time",
+            connection.conn_id,
+            age,
+            SECRET_DAYS,
+        )

@@ -1,0 +1,167 @@
+"""Airflow's REST API, as tests and the demo use it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+LOAD_SECONDS = 180
+
+
+class AirflowApi:
+    """The REST API of a running Airflow.
+
+    :param url: its address, without a path.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = requests.Session()
+        # SQLite responds "database is locked" now and then while everything starts at once.
+        retry = Retry(total=5, backoff_factor=0.5, status_forcelist=[500], allowed_methods=None)
+        self._session.mount("http://", HTTPAdapter(max_retries=retry))
+
+    def log_in(self) -> None:
+        """Get a token for the calls that follow."""
+        self._session.headers["Authorization"] = f"Bearer {self._token()}"
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of a path below ``/api/v2``."""
+        return self._request("GET", path)
+
+    def add_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
+        """Store a connection in the metadata database, as the form of the UI does."""
+        fields = {name: value for name, value in connection.items() if name != "extra"}
+        body = {"connection_id": conn_id, **fields, "extra": json.dumps(connection.get("extra", {}))}
+        self._request("POST", "/connections", body)
+
+    def start(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Unpause a DAG and return the id of its run: the scheduled one, or without a schedule a triggered one."""
+        deadline = time.monotonic() + LOAD_SECONDS
+        dag = self.unpause(dag_id)
+        run_id: str
+        if dag["timetable_summary"] in (None, "None"):
+            now = datetime.now(timezone.utc).isoformat()
+            created = self._request(
+                "POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})}
+            )
+            run_id = created["dag_run_id"]
+            return run_id
+        while not (runs := self.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id} did not start")
+            time.sleep(0.5)
+        run_id = runs[0]["dag_run_id"]
+        return run_id
+
+    def unpause(self, dag_id: str) -> dict[str, Any]:
+        """Wait until a DAG is loaded, unpause it, and return its record."""
+        deadline = time.monotonic() + LOAD_SECONDS
+        while self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).status_code == 404:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id} was not loaded: {self.get('/importErrors')}")
+            time.sleep(0.5)
+        dag: dict[str, Any] = self._request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        return dag
+
+    def pause(self, dag_id: str) -> None:
+        """Pause a DAG, so that no new runs begin."""
+        self._request("PATCH", f"/dags/{dag_id}", {"is_paused": True})
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return all runs of a DAG."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(f"/dags/{dag_id}/dagRuns?limit=100&offset={len(found)}&order_by=id")
+            found += page["dag_runs"]
+            if len(found) >= page["total_entries"]:
+                return found
+
+    def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
+        """Store a connection; replace an existing one of that id."""
+        self._session.delete(f"{self.url}/api/v2/connections/{conn_id}", timeout=30)
+        self.add_connection(conn_id, connection)
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run, all pages of them."""
+        found: list[dict[str, Any]] = []
+        while True:
+            path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100&offset={len(found)}"
+            page = self.get(path)
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"]:
+                return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return what a task returned."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        return self.get(path)["value"]
+
+    def log_tail(self, task: Mapping[str, Any], lines: int = 15) -> list[str]:
+        """Return the end of the log of a task instance's latest attempt."""
+        path = (
+            f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+            f"/logs/{task['try_number']}?map_index={task['map_index']}"
+        )
+        return [text for line in self.get(path)["content"] for text in _readable(line)][-lines:]
+
+    def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
+        """Wait for the end of a run and return its state."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state: str = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            if state in ("success", "failed"):
+                return state
+            time.sleep(0.5)
+        raise RuntimeError(f"{dag_id} did not end within {seconds} s: {self.tasks(dag_id, run_id)}")
+
+    def wait_for_states(self, dag_id: str, run_id: str, state: str, count: int, seconds: float = 300) -> None:
+        """Wait until so many tasks of a run are in a state."""
+        deadline = time.monotonic() + seconds
+        while sum(task["state"] == state for task in self.tasks(dag_id, run_id)) < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id}: not {count} tasks are {state}: {self.tasks(dag_id, run_id)}")
+            time.sleep(0.5)
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Set a task's state, as a user does in the UI."""
+        self._request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task and all tasks downstream, whatever their state, as a user does in the UI."""
+        body = {
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "include_downstream": True,
+            "dry_run": False,
+            "only_failed": False,
+        }
+        self._request("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        response = self._session.request(method, f"{self.url}/api/v2{path}", json=body, timeout=60)
+        response.raise_for_status()
+        return response.json()
+
+    def _token(self) -> str:
+        response = requests.get(f"{self.url}/auth/token", timeout=30)
+        if not response.ok:
+            response = requests.post(f"{self.url}/auth/token", json={}, timeout=30)
+        response.raise_for_status()
+        token: str = response.json()["access_token"]
+        return token
+
+
+def _readable(line: str | Mapping[str, Any]) -> list[str]:
+    """Return the text of a log line of Airflow's API, with the exceptions that it contains."""
+    if isinstance(line, str):
+        return [line]
+    causes = [f"{each['exc_type']}: {each['exc_value']}" for each in line.get("error_detail") or ()]
+    return [*line["event"].splitlines(), *causes]
