@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -18,6 +17,7 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.transfers.batch_place import KeyRules, owner_of, place_of
+from airflow_provider_amzbiz.transfers.batch_time import check_time, min_seconds
 from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 REST_SECONDS = 60.0
 # Seconds after which other running reports are waited for, where one trigger cannot hold all of them.
 ROTATE_SECONDS = 300.0
-# Documents are kept for 30 days (facts, 0).
-_RETENTION = timedelta(days=30)
 
 
 class BatchRun:
@@ -216,7 +214,7 @@ class BatchRun:
             counts.already_delivered,
             counts.skipped,
             counts.failed,
-            _min_seconds(self._operator, state.creates, state.unfinished) / 60,
+            min_seconds(self._operator, state.creates, state.unfinished) / 60,
         )
 
     def finish(self) -> list[Item]:
@@ -282,31 +280,6 @@ def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Plac
         keys=KeyRules,
         deadline=time.time() + operator.timeout,
         is_same_account=knows,
-        check=lambda creates, stores: _check_time(operator, len(planned), creates, stores),
+        check=lambda creates, stores: check_time(operator, len(planned), creates, stores),
         **more,
-    )
-
-
-def _check_time(operator: ReportsToS3Operator, requested: int, creates: int, stores: int) -> None:
-    """Log how long the batch takes at least, and refuse what is too long."""
-    minimum = _min_seconds(operator, creates, stores)
-    log.info("%s requests: at least %.0f minutes under the account's limits", requested, minimum / 60)
-    for name, limit in (
-        ("timeout", operator.timeout),
-        ("the time that documents are kept", _RETENTION.total_seconds()),
-    ):
-        if minimum > limit:
-            raise InvalidInputError(
-                f"The batch takes at least {minimum:.0f} s under the account's limits, which is longer than "
-                f"{name}, {limit:g} s; give it more time or fewer requests"
-            )
-
-
-def _min_seconds(operator: ReportsToS3Operator, creates: int, stores: int) -> float:
-    from airflow_provider_amzbiz.client.token_bucket import token_buckets
-
-    buckets = token_buckets(operator.hook.client.config)
-    return max(
-        buckets["createReport"].limit.min_seconds(creates),
-        buckets["getReportDocument"].limit.min_seconds(stores),
     )
