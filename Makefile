@@ -44,6 +44,7 @@ soak: .venv/e2e-ready       ## an hour of days of all that a team runs, with kil
 bench: .venv/bench-ready    ## the figures of docs/benchmarks.rst; an hour
 	.venv/bin/python -m bench.parsing
 	.venv/bin/python -m bench.quota
+	.venv/bin/python -m bench.batch_scale
 	.venv/bin/python -m bench.waits
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer

@@ -22,6 +22,7 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.transfers.keys import (
     check_bucket,
     check_key,
+    check_manifest_key,
     check_placeholders,
     render_key,
 )
@@ -274,7 +275,7 @@ def _place(operator: ReportsToS3Operator, context: Context) -> Place:
         manifest_key = f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}.json"
     place = Place(operator.s3_bucket or "", key or "", manifest_key, operator.audit_key)
     check_bucket("s3_bucket", place.bucket)
-    check_key("manifest_key", place.manifest_key)
+    check_manifest_key(place.manifest_key)
     if place.audit_key is not None:
         from airflow_provider_amzbiz.batch.table import table_format
 
