@@ -45,6 +45,7 @@ soak: .venv/e2e-ready       ## run a team's daily work for an hour, with random 
 bench: .venv/bench-ready    ## measure the figures of docs/benchmarks.rst, for an hour
 	.venv/bin/python -m bench.parsing
 	.venv/bin/python -m bench.quota
+	.venv/bin/python -m bench.batch_scale
 	.venv/bin/python -m bench.waits
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer

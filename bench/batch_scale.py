@@ -264,7 +264,7 @@ class Bench:
 
     def _empty(self) -> None:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-        keys = [{"Key": each["Key"]} for page in pages for each in page.get("Contents", [])]
+        keys: list[Any] = [{"Key": each["Key"]} for page in pages for each in page.get("Contents", [])]
         for start in range(0, len(keys), 1000):
             self._client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys[start : start + 1000]})
 
@@ -309,11 +309,10 @@ def show(count: int, found: dict[str, dict[str, Any]]) -> None:
 
 def broken_limits(count: int, found: dict[str, dict[str, Any]]) -> list[str]:
     """Return which limits do not hold."""
-    stints = [found[name] for name in ("middle", "all running")]
     figures = {
         "bytes written a request": found["in all"]["written"] / count,
         "seconds to the first create": found["execute"]["first_create"],
-        "seconds of CPU a stint": max(each["cpu"] for each in stints),
+        "seconds of CPU a stint": found["middle"]["cpu"],
         "bytes of a trigger row": max(each["row"] for each in found.values() if "row" in each),
     }
     return [

@@ -254,6 +254,17 @@ MUTANTS = [
     Mutant("batch-key-unclaimed", "batch: two documents of one name", "batch/round.py",
            "        if self._stint.head.claims:\n", "        if False:\n",
            "tests/batch/test_state_machine.py"),
+    Mutant("batch-stored-unclaimed", "batch: late name of what is stored", "batch/attempt.py",
+           "        claim_stored(record.parts, finished)\n", "        pass\n",
+           "tests/transfers/test_reports_to_s3.py"
+           "::test_a_name_that_is_known_late_does_not_replace_what_an_earlier_list_stored"),
+    Mutant("batch-queue-left", "batch: wait that leaves the queue", "triggers/batch.py",
+           "if self._trigger.creates or self._trigger.rotate_at is None:", "if self._trigger.rotate_at is None:",
+           "tests/transfers/test_reports_to_s3.py"
+           "::test_a_wait_keeps_its_place_in_the_queue_when_other_reports_wait_for_their_turn"),
+    Mutant("batch-head-grows", "batch: head that names all segments", "batch/record.py",
+           "            if len(head.segments) >= NAMES:", "            if False:",
+           "tests/batch/test_record.py::test_the_head_does_not_grow_with_what_is_finished"),
     Mutant("batch-index-again", "batch: index of a changed list", "batch/plan.py",
            "            item.index = next_index + new\n", "            item.index = new\n",
            "tests/batch/test_state_machine.py"),

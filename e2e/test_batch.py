@@ -10,11 +10,14 @@ import os
 import random
 import time
 import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.state import SandboxReport
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
 from dev.leaks import secrets_of
 from e2e.pipelines import connection_of, open_uploads, wait_until
@@ -36,7 +39,7 @@ AT_ONCE = 4
 
 
 @pytest.fixture
-def sandbox(airflow, trigger_rows, secrets):
+def sandbox(airflow: Any, trigger_rows: Any, secrets: set[str]) -> Iterator[Sandbox]:
     """The API, with limits by a fast clock."""
     with Sandbox(queue_seconds=2, processing_seconds=2) as running:
         running.accounts[0].buckets = Buckets("2026", Clock(SCALE))
@@ -45,15 +48,15 @@ def sandbox(airflow, trigger_rows, secrets):
         secrets |= secrets_of(running)
 
 
-def made(sandbox):
+def made(sandbox: Sandbox) -> dict[str, list[SandboxReport]]:
     """Return the reports of each invoice, in the order of their creation."""
-    found = collections.defaultdict(list)
+    found: dict[str, list[SandboxReport]] = collections.defaultdict(list)
     for report in sandbox.reports.values():
         found[report.report_options["invoiceId"]].append(report)
     return found
 
 
-def stored(s3, folder):
+def stored(s3: Any, folder: str) -> dict[str, bytes]:
     """Return the documents in a folder by their names, without what the batch writes beside them."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket="e2e", Prefix=f"{folder}/")
     keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
@@ -64,20 +67,22 @@ def stored(s3, folder):
     }
 
 
-def pdf_of(sandbox, report_id):
+def pdf_of(sandbox: Sandbox, report_id: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(gzip.decompress(sandbox.document(report_id)))) as archive:
         return archive.read(archive.namelist()[0])
 
 
-def items_of(s3, result):
+def items_of(s3: Any, result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the items of a batch's manifest."""
     body = s3.get_object(Bucket="e2e", Key=result["manifest"].split("/", 3)[3])["Body"].read()
-    return json.loads(body)["items"]
+    items: list[dict[str, Any]] = json.loads(body)["items"]
+    return items
 
 
-def kill_at_random(airflow, run):
+def kill_at_random(airflow: Any, run: str) -> collections.Counter[str]:
     """Kill workers and triggerers while the batch runs; return how many of each."""
-    chosen, kills = random.Random(SEED), collections.Counter()
+    chosen = random.Random(SEED)
+    kills: collections.Counter[str] = collections.Counter()
     for number in range(KILLS):
         time.sleep(chosen.uniform(3, 12))
         (task,) = [each for each in airflow.tasks(DAG, run) if each["task_id"] == "batch"]
@@ -90,7 +95,9 @@ def kill_at_random(airflow, run):
     return kills
 
 
-def assert_exact(sandbox, s3, result, folder, names):
+def assert_exact(
+    sandbox: Sandbox, s3: Any, result: dict[str, Any], folder: str, names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
     """The manifest and the bucket have each document, and it is that of the report that the manifest names."""
     items = {each["report_options"]["invoiceId"]: each for each in items_of(s3, result)}
     landed = {name: each for name, each in items.items() if not each.get("already_delivered")}
@@ -102,7 +109,9 @@ def assert_exact(sandbox, s3, result, folder, names):
     return items
 
 
-def test_a_batch_is_exact_through_kills_and_the_next_one_creates_only_what_is_new(airflow, sandbox, s3):
+def test_a_batch_is_exact_through_kills_and_the_next_one_creates_only_what_is_new(
+    airflow: Any, sandbox: Sandbox, s3: Any
+) -> None:
     print(f"seed {SEED}")
     run = airflow.start(DAG, {"first": 0, "count": COUNT, "folder": "first"})
     wait_until(lambda: len(sandbox.reports) >= 10, 180)

@@ -30,8 +30,9 @@ from airflow_provider_amzbiz.batch.state import BatchState, Counts
 CHUNK = 500
 # Bytes of deltas from which the live items are written as a snapshot, unless that is larger.
 _COMPACT_BYTES = 32 * 1024
-# Deltas from which that is done, too, where the snapshot is small: each costs a resume one read.
-_COMPACT_DELTAS = 32
+# Deltas from which that is done, too, where the snapshot has no more bytes than this, as that of some 20,000
+# running reports: each delta costs a resume one read.
+_COMPACT_DELTAS, _SMALL_SNAPSHOT = 32, 256 * 1024
 # Names of segments that the head has itself; more are put in a part of their own, or it would grow with the batch.
 NAMES = 64
 _LIST = "names"
@@ -218,7 +219,7 @@ class Stint:
         self._known |= set(self._touched)
         head.deltas.append(name)
         head.sizes[1] += size
-        many = len(head.deltas) >= _COMPACT_DELTAS and head.sizes[0] <= _COMPACT_BYTES
+        many = len(head.deltas) >= _COMPACT_DELTAS and head.sizes[0] <= _SMALL_SNAPSHOT
         if many or head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
             self._compact()
         head.stint, head.rotation = self._log.stint, state.rotation

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_amzbiz.transfers.keys import (
     check_bucket,
     check_key,
+    check_manifest_key,
     check_placeholders,
     render_key,
 )
@@ -44,7 +45,7 @@ def place_of(operator: ReportsToS3Operator, context: Context) -> Place:
         manifest_key = default_manifest_key(key or "", context)
     place = Place(operator.s3_bucket or "", key or "", manifest_key, operator.audit_key)
     check_bucket("s3_bucket", place.bucket)
-    check_key("manifest_key", place.manifest_key)
+    check_manifest_key(place.manifest_key)
     if place.audit_key is not None:
         from airflow_provider_amzbiz.batch.table import table_format
 

@@ -13,6 +13,8 @@ from airflow_provider_amzbiz.exceptions import InvalidInputError
 
 # S3's own limit, in bytes of UTF-8.
 _MAX_BYTES = 1024
+# Bytes by which the keys of a batch's parts are longer than the manifest's.
+_BESIDE_MANIFEST = 100
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 # What is left of a template that was not rendered, or that rendered to another template.
@@ -106,6 +108,19 @@ def check_key(parameter: str, key: str) -> None:
     """
     _check_repr(parameter, key)
     _check_parts(parameter, key)
+
+
+def check_manifest_key(key: str) -> None:
+    """Refuse a rendered key beside which a batch could not keep its record.
+
+    :raises InvalidInputError: it is surely a mistake, or too long.
+    """
+    check_key("manifest_key", key)
+    if (size := len(key.encode("utf-8", "surrogatepass"))) > _MAX_BYTES - _BESIDE_MANIFEST:
+        raise InvalidInputError(
+            f"manifest_key {key!r} has {size} bytes of UTF-8; with what the batch keeps beside the manifest, S3 "
+            f"takes at most {_MAX_BYTES - _BESIDE_MANIFEST}. Set a shorter manifest_key"
+        )
 
 
 def check_bucket(parameter: str, bucket: str) -> None:

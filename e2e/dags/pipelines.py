@@ -86,7 +86,7 @@ with DAG(
 ):
 
     @task
-    def requests_of_invoices():
+    def requests_of_invoices() -> list[dict[str, Any]]:
         params = get_current_context()["params"]
         return [
             {

@@ -11,6 +11,7 @@ import os
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_amzbiz import __version__
 from dev.airflow_server import airflow_settings
@@ -53,6 +54,7 @@ def _waits(sandbox):
     from tests.deferring import context, events_of, rebuilt
 
     waits = {}
+    make: Any
     for name, (make, mapped) in TASKS.items():
         task = make()
         report_id = None
@@ -101,7 +103,7 @@ def _batches(sandbox, s3):
     sandbox.script("FATAL")
     # So that there are a snapshot and segments, and deltas after them.
     record._COMPACT_BYTES = 300
-    step = _Steps(sandbox, lambda event: batch().execute_complete(step.context, event))
+    step = _Steps(sandbox, lambda ctx, event: batch().execute_complete(ctx, event))
     step.first(lambda: batch().execute(step.context))
     step.next({"createReport": 4}, {"getReportDocument": 0}, reports=0)
     step.next({"createReport": 2}, {"getReportDocument": 1}, reports=3)
@@ -175,17 +177,17 @@ class _Steps:
 
     def next(self, *permits, reports):
         from airflow_provider_amzbiz.client.models import Report
+        from airflow_provider_amzbiz.triggers.batch import BatchReady
 
         trigger = self.deferred.trigger
         running = [one.split(" ")[3] for one in trigger.running[1:]][:reports]
-        event = {
-            "status": "ready",
-            "record": trigger.record,
-            "permits": {name: count for each in permits for name, count in each.items()},
-            "reports": [Report.from_api(self._sandbox.reports[each].to_api()).to_dict() for each in running],
-            "errors": {},
-        }
-        self.first(lambda: self._resume(event))
+        ready = BatchReady(
+            trigger.record,
+            {name: count for each in permits for name, count in each.items()},
+            [Report.from_api(self._sandbox.reports[each].to_api()) for each in running],
+            {},
+        )
+        self.first(lambda: self._resume(self.context, ready.to_dict()))
 
     def deferral(self):
         """The row of the trigger, and the event that it gives."""
@@ -204,7 +206,7 @@ class _Steps:
         while True:
             event = self.deferral()["event"]
             try:
-                return self._resume(event)
+                return self._resume(self.context, event)
             except TaskDeferred as deferred:
                 self.deferred = deferred
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,11 +95,12 @@ def test_there_are_fixtures_of_this_version(version):
 def test_a_task_that_waited_is_resumed(sandbox, s3, recorded, name, by):
     wait = recorded("waits")[name]
     plant(sandbox, wait["reports"])
+    make: Any
     make, mapped = TASKS[name]
     arguments = wait["trigger"][1]
     if "since" in arguments:
         # A wait in the queue has an end of its own, and this one has not just begun.
-        arguments["since"] = batch_run.time.time()
+        arguments["since"] = time.time()
     event = wait["event"] if by == "event" else asyncio.run(events_of(trigger_of(wait)))[0]
     task = make(wait["reports"][0]["report_id"]) if wait["reports"] and name != "a create that waits" else make()
 

@@ -276,6 +276,7 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
         (invoices(1), {"ledger": "bucket/prefix"}, "ledger is 'bucket/prefix', but must be an S3 URI"),
         (invoices(1), {"s3_key": 20261127}, r"s3_key is 20261127 \(int\), but must be a non-empty string"),
         (invoices(1), {"manifest_key": 20261127}, r"manifest_key is 20261127 \(int\)"),
+        (invoices(1), {"manifest_key": "m" * 960}, "manifest_key .* has 960 bytes of UTF-8; .* at most 924"),
         ([{**invoices(1)[0], "key": 20261127}], {}, r"requests\[0\].key is 20261127 \(int\)"),
         ([{**invoices(1)[0], "key": ""}], {}, r"requests\[0\].key is ''"),
         ([{**invoices(1)[0], "key": "a//b"}], {}, r"requests\[0\].key is 'a//b', which has the part ''"),
