@@ -15,6 +15,8 @@ html_static_path = ["_static"]
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(datetime|datetime\.\w+|timedelta|collections\.abc\.\w+|airflow\..*)"),
+    # An alias, what all models share, and the type of the hook of which a mixin is a part.
+    ("py:class", r"OrderLine|JsonModel|decimal\.Decimal|.*\._HasClient"),
     # An error of the client, which the hook turns into one of its own.
     ("py:exc", "UnavailableError"),
     # Airflow's.

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from airflow_provider_amzbiz.client.reconciliation import OrderLine
+from airflow_provider_amzbiz.client.reconciliation_models import (
+    InvoiceDetailsByOrderLineItem,
+    InvoicePaymentDetails,
+    Transaction,
+)
 from airflow_provider_amzbiz.exceptions import translated_errors
 
 if TYPE_CHECKING:
-    from airflow_provider_amzbiz.client.reconciliation import OrderLine, ReconciliationClient
-    from airflow_provider_amzbiz.client.reconciliation_models import (
-        InvoiceDetailsByOrderLineItem,
-        InvoicePaymentDetails,
-        Transaction,
-    )
+    from airflow_provider_amzbiz.client.reconciliation import ReconciliationClient
     from airflow_provider_amzbiz.client.reports import ReportsClient
 
 _Model = TypeVar("_Model")

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.client.reconciliation_models import Transaction
 from airflow_provider_amzbiz.exceptions import translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, check_rendered
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
-
-    from airflow_provider_amzbiz.client.reconciliation_models import Transaction
 
 # What names a person, in a buyer or payer.
 _PERSONAL = ("name", "email", "extra")
