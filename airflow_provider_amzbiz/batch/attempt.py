@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
 from airflow_provider_amzbiz.batch.head import COMPLETE, Head, Target
 from airflow_provider_amzbiz.batch.item import Item
-from airflow_provider_amzbiz.batch.key_claims import claim_stored
+from airflow_provider_amzbiz.batch.key_claims import claim_delivered, claim_stored, refuse_delivered_keys
 from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.plan import Keys, Place, check_keys, is_late, reconcile
 from airflow_provider_amzbiz.batch.record import Record, Stint
@@ -153,13 +153,7 @@ def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
     # Those that are in the list still come last, so that they count where an earlier list had the same.
     found = reconcile(attempt.planned, [*again.values(), *there], next_index)
     check_keys(found.items, attempt.place, attempt.keys)
-    for item in found.items:
-        if item.index in again:
-            # Another item may have replaced its object since.
-            item.objects = item.stored_at = None
-            item.already_delivered, item.delivered = False, None
-        item.reset_for_retry()
-    _take_delivered(found.items, attempt)
+    _reset(found.items, again, attempt)
     state = BatchState(requested=len(found.items))
     begun = {item.index for item in known.begun} | set(again)
     finished = [item for item in found.items if item.is_finished]
@@ -212,6 +206,8 @@ def _write(
         head.dropped, _ = record.parts.put("dropped", _grouped(dropped))
     if head.claims and known.head is not None and not known.head.claims:
         claim_stored(record.parts, finished)
+    if head.claims:
+        claim_delivered(record.parts, finished, [*state.live.values(), *waiting], head.target.bucket)
     record.write_head(head)
     return Stint(record, head, state)
 
@@ -236,11 +232,28 @@ def _is_rotated(before: Target, attempt: Attempt, begun: Sequence[Item]) -> bool
     return newest is not None and attempt.is_same_account(newest.report_id or "")
 
 
+def _reset(items: Sequence[Item], again: Collection[int], attempt: Attempt) -> None:
+    """Have each item as this attempt is to begin with it.
+
+    :param again: indexes of those that an earlier list had, but the last one had not.
+    """
+    for item in items:
+        if item.index in again:
+            # Another item may have replaced its object since.
+            item.forget_objects()
+        item.reset_for_retry()
+    _take_delivered(items, attempt)
+    refuse_delivered_keys(items, attempt.target.bucket, attempt.keys)
+
+
 def _take_delivered(items: Sequence[Item], attempt: Attempt) -> None:
     """Finish what an earlier batch has delivered, unless a report of it is under way."""
-    asked = [item for item in items if item.to_create and item.sent_at is None]
+    # What an earlier attempt found delivered may have been deleted or forgotten since.
+    asked = [item for item in items if item.already_delivered or (item.to_create and item.sent_at is None)]
     found = attempt.delivered(asked) if asked else {}
     for item in asked:
         if item.identity in found:
+            item.stored_at = item.stored_at or time.time()
             item.objects, item.already_delivered = found[item.identity], True
-            item.stored_at = time.time()
+        elif item.already_delivered:
+            item.forget_objects()

@@ -126,6 +126,11 @@ class Item:
             self.drop_report()
         self.earlier = self.report_id is not None
 
+    def forget_objects(self) -> None:
+        """Have its document stored again, whoever stored it."""
+        self.objects = self.stored_at = self.delivered = None
+        self.already_delivered = False
+
     def drop_report(self, reason: str | None = None) -> None:
         """Give up a report that is of no use, so that another one is created.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from airflow_provider_amzbiz.batch.errors import KeyTakenError, RecordTakenError
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import in_threads
 from airflow_provider_amzbiz.batch.parts import Parts
+from airflow_provider_amzbiz.batch.plan import Keys, is_late, names, symbolic
 from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
+
+log = logging.getLogger(__name__)
 
 
 class KeyClaims:
@@ -71,3 +75,50 @@ def claim_stored(parts: Parts, items: Iterable[Item]) -> None:
         if (located := split_s3_uri(each["uri"]))
     ]
     in_threads(lambda pair: claims.claim(*pair), found)
+
+
+def refuse_delivered_keys(items: Sequence[Item], bucket: str, keys: Keys) -> None:
+    """Fail items that would replace the object of a request of the same list that an earlier batch delivered.
+
+    It has the key that it had there, such as another index's.
+    """
+    delivered = {key: item for item, key in _delivered_keys(items, bucket)}
+    if not delivered:
+        return
+    for item in items:
+        if item.is_finished or is_late(item):
+            continue
+        holder = delivered.get(key := keys.render(item.key, names(item)))
+        if holder is not None:
+            error = KeyTakenError(
+                f"Its document would have the key {key!r}, under which an earlier batch has delivered the "
+                f"document of {holder.label}, so nothing was created; put an option of the request instead of "
+                "{index} into s3_key"
+            )
+            log.warning("%s failed: %s", item.label, error)
+            item.fail(str(error), permanent=error.permanent)
+
+
+def claim_delivered(parts: Parts, finished: Sequence[Item], others: Iterable[Item], bucket: str) -> None:
+    """Claim the keys of what an earlier batch has delivered, as far as other documents may turn out to have them.
+
+    :param others: items that are not finished.
+    """
+    beginnings = {symbolic(item).partition("{")[0] for item in others if is_late(item)}
+    lengths = {len(each) for each in beginnings}
+    # What is delivered has its key, whoever claimed it earlier.
+    claims = KeyClaims(parts, lambda _: False)
+    found = [
+        (item, key)
+        for item, key in _delivered_keys(finished, bucket)
+        if any(key[:length] in beginnings for length in lengths)
+    ]
+    in_threads(lambda pair: claims.claim(*pair), found)
+
+
+def _delivered_keys(items: Iterable[Item], bucket: str) -> Iterator[tuple[Item, str]]:
+    for item in items:
+        for each in item.objects or () if item.already_delivered else ():
+            located = split_s3_uri(each["uri"])
+            if located and located[0] == bucket:
+                yield item, located[1]

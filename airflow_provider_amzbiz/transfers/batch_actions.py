@@ -183,7 +183,8 @@ class Deliveries:
         from airflow_provider_amzbiz.batch.object_store import in_threads
 
         if self._ledger is None:
-            return {}
+            # What an earlier attempt found in a ledger stays so.
+            return {item.identity: item.objects or [] for item in items if item.already_delivered}
         with translated_errors():
             found = self._ledger.load(item.identity for item in items)
             there = in_threads(self._is_there, found.items())

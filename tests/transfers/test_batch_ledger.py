@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import uuid
@@ -124,6 +125,62 @@ def test_what_was_forgotten_is_delivered_again(sandbox, batch, ledger):
 
     assert batch("tuesday", "1", "2")["landed"] == 1
     assert asked_for(sandbox) == ["1", "1", "2"]
+
+
+def test_an_index_does_not_replace_what_an_earlier_run_delivered(sandbox, batch, s3):
+    batch("monday", "1", "2", "3", s3_key="invoices/{index}.pdf")
+
+    summary = batch("tuesday", "2", "3", "4", s3_key="invoices/{index}.pdf", max_failed=1)
+
+    _, three, four = items(s3, summary)
+    assert (summary["already_delivered"], summary["failed"], summary["landed"]) == (2, 1, 0)
+    assert "invoices/2.pdf" in four["error"]
+    assert "invoiceId=3" in four["error"]
+    assert four["permanent"]
+    bucket, key = split_s3_uri(three["uri"])
+    assert hashlib.sha256(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).hexdigest() == three["sha256"]
+    assert asked_for(sandbox) == ["1", "2", "3"]
+
+
+def test_a_late_name_does_not_replace_what_an_earlier_run_delivered(sandbox, batch, s3, bucket):
+    batch("monday", "1", s3_key="invoices/2.pdf")
+
+    summary = batch("tuesday", "1", "2", "3", s3_key="invoices/{name}", max_failed=1)
+
+    one, two, three = items(s3, summary)
+    assert (summary["already_delivered"], summary["failed"], summary["landed"]) == (1, 1, 1)
+    assert split_s3_uri(one["uri"])[1] == "invoices/2.pdf"
+    assert "invoices/2.pdf" in two["error"]
+    assert "invoiceId=1" in two["error"]
+    assert three["error"] is None
+    body = s3.get_object(Bucket=bucket, Key="invoices/2.pdf")["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == one["sha256"]
+
+
+def test_a_cleared_run_asks_again_whether_what_was_delivered_is_there(sandbox, batch, ledger, s3):
+    first = batch("monday", "1", "2", "3")
+    batch("tuesday", "1", "2", "3")
+    deleted = items(s3, first)[0]["uri"]
+    bucket, key = split_s3_uri(deleted)
+    s3.delete_object(Bucket=bucket, Key=key)
+    (forgotten,) = (
+        identity for identity, each in ledger().entries().items() if each.report_options["invoiceId"] == "2"
+    )
+    assert ledger().forget(forgotten)
+
+    summary = batch("tuesday", "1", "2", "3")
+
+    assert (summary["landed"], summary["already_delivered"]) == (2, 1)
+    assert s3.head_object(Bucket=bucket, Key=key)
+    assert asked_for(sandbox) == ["1", "1", "2", "2", "3"]
+
+
+def test_a_cleared_run_without_its_ledger_keeps_what_it_found_delivered(sandbox, batch):
+    batch("monday", "1")
+    batch("tuesday", "1")
+
+    assert batch("tuesday", "1", ledger=None)["already_delivered"] == 1
+    assert asked_for(sandbox) == ["1"]
 
 
 def test_manifests_are_enough_to_make_it_again(sandbox, batch, ledger, s3, bucket):
