@@ -121,7 +121,7 @@ def _read(record: Record) -> _Known:
     head, content = found
     known = _Known(head, Log(record.parts, head.stint + 1))
     if head.state == COMPLETE:
-        known.begun = [Item.from_dict(each) for each in content["items"]]
+        known.begun = record.manifest_items(content)
     else:
         state = record.load(head)
         for entry in known.log.recover() if known.log else ():

@@ -84,13 +84,12 @@ class Head:
         :raises RecordForeignError: it is another task's.
         :raises RecordDamagedError: it is neither.
         """
-        remedy = f"restore {uri} from a backup or an earlier version, or set another manifest_key to begin again"
         try:
             content = json.loads(body)
         except ValueError:
             content = None
         if not isinstance(content, dict) or "version" not in content:
-            raise RecordDamagedError(f"{uri} is no manifest that this version can read: {remedy}")
+            raise damaged(uri, "is no manifest that this version can read")
         if content["version"] != VERSION:
             raise RecordNewerError(
                 f"{uri} is no manifest that this version can read: its version is {content['version']!r}, and "
@@ -107,7 +106,15 @@ class Head:
             known = {each.name: content[each.name] for each in fields(cls)}
             return cls(**{**known, "target": Target(**content["target"])}), content
         except (KeyError, TypeError, AttributeError):
-            raise RecordDamagedError(f"{uri} is damaged: {remedy}") from None
+            raise damaged(uri) from None
+
+
+def damaged(uri: str, how: str = "is damaged") -> RecordDamagedError:
+    """Return the error of a head, or a manifest, that cannot be read."""
+    return RecordDamagedError(
+        f"{uri} {how}: restore {uri} from a backup or an earlier version, or set another manifest_key to begin "
+        "again"
+    )
 
 
 def _named(owner: Any) -> str:

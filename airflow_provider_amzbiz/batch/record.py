@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
-from airflow_provider_amzbiz.batch.head import COMPLETE, Head
+from airflow_provider_amzbiz.batch.head import COMPLETE, Head, damaged
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
 from airflow_provider_amzbiz.batch.parts import Log, Objects, Parts
@@ -73,6 +73,16 @@ class Record:
             return None
         self._etag = found.etag
         return Head.from_bytes(found.body, self.uri, self.owner)
+
+    def manifest_items(self, content: Mapping[str, Any]) -> list[Item]:
+        """Return the items of a complete manifest.
+
+        :raises RecordDamagedError: they cannot be read.
+        """
+        try:
+            return [Item.from_dict(each) for each in content["items"]]
+        except (KeyError, TypeError, AttributeError):
+            raise damaged(self.uri) from None
 
     def load(self, head: Head) -> BatchState:
         """Return the live part, as of the last stint that has ended."""

@@ -17,6 +17,7 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     InvalidInputError,
+    ManifestTakenError,
     ReportTimeoutError,
     TaskKilledError,
     translated_errors,
@@ -225,6 +226,9 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
     def _work(self, batch: BatchRun, ready: BatchReady) -> None:
         try:
             batch.work(ready)
+        except ManifestTakenError:
+            # Its reports are those of the process that continues, so a kill leaves them alone.
+            raise
         except AmazonBusinessError:
             if not self._killed:
                 raise

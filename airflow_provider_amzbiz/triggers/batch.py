@@ -32,6 +32,16 @@ log = logging.getLogger(__name__)
 _HANDFUL = 10
 # Reports that one event has; the next one has the rest.
 _MAX_REPORTED = 200
+# What an event says of the record, with the types that each part may have.
+_RECORD: Mapping[str, tuple[type, ...]] = {
+    "bucket": (str,),
+    "key": (str,),
+    "attempt": (str,),
+    "stint": (int,),
+    "rotation": (int,),
+    "amazon_business_conn_id": (str,),
+    "aws_conn_id": (str, type(None)),
+}
 # Seconds that a finished document may wait for others, when there is nothing to create.
 HOLD = 120.0
 
@@ -66,8 +76,11 @@ class BatchReady(Event):
     def from_fields(cls, fields: Mapping[str, Any]) -> BatchReady:
         """Read the fields."""
         permits, errors = typed(fields, "permits", Mapping), typed(fields, "errors", Mapping)
+        record = typed(fields, "record", Mapping)
+        for name, kinds in _RECORD.items():
+            typed(record, name, *kinds)
         return cls(
-            typed(fields, "record", Mapping),
+            record,
             {operation: typed(permits, operation, int) for operation in permits},
             [Report.from_dict(report) for report in typed(fields, "reports", list)],
             {report_id: error_from_dict(dict(typed(errors, report_id, Mapping))) for report_id in errors},

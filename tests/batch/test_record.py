@@ -228,3 +228,17 @@ def test_a_head_with_a_field_missing_is_damaged():
 
     with pytest.raises(RecordDamagedError, match="is damaged: restore"):
         process.execute()
+
+
+@pytest.mark.parametrize("items", [None, [None], [{"index": 0}], "missing"])
+def test_a_manifest_whose_items_are_damaged_is_no_new_beginning(items):
+    world, process = started()
+    finish(process)
+    content = json.loads(world.bucket.objects[MANIFEST].body)
+    content["items"] = items
+    if items == "missing":
+        del content["items"]
+    world.bucket.put(MANIFEST, json.dumps(content).encode(), content_type="")
+
+    with pytest.raises(RecordDamagedError, match="m/batch.json is damaged: restore"):
+        process.execute()

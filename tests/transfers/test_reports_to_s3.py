@@ -539,6 +539,27 @@ def test_a_process_that_was_replaced_by_a_new_attempt_stops_at_its_next_report(s
     assert len(sandbox.reports) <= 4
 
 
+def test_a_kill_leaves_the_reports_of_the_process_that_continues_alone(sandbox, s3, prefix, monkeypatch):
+    sandbox.script(queue_seconds=3600, times=8)
+    create, task, replaced = durable_create.create, batch(prefix, invoices(*range(8)), deferrable=False), []
+    locked = threading.Lock()
+
+    def create_slowly(*arguments):
+        report_id = create(*arguments)
+        with locked:
+            if not replaced:
+                replaced.append(True)
+                with pytest.raises(TaskDeferred):
+                    batch(prefix, invoices(*range(8))).execute(context(try_number=2))
+                task.on_kill()
+        return report_id
+
+    monkeypatch.setattr(durable_create, "create", create_slowly)
+    with pytest.raises(ManifestTakenError):
+        task.execute(context())
+    assert not any(report.cancelled for report in sandbox.reports.values())
+
+
 def test_a_kill_cancels_what_is_in_the_queue_and_the_next_try_creates_it_again(sandbox, s3, prefix):
     sandbox.script(queue_seconds=3600, times=2)
     task = batch(prefix, invoices(1, 2))
@@ -554,6 +575,20 @@ def test_a_kill_cancels_what_is_in_the_queue_and_the_next_try_creates_it_again(s
 
     assert keys(s3, prefix) == ["1.pdf", "2.pdf"]
     assert len(sandbox.reports) == 4
+
+
+@pytest.mark.parametrize("name", ["bucket", "key", "attempt", "stint", "amazon_business_conn_id", "aws_conn_id"])
+@pytest.mark.parametrize("value", ["missing", 1.5])
+def test_an_event_whose_record_is_damaged_says_what_to_do(sandbox, s3, prefix, name, value):
+    with pytest.raises(TaskDeferred) as deferred:
+        batch(prefix, invoices(1)).execute(context())
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    event["record"][name] = value
+    if value == "missing":
+        del event["record"][name]
+
+    with pytest.raises(AmazonBusinessError, match=r"sent a damaged event.*Clear the task to run it again"):
+        batch(prefix, invoices(1)).execute_complete(context(), event)
 
 
 def test_neither_the_manifest_nor_the_trigger_holds_a_secret(sandbox, s3, prefix):
