@@ -80,6 +80,9 @@ def _is_plain(content: str, env: jinja2.Environment) -> bool:
     """Tell whether rendering leaves a string as it is: Jinja may change the ends of lines, too."""
     from jinja2.ext import Extension
 
+    if not content:
+        # Native rendering makes it None.
+        return False
     delimiters = (
         env.block_start_string,
         env.variable_start_string,

@@ -1123,6 +1123,7 @@ def test_strings_without_a_template_are_what_airflow_makes_of_them(native):
             "[1]",
             "{n}",
             "None",
+            "",
         ]
         requests = [{"report_type": text, "report_options": {"invoiceId": text}} for text in texts]
         ours = batch("p/", requests)
