@@ -16,8 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, TaskDeferred
-from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    TaskDeferred,
+)
 from botocore.endpoint import Endpoint
 from botocore.exceptions import ConnectionClosedError
 from jinja2.exceptions import UndefinedError
@@ -1127,7 +1132,7 @@ def test_strings_without_a_template_are_what_airflow_makes_of_them(native):
         ]
         requests = [{"report_type": text, "report_options": {"invoiceId": text}} for text in texts]
         ours = batch("p/", requests)
-        plain = EmptyOperator(task_id="plain")
+        plain = BaseOperator(task_id="plain")
     environment = dag.get_template_env()
     ours.render_template_fields({}, environment)
 
