@@ -258,6 +258,18 @@ MUTANTS = [
            "        claim_stored(record.parts, finished)\n", "        pass\n",
            "tests/transfers/test_reports_to_s3.py"
            "::test_a_name_that_is_known_late_does_not_replace_what_an_earlier_list_stored"),
+    Mutant("batch-delivered-replaced", "batch: key of what was delivered before", "batch/attempt.py",
+           "    refuse_delivered_keys(items, attempt.target.bucket, attempt.keys)\n", "",
+           "tests/transfers/test_batch_ledger.py"
+           "::test_an_index_does_not_replace_what_an_earlier_run_delivered"),
+    Mutant("batch-delivered-unclaimed", "batch: late name of what was delivered before", "batch/attempt.py",
+           "        claim_delivered(record.parts, finished,", "        claim_delivered(record.parts, [],",
+           "tests/transfers/test_batch_ledger.py"
+           "::test_a_late_name_does_not_replace_what_an_earlier_run_delivered"),
+    Mutant("batch-delivered-trusted", "batch: ledger not asked again", "batch/attempt.py",
+           "if item.already_delivered or (item.to_create", "if (item.to_create",
+           "tests/transfers/test_batch_ledger.py"
+           "::test_a_cleared_run_asks_again_whether_what_was_delivered_is_there"),
     Mutant("batch-queue-left", "batch: wait that leaves the queue", "triggers/batch.py",
            "if self._trigger.creates or self._trigger.rotate_at is None:", "if self._trigger.rotate_at is None:",
            "tests/transfers/test_reports_to_s3.py"
