@@ -30,7 +30,9 @@ listed = [entry["hook-class-name"] for entry in info["connection-types"]] + info
 classes = set()
 for name in modules:
     module = importlib.import_module(name)
-    own = {each.__qualname__ for _, each in inspect.getmembers(module, inspect.isclass) if each.__module__ == name}
+    exported = getattr(module, "__all__", ())
+    own = {each for each, kind in inspect.getmembers(module, inspect.isclass)
+           if kind.__module__ == name or each in exported}
     assert own, f"{name} has no class"
     classes |= {f"{name}.{each}" for each in own}
 for path in listed:
