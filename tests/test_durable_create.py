@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.batch.running import unpack
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
@@ -302,7 +303,7 @@ class TestWhatWasAdopted:
         trigger = rebuilt(deferred.value)
         asyncio.run(trigger.on_kill())
 
-        (adopted,) = trigger.adopted
+        (adopted,) = [report.report_id for report in unpack(trigger.running) if report.adopted]
         own = {report_id: report.status for report_id, report in sandbox.reports.items()}
         assert own.pop(adopted) == "IN_QUEUE"
         assert list(own.values()) == ["CANCELLED"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from typing import IO
 
 from airflow_provider_amzbiz.documents.download import DocumentStream
@@ -45,10 +46,16 @@ def spooled(stream: Readable) -> IO[bytes]:
     """
     file = tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY)  # noqa: SIM115
     buffer = bytearray(CHUNK)
-    while count := stream.readinto(buffer):
-        try:
-            file.write(memoryview(buffer)[:count])
-        except OSError as error:
-            raise DocumentError(f"The archive does not fit into {tempfile.gettempdir()}: {error}") from error
-    file.seek(0)
+    try:
+        while count := stream.readinto(buffer):
+            try:
+                file.write(memoryview(buffer)[:count])
+            except OSError as error:
+                raise DocumentError(f"The archive does not fit into {tempfile.gettempdir()}: {error}") from error
+        file.seek(0)
+    except BaseException:
+        # Closing writes what is buffered, which does not fit either.
+        with suppress(OSError):
+            file.close()
+        raise
     return file

@@ -34,7 +34,7 @@ ROOT = {"aws_access_key_id": "root", "aws_secret_access_key": "root", "region_na
 
 
 def documented_policy():
-    block = re.search(r"least policy.*?code-block:: json\n\n(.*?)\n\n\.\.", PAGE.read_text(), re.DOTALL)[1]
+    block = re.search(r"Minimum policy.*?code-block:: json\n\n(.*?)\n\n\.\.", PAGE.read_text(), re.DOTALL)[1]
     return json.loads(block)
 
 
