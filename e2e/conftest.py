@@ -89,9 +89,12 @@ def secrets(
     assert len(in_use) > 20
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Have a stop from outside stop the servers, too, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Servers are killed here while files and sockets to them are open.
+    for each in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{each}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
