@@ -290,7 +290,7 @@ MUTANTS = [
            "        state.counts = Counts(**head.counts)\n", "",
            "tests/batch/test_state_machine.py"),
     Mutant("batch-useless-kept", "batch: report of a previous attempt that is FATAL", "batch/round.py",
-           "        if item.earlier and report.processing_status in _USELESS:", "        if False:",
+           "        if item.earlier and report.processing_status in USELESS:", "        if False:",
            "tests/batch/test_state_machine.py"),
     Mutant("batch-own-write-refused", "batch: response of a write lost", "batch/parts.py",
            "if there is None or there.body != body:", "if True:",

@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from airflow_provider_amzbiz.client.models import ProcessingStatus
+from airflow_provider_amzbiz.client.models import USELESS
 from airflow_provider_amzbiz.client.request import ReportRequest
 
-_USELESS = (ProcessingStatus.FATAL, ProcessingStatus.CANCELLED)
 # What a request is; everything else is what has become of it.
 _PLANNED = ("index", "body", "key", "positions")
 
@@ -122,7 +121,7 @@ class Item:
             return
         self.error, self.permanent, self.skipped = None, False, False
         self.failures = self.damages = self.recreations = 0
-        if self.status in _USELESS:
+        if self.status in USELESS:
             self.drop_report()
         self.earlier = self.report_id is not None
 

@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.key_claims import KeyClaims
 from airflow_provider_amzbiz.batch.plan import Place
 from airflow_provider_amzbiz.batch.record import Record, Stint
-from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.client.models import USELESS, Report
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ MAX_FAILURES = 5
 # How often a document must prove damaged until its report is created again, and how often an attempt does that.
 MAX_DAMAGES = 2
 MAX_RECREATIONS = 1
-_USELESS = (ProcessingStatus.FATAL, ProcessingStatus.CANCELLED)
 
 Objects = list[dict[str, Any]]
 
@@ -198,7 +197,7 @@ class Round:
         self._stint.note(item)
 
     def _ended(self, item: Item, report: Report) -> None:
-        if item.earlier and report.processing_status in _USELESS:
+        if item.earlier and report.processing_status in USELESS:
             item.drop_report(f"report {report.report_id} of a previous attempt was {report.processing_status}")
             log.info("%s: %s; creating another one", item.label, item.recreated)
             return

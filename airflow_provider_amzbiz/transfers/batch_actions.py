@@ -68,7 +68,7 @@ class BatchActions:
             operator.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, stopped=lambda: operator._killed
         )
         for operation, count in permits.items():
-            self._sender.client.grant(operation, count)
+            self._sender.grant(operation, count)
 
     def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
         """Create a report, or find the one that an earlier process may have created."""

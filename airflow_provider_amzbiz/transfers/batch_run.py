@@ -86,7 +86,7 @@ class BatchRun:
             if not planned and operator.skip_if_empty:
                 raise AirflowSkipException("requests is empty, and skip_if_empty is set")
             operator._remember_attempt(context)
-            s3, target = operator.s3_client(), target_of(operator.hook.client.config, place.bucket)
+            s3, target = operator.s3_client(), target_of(operator.hook.config, place.bucket)
             settings = {
                 "s3_key": place.key,
                 "content_type": operator.content_type,

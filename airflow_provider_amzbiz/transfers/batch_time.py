@@ -34,10 +34,7 @@ def check_time(operator: ReportsToS3Operator, requested: int, creates: int, stor
 
 def min_seconds(operator: ReportsToS3Operator, creates: int, stores: int) -> float:
     """Return the seconds that so many reports and documents take at least."""
-    from airflow_provider_amzbiz.client.token_bucket import token_buckets
-
-    buckets = token_buckets(operator.hook.client.config)
     return max(
-        buckets["createReport"].limit.min_seconds(creates),
-        buckets["getReportDocument"].limit.min_seconds(stores),
+        operator.hook.token_bucket("createReport").limit.min_seconds(creates),
+        operator.hook.token_bucket("getReportDocument").limit.min_seconds(stores),
     )

@@ -172,7 +172,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         with translated_errors():
             s3 = self.s3_client()
             self._check_tables(s3, self.tables, self.table_format)
-            account = target_of(self.hook.client.config, self.s3_bucket or "").account
+            account = target_of(self.hook.config, self.s3_bucket or "").account
             run = self._feed(s3, self.ledger, account).begin(
                 owner_of(context),
                 feed_start=self.feed_start,
@@ -249,7 +249,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
 
         bucket, prefix = ledger_folder(ledger)
         marketplace_id = self._default_marketplace_id()
-        region = region_of_endpoint(self.hook.client.config.endpoint)
+        region = region_of_endpoint(self.hook.config.endpoint)
         if region is None and marketplace_id is not None:
             region = region_of_marketplace(marketplace_id)
         settings = FeedSettings(

@@ -14,7 +14,7 @@ from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.batch.running import RunningReport, unpack
 from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
-from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
+from airflow_provider_amzbiz.client.token_bucket import TokenBucket
 from airflow_provider_amzbiz.durable_create import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, error_from_dict
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
@@ -157,10 +157,11 @@ class BatchTrigger(WaitingTrigger):
         """Wait until there is work, and return which."""
         await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
         hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
-        buckets = token_buckets(hook.client.config)
         for operation in self.throttled:
-            buckets[operation].throttled()
-        return await _BatchWait(self, buckets["createReport"], buckets["getReportDocument"]).run()
+            hook.token_bucket(operation).throttled()
+        return await _BatchWait(
+            self, hook.token_bucket("createReport"), hook.token_bucket("getReportDocument")
+        ).run()
 
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
