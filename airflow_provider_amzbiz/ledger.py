@@ -22,11 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, or 1 where it could not be done."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
+    # Airflow 2 sets the root logger to INFO, and then boto3 tells where it found its credentials.
+    logging.disable(logging.INFO)
     try:
         return int(given.run(given))
     except (ApiError, DocumentError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _parser() -> argparse.ArgumentParser:

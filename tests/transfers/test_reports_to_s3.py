@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import hashlib
+import inspect
 import io
 import itertools
 import json
@@ -525,6 +526,11 @@ def test_a_process_that_was_given_up_stops_before_it_creates(sandbox, s3, prefix
     assert len(sandbox.reports) == 2
 
 
+def beside(task, context):
+    """Execute a task in another thread; Airflow 2's guard of `execute` knows the main one alone."""
+    return inspect.unwrap(type(task).execute)(task, context)
+
+
 def test_a_process_that_was_replaced_by_a_new_attempt_stops_at_its_next_report(sandbox, s3, prefix, monkeypatch):
     create, lock, replaced = durable_create.create, threading.Lock(), []
 
@@ -534,7 +540,7 @@ def test_a_process_that_was_replaced_by_a_new_attempt_stops_at_its_next_report(s
             if not replaced:
                 replaced.append(True)
                 with pytest.raises(TaskDeferred):
-                    batch(prefix, invoices(*range(8))).execute(context(try_number=2))
+                    beside(batch(prefix, invoices(*range(8))), context(try_number=2))
             return report_id
 
     monkeypatch.setattr(durable_create, "create", create_slowly)
@@ -555,7 +561,7 @@ def test_a_kill_leaves_the_reports_of_the_process_that_continues_alone(sandbox, 
             if not replaced:
                 replaced.append(True)
                 with pytest.raises(TaskDeferred):
-                    batch(prefix, invoices(*range(8))).execute(context(try_number=2))
+                    beside(batch(prefix, invoices(*range(8))), context(try_number=2))
                 task.on_kill()
         return report_id
 
@@ -1064,7 +1070,7 @@ def test_any_number_of_running_reports_fits_a_row_of_the_database(length):
         deadline=1e10,
     )
 
-    assert len(Trigger.encrypt_kwargs(trigger.serialize()[1])) < 60_000
+    assert len(Trigger(*trigger.serialize()).encrypted_kwargs) < 60_000
     assert fitting > 30_000 // (length + 30)
     assert unpack(packed) == running[:fitting]
 
