@@ -10,6 +10,7 @@ from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
+from tests.feed.books import available_documents
 from tests.feed.world import DAY, KEY, START, CompanyApi, World, WorldClock
 
 # It takes minutes, and what a company's seed shows is as good to debug.
@@ -30,6 +31,9 @@ def live_on(world, step=DAY):
     while world.clock.now() < world.company.end + step:
         world.clock.advance(step)
         world.run()
+        # What there is to know is stored by the first run that can know it.
+        available = {world.company.pdf(each) for each in available_documents(world.company, world.clock.now())}
+        assert available <= set(world.stored.values())
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=NO_SHRINKING)
