@@ -8,7 +8,15 @@ import shutil
 import pytest
 
 from airflow_provider_amzbiz.feed.columns import TABLES
-from tests.feed.warehouse import SQL, check_books, completeness, download, load_duckdb, write_files
+from tests.feed.warehouse import (
+    SQL,
+    check_books,
+    columns_of_page,
+    completeness,
+    download,
+    load_duckdb,
+    write_files,
+)
 
 DUCKDB_TYPES = {
     "string": "VARCHAR",
@@ -48,6 +56,8 @@ def test_the_tables_are_the_books(feed):
             found = [(each[0], each[1]) for each in rows(warehouse, f"DESCRIBE {name}")]
             expected = [(column, DUCKDB_TYPES[kind]) for column, kind in columns.items()]
             assert found == [*expected, ("loaded_run", "VARCHAR")]
+            for column in (column for column, _, null in columns_of_page(name) if null == "no"):
+                assert rows(warehouse, f"SELECT * FROM all_{name} WHERE {column} IS NULL") == []
 
 
 def test_a_run_without_its_marker_is_left_out(feed, folder):

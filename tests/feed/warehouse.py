@@ -58,6 +58,16 @@ def load_duckdb(folder: Path, form: str = "jsonl") -> duckdb.DuckDBPyConnection:
     return warehouse
 
 
+def page(table: str) -> str:
+    """Return the page of a table."""
+    return (ROOT / "docs" / "tables" / f"{table}.rst").read_text()
+
+
+def columns_of_page(table: str) -> list[tuple[str, str, str]]:
+    """Return what a table's page says of each column: its name, its type, and whether it may be null."""
+    return re.findall(r"   \* - ``(\w+)``\n     - (\w+)\n     - (yes|no)\n", page(table))
+
+
 def completeness() -> str:
     """Return the auditor's query."""
     return (SQL / "feed_completeness.sql").read_text()
