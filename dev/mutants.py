@@ -619,7 +619,7 @@ MUTANTS = [
            "tests/client/test_parameters.py::test_an_invalid_id_is_rejected_by_name"),
     # The feed of all invoices.
     Mutant("feed-overlap", "row that appears late", "feed/window.py",
-           "start = min(cursor, end) - overlap", "start = min(cursor, end)",
+           "start = min(cursor or end, end) - overlap", "start = min(cursor or end, end)",
            "tests/feed/test_runs.py::test_feed_dates_may_be_late_within_the_overlap"),
     Mutant("feed-gap", "window after a gap", "feed/window.py",
            "if cursor is not None and window.start > cursor:", "if False:",

@@ -171,8 +171,9 @@ class Feed:
         self.sandbox.clock.advance(after.total_seconds())
         self._end = self.sandbox.clock.now()
         # Only the first run is told where to begin; the others have the cursor.
-        first = self.company.start if not self.runs else None
-        conf = {"feed_start": first and first.isoformat(), "feed_end": self._end.isoformat()}
+        assert self.company.start
+        first = "" if self.runs else self.company.start.isoformat()
+        conf = {"feed_start": first, "feed_end": self._end.isoformat()}
         self.runs.append(self.airflow.start(DAG, conf))
 
     def _run(self, after: timedelta) -> dict[str, Any]:

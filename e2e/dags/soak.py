@@ -36,9 +36,7 @@ with DAG("soak_daily", schedule=None, params={"reports": Param([], type="array")
 with DAG(
     "soak_feed",
     schedule=None,
-    params={"feed_start": Param(None, type=["null", "string"]), "feed_end": Param("", type="string")},
-    # So that a feed_start that is not given is None, and not "None".
-    render_template_as_native_obj=True,
+    params={"feed_start": Param("", type="string"), "feed_end": Param("", type="string")},
     **SETTINGS,
 ):
     InvoicesToS3Operator(

@@ -173,7 +173,7 @@ def test_a_window_ends_now_by_the_clock_of_the_api(s3, prefix, monkeypatch):
         run(lambda: feed(prefix, **arguments), ctx)
         there = {company.pdf(each) for each in company.documents_at(sandbox.clock.now() - 2 * DAY)}
     assert there
-    assert there <= set(stored(s3, f"{prefix}invoices/").values())
+    assert there <= set(stored_documents(s3, BUCKET, f"{prefix}invoices/").values())
 
 
 def test_an_account_without_the_role_is_told_which_one(s3, prefix, monkeypatch):
