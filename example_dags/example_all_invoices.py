@@ -12,9 +12,7 @@ from airflow.providers.common.compat.sdk import DAG, Param
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-ABOUT_START = (
-    "Where the first invoices are read from, such as 2026-01-01T00:00+00:00; blank continues after the last run"
-)
+ABOUT_START = "Where the window begins, such as 2026-01-01T00:00+00:00; if blank, before the end of the last run"
 PARAMS = {"feed_start": Param("", type="string", title="Feed start", description=ABOUT_START)}
 
 # [START all_invoices]
@@ -22,7 +20,7 @@ with DAG("example_all_invoices", schedule="@daily", start_date=START, catchup=Fa
     InvoicesToS3Operator(
         task_id="all_invoices",
         s3_bucket="amazon-business",
-        s3_key="invoices/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
+        s3_key="documents/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
         ledger="s3://amazon-business/ledger/",
         tables="s3://amazon-business/tables/",
         feed_start="{{ params.feed_start }}",
