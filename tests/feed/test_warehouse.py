@@ -33,8 +33,8 @@ def feed(request, s3_server, tmp_path_factory):
     """A company, the files of its feed, and their format."""
     form = request.param
     s3, prefix = s3_server.client(), f"warehouse-{form}"
-    world = write_files(s3, prefix, form)
-    return world.company, download(s3, prefix, tmp_path_factory.mktemp(form)), form
+    company, _ = write_files(s3, prefix, form)
+    return company, download(s3, prefix, tmp_path_factory.mktemp(form)), form
 
 
 @pytest.fixture
