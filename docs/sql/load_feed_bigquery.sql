@@ -1,4 +1,4 @@
-{% set result = ti.xcom_pull(task_ids="invoices") %}
+{% set result = ti.xcom_pull(task_ids="all_invoices") %}
 {% set run = result["tables"]["documents"][0].rpartition("/")[2].removesuffix(".jsonl") %}
 -- LOAD DATA cannot be part of a transaction, so it comes before.
 {% for table, uris in result["tables"].items() %}

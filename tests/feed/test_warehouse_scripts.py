@@ -44,7 +44,7 @@ def test_a_script_loads_every_file_and_merges_it(database):
 
     class Task:
         def xcom_pull(self, task_ids):
-            return {"invoices": result}[task_ids]
+            return {"all_invoices": result}[task_ids]
 
     script = names.get_template(f"load_feed_{database}.sql").render(ti=Task(), run_id="scheduled")
     values = re.search(r"INSERT INTO feed_runs VALUES \((.*?)\);", script, flags=re.DOTALL)
