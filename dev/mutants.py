@@ -584,7 +584,7 @@ MUTANTS = [
     Mutant("rate-believed", "absurd rate in a header", "client/token_bucket.py",
            "if slowest <= rate <= fastest:", "if rate > 0:",
            "tests/client/test_token_bucket.py::test_a_rate_that_cannot_be_meant_is_not_learned"),
-    Mutant("clock-believed", "absurd Date", "client/transport.py",
+    Mutant("clock-believed", "absurd Date", "client/api_clock.py",
            "if abs(offset) <= MAX_CLOCK_OFFSET:", "if True:",
            "tests/client/test_transport.py::test_a_clock_that_is_absurd_is_not_believed"),
     Mutant("limits-kept", "rate limits removed from a connection", "client/token_bucket.py",

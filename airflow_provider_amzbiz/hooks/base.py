@@ -22,6 +22,8 @@ from airflow_provider_amzbiz.hooks.connection import config_from_connection
 from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, secret_age
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_amzbiz.client.config import ClientConfig
@@ -153,6 +155,11 @@ class AmazonBusinessBaseHook(BaseHook):
     def clock_offset(self) -> float:
         """Seconds by which the API's clock is ahead of this machine's, by its last response; 0 before one."""
         return self.client.clock_offset
+
+    def api_time(self) -> datetime:
+        """Return the API's time, aware, by its last response; where there was none, a token is requested."""
+        with translated_errors():
+            return self.client.transport.now()
 
     def token_bucket(self, operation: str) -> TokenBucket:
         """Return the process's token bucket of the account for an operation, such as ``createReport``."""

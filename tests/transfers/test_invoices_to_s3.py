@@ -184,6 +184,21 @@ def test_simulated_days_with_late_and_consolidated_invoices(s3, prefix, monkeypa
         check_books(s3, prefix, company)
 
 
+def test_a_window_ends_now_by_the_clock_of_the_api(s3, prefix, monkeypatch):
+    start = datetime.now(timezone.utc)
+    company = Company(seed=5, orders=6, days=2, start=start, marketplaces=[DE])
+    with sandbox_of(company) as sandbox:
+        connect(monkeypatch, sandbox)
+        sandbox.clock.advance(6 * 86400)
+        # As a template renders that has no value.
+        arguments = {"feed_start": "", "feed_end": ""}
+        ctx = {**run_named("run"), "data_interval_start": start}
+        run(lambda: feed(prefix, **arguments), ctx)
+        there = {company.pdf(each) for each in company.documents_at(sandbox.clock.now() - 2 * DAY)}
+    assert there
+    assert there <= set(stored(s3, f"{prefix}invoices/").values())
+
+
 def test_an_account_without_the_role_is_told_which_one(s3, prefix, monkeypatch):
     with sandbox_of(Company(seed=1, orders=3), has_role=False) as sandbox:
         connect(monkeypatch, sandbox)

@@ -1,0 +1,152 @@
+"""The demo's feed: three mornings of ``example_all_invoices``, checked against the books of the company."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from airflow_provider_amzbiz.sandbox import Company
+from airflow_provider_amzbiz.sandbox.company_records import CREDIT_MEMO, INVOICE, BookDocument
+from dev.stage import BUCKET, HISTORY, Stage
+
+DAG_ID = "example_all_invoices"
+TASK_ID = "all_invoices"
+_DAY_SECONDS = 86400
+_LOAD = Path(__file__).resolve().parent.parent / "docs" / "sql" / "load_feed_duckdb.sql"
+_KINDS = {INVOICE, CREDIT_MEMO}
+
+# Runs a DAG, given its id and what it is triggered with (None: as scheduled); returns the id of the run.
+RunDag = Callable[[str, dict[str, Any] | None], str]
+
+
+class FeedDemo:
+    """Runs the feed day by day, and checks what is in S3.
+
+    :param run_dag: raises where the run does not succeed.
+    :param log: prints a line.
+    """
+
+    def __init__(self, on: Stage, run_dag: RunDag, log: Callable[[str], None]) -> None:
+        self._on = on
+        self._run_dag = run_dag
+        self._log = log
+        self.results: list[dict[str, Any]] = []
+
+    def run(self, folder: Path) -> None:
+        """Let three mornings pass, repeat the last one, and load the tables into DuckDB.
+
+        :param folder: for the tables.
+        :raises RuntimeError: a document is missing, is there twice, or a sum differs from the books.
+        """
+        self._morning("the schedule reads from midnight on", None)
+        since = (datetime.now(timezone.utc) - HISTORY).isoformat()
+        self._morning("triggered with feed_start, it reads the company's history", {"feed_start": since})
+        for day in ("second", "third"):
+            self._on.sandbox.clock.advance(_DAY_SECONDS)
+            self._morning(f"a {day} morning", {})
+        created = self._creates()
+        self._morning("the third morning again", {})
+        if self._creates() != created:
+            raise RuntimeError("A repeated run created reports")
+        self._show_tables(folder)
+
+    def _morning(self, title: str, conf: dict[str, Any] | None) -> None:
+        self._log(f"{DAG_ID}: {title}")
+        known = _available(self._on.company, self._on.sandbox.clock.now())
+        run_id = self._run_dag(DAG_ID, conf)
+        result = self._on.airflow.xcom(DAG_ID, run_id, TASK_ID)
+        self.results.append(result)
+        self._log(
+            f"{DAG_ID}: {result['landed']} reports landed, {result['already_delivered']} were there already, "
+            f"{result['open_items']} lines have no document yet"
+        )
+        if conf is not None:
+            self._check_documents(known)
+
+    def _creates(self) -> int:
+        return self._on.sandbox.count("createReport")
+
+    def _check_documents(self, known: list[BookDocument]) -> None:
+        """Check that every known document is there once, and nothing that the books do not have."""
+        client = self._on.s3.client()
+        stored: Counter[bytes] = Counter()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="invoices/"):
+            for each in page.get("Contents", ()):
+                if each["Key"].endswith(".pdf"):
+                    stored[client.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()] += 1
+        company = self._on.company
+        if missing := [each.number for each in known if company.pdf(each) not in stored]:
+            raise RuntimeError(f"Documents are missing in S3: {missing}")
+        books = {company.pdf(each): each.number for each in company.documents}
+        wrong = [books.get(body, "unknown") for body, count in stored.items() if count > 1 or body not in books]
+        if wrong:
+            raise RuntimeError(f"Documents are in S3 twice, or are not in the books: {wrong}")
+
+    def _show_tables(self, folder: Path) -> None:
+        tables = self._download_tables(folder)
+        with duckdb.connect() as database:
+            database.execute(_LOAD.read_text().replace("{tables}", str(tables)))
+            self._check_sums(dict(database.execute(_TOTALS).fetchall()))
+            print("\nThe tables in DuckDB:")
+            for name in ("documents", "document_lines", "transactions", "open_items"):
+                count = database.table(name).count("*").fetchall()[0][0]
+                print(f"  {name}: {count} rows")
+            for row in database.execute(_BY_MONTH).fetchall():
+                print("  " + ", ".join(str(each) for each in row))
+            for reason, count in database.execute(_OPEN).fetchall():
+                print(f"  still open: {count} x {reason}")
+
+    def _download_tables(self, folder: Path) -> Path:
+        client = self._on.s3.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="tables/"):
+            for each in page.get("Contents", ()):
+                path = folder / each["Key"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                client.download_file(BUCKET, each["Key"], str(path))
+        return folder / "tables"
+
+    def _check_sums(self, totals: dict[str, Decimal]) -> None:
+        """Check the sums to the cent, where all lines are known, and all documents that the lines have."""
+        company, now = self._on.company, self._on.sandbox.clock.now()
+        shown, issued = _shown_lines(company, now), set(company.documents_at(now))
+        for number, total in totals.items():
+            lines = company.document(number).lines
+            are_known = {(line.transaction_id, *line.ids) for line in lines} <= shown
+            if not are_known or any(set(company.documents_of(line.ids)) - issued for line in lines):
+                continue
+            if total != (expected := company.document(number).total):
+                raise RuntimeError(f"The lines of {number} add up to {total}, but the books have {expected}")
+
+
+_TOTALS = "SELECT document_number, sum(total) FROM document_lines GROUP BY document_number"
+_BY_MONTH = """
+    SELECT strftime(document_date, '%Y-%m'), document_type, count(*), sum(total_amount), currency
+    FROM documents GROUP BY ALL ORDER BY ALL
+"""
+_OPEN = "SELECT reason, count(*) FROM open_items GROUP BY reason ORDER BY reason"
+
+
+def _shown_lines(company: Company, now: datetime) -> set[tuple[str | None, ...]]:
+    """Return the transaction lines by which the API has documents found, by transaction and the three ids."""
+    shown: set[tuple[str | None, ...]] = set()
+    for each in company.transactions:
+        version = each.version_at(now)
+        if version is not None and version.has_shipments:
+            shown |= {(each.transaction_id, *line.ids) for line in each.lines}
+    return shown
+
+
+def _available(company: Company, now: datetime) -> list[BookDocument]:
+    """Return the invoices and credit memos that the API gives for the lines that it shows."""
+    shown = {each[1:] for each in _shown_lines(company, now)}
+    return [
+        each
+        for each in company.documents_at(now)
+        if each.kind in _KINDS and any(line.ids in shown for line in each.lines)
+    ]
