@@ -76,7 +76,7 @@ class FeedDemo:
         """Check that every known document is there once, and nothing that the books do not have."""
         client = self._on.s3.client()
         stored: Counter[bytes] = Counter()
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="invoices/"):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="documents/"):
             for each in page.get("Contents", ()):
                 if each["Key"].endswith(".pdf"):
                     stored[client.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()] += 1

@@ -18,6 +18,8 @@ BUCKET = "amazon-business"
 TIME_SCALE = 2.0
 # Days for which the sandbox's company has ordered already.
 HISTORY = timedelta(days=12)
+# Those that the other examples ask for by default.
+_EXAMPLE_INVOICES = ("1111-2222-3333", "1111-2222-4444", "1111-2222-5555")
 _MARKETPLACES = ("ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528")
 
 
@@ -53,7 +55,9 @@ def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
     """
     settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
     with (
-        Sandbox(time_scale=TIME_SCALE, region="any", company=company()) as sandbox,
+        Sandbox(
+            time_scale=TIME_SCALE, region="any", company=company(), known_invoices=_EXAMPLE_INVOICES
+        ) as sandbox,
         S3Server() as s3,
         AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow,
     ):

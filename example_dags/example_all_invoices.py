@@ -20,7 +20,7 @@ with DAG("example_all_invoices", schedule="@daily", start_date=START, catchup=Fa
     InvoicesToS3Operator(
         task_id="all_invoices",
         s3_bucket="amazon-business",
-        s3_key="invoices/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
+        s3_key="documents/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
         ledger="s3://amazon-business/ledger/",
         tables="s3://amazon-business/tables/",
         feed_start="{{ params.feed_start }}",
