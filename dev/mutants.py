@@ -619,7 +619,7 @@ MUTANTS = [
            "tests/client/test_parameters.py::test_an_invalid_id_is_rejected_by_name"),
     # The feed of all invoices.
     Mutant("feed-overlap", "row that appears late", "feed/window.py",
-           "start = min(cursor, end) - overlap", "start = min(cursor, end)",
+           "start = min(cursor or end, end) - overlap", "start = min(cursor or end, end)",
            "tests/feed/test_runs.py::test_feed_dates_may_be_late_within_the_overlap"),
     Mutant("feed-gap", "window after a gap", "feed/window.py",
            "if cursor is not None and window.start > cursor:", "if False:",
@@ -653,6 +653,15 @@ MUTANTS = [
     Mutant("feed-row-stays", "line that turns out to belong to another document", "feed/finish.py",
            "yield retraction(record, self._run_id)", "pass",
            "tests/feed/test_lines_and_documents.py::test_a_row_that_moves_to_another_document_counts_once"),
+    Mutant("feed-row-number", "lines of an amended transaction in another order", "feed/spool_history.py",
+           "WHERE own AND lines.tx = written.tx AND lines.number = written.number",
+           "WHERE own AND lines.tx = written.tx",
+           "tests/feed/test_lines_and_documents.py"
+           "::test_lines_that_an_amended_transaction_shows_otherwise_count_once"),
+    Mutant("feed-type-left-out", "refund of a type that is not asked for", "feed/collect.py",
+           "if resolved.is_named and resolved.own", "if resolved.is_named",
+           "tests/feed/test_lines_and_documents.py"
+           "::test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"
