@@ -93,7 +93,7 @@ with DAG(dag_id="lineage", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
         s3_bucket="tests",
         s3_key="lineage-transactions/{{ ds }}.jsonl",
         feed_start="2020-01-01T00:00:00+00:00",
-        feed_end="{{ macros.datetime.now(macros.dateutil.tz.UTC).isoformat() }}",
+        feed_end=datetime.now(timezone.utc).isoformat(),
         amazon_business_conn_id="company",
         outlets=[Asset("s3://tests/lineage-transactions"), AssetAlias("lineage-transaction")],
     )

@@ -9,7 +9,7 @@ import json
 from airflow_provider_amzbiz.feed.documents import Rules
 from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.feed.run import FeedSettings
-from tests.feed.test_company import check_books, world_of
+from tests.feed.test_company import world_of
 from tests.feed.world import DAY, KEY
 
 US, DE, JP = "ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528"
@@ -72,4 +72,4 @@ def test_lines_of_ended_runs_may_be_deleted():
 
     run_for_days(world, purge)
     assert not [key for key in world.store.objects if "/lines-" in key]
-    check_books(world)
+    world.check_books()

@@ -14,7 +14,8 @@ from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from tests.conftest import BUCKET, connect
 from tests.deferring import run
-from tests.transfers.test_invoices_to_s3 import DAY, DE, US, created, feed, run_named, sandbox_of, stored, table
+from tests.feed.books import objects_under, stored_tables
+from tests.transfers.test_invoices_to_s3 import DAY, DE, US, created, feed, run_named, sandbox_of
 
 WORDS = {"Invoice": "Invoice", "CreditMemo": "Credits"}
 TYPES = ["Invoice", "CreditMemo"]
@@ -35,8 +36,8 @@ def world(monkeypatch, s3, request):
     with sandbox_of(company) as running:
         connect(monkeypatch, running)
         yield running, prefix
-    for key in stored(s3, prefix):
-        s3.delete_object(Bucket=BUCKET, Key=key)
+    for key in objects_under(s3, BUCKET, prefix):
+        s3.delete_object(Bucket=BUCKET, Key=prefix + key)
 
 
 def request(marketplace, **options):
@@ -98,7 +99,7 @@ def test_what_the_list_has_delivered_by_number_is_not_requested_again(world, s3,
     assert again == by_order
     assert len(created(sandbox)) - before == found["landed"] == len(by_order)
     assert found["already_delivered"] == len(by_number)
-    rows = table(s3, prefix, "documents")
+    rows = stored_tables(s3, BUCKET, f"{prefix}tables/").documents
     assert sorted(row["document_number"] for row in rows) == sorted(each.number for each in documents)
     kept = {row["document_number"] for row in rows if f"/{prefix}list/" in row["object_uri"]}
     assert kept == {each.number for each in documents if request_of(each) in by_number}
