@@ -621,6 +621,10 @@ MUTANTS = [
     Mutant("feed-overlap", "row that appears late", "feed/window.py",
            "start = min(cursor or end, end) - overlap", "start = min(cursor or end, end)",
            "tests/feed/test_runs.py::test_feed_dates_may_be_late_within_the_overlap"),
+    Mutant("feed-order", "run whose worker's clock is wrong", "feed/finish.py",
+           "began = began_at.astimezone(timezone.utc)", "began = self._begun_at.astimezone(timezone.utc)",
+           "tests/feed/test_runs.py"
+           "::test_files_sort_in_the_order_of_the_runs_although_one_is_told_another_time"),
     Mutant("feed-gap", "window after a gap", "feed/window.py",
            "if cursor is not None and window.start > cursor:", "if False:",
            "tests/feed/test_runs.py::test_a_window_after_a_gap_leaves_the_cursor_so_that_nothing_between_is_lost"),

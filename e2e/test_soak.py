@@ -244,7 +244,7 @@ def run_days(
         if len(days) % 5 == 1:
             for day in days[-5:]:
                 day.assert_stored(sandbox, s3)
-            feed.assert_stored()
+            feed.assert_succeeded()
             samples.append(at_rest(airflow, postgres))
             print(f"after {len(days)} days: {samples[-1]}", flush=True)
     return days, samples
@@ -263,6 +263,7 @@ def created_twice(reports: Collection[SandboxReport]) -> dict[Any, int]:
 
 def check_feed(feed: Feed, trouble: Trouble) -> dict[str, Any]:
     """Check what is in S3 and what it took, after the last disturbed day; return the figures."""
+    feed.assert_succeeded()
     feed.assert_stored()
     feed.close_books()
     throttled = sum(trouble.hits("feed", RECONCILIATION, kind="status", status=429).values())

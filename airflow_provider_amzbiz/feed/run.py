@@ -203,6 +203,7 @@ class FeedRun:
             plan,
             outcomes,
             begun=self._begun,
+            began_at=self._stored_at,
             overlap=self._settings.overlap,
             open_for=self._settings.open_for,
         )

@@ -96,26 +96,33 @@ def check_books(company: Company, tables: FeedTables, stored: Mapping[str, bytes
     :param stored: documents by their URI.
     """
     documents = {each.number: each for each in company.documents}
-    assert sorted(row["document_number"] for row in tables.documents) == sorted(documents)
+    check_equal(Counter(row["document_number"] for row in tables.documents), Counter(documents.keys()))
     for row in tables.documents:
         book = documents[row["document_number"]]
-        assert (row["document_type"], row["marketplace_id"]) == (book.kind, book.marketplace_id)
-        assert row["consolidated_number"] in (book.consolidated_number, None)
-        assert stored[row["object_uri"]] == company.pdf(book)
+        assert (row["document_type"], row["marketplace_id"]) == (book.kind, book.marketplace_id), row
+        assert row["consolidated_number"] in (book.consolidated_number, None), row
+        assert stored[row["object_uri"]] == company.pdf(book), row
     # Each document once.
-    assert Counter(stored.values()) == Counter(company.pdf(each) for each in company.documents)
+    check_equal(Counter(stored.values()), Counter(company.pdf(each) for each in company.documents))
     totals: defaultdict[str, Decimal] = defaultdict(Decimal)
     taxes: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in tables.lines:
         totals[row["document_number"]] += Decimal(row["total"])
         taxes[row["document_number"]] += Decimal(row["tax"])
-    assert totals == {each.number: each.total for each in company.documents}
-    assert taxes == {each.number: each.tax for each in company.documents}
+    check_equal(totals, {each.number: each.total for each in company.documents})
+    check_equal(taxes, {each.number: each.tax for each in company.documents})
     check_lines_are_covered(tables)
     spent: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in tables.transactions:
         spent[row["transaction_id"]] += Decimal(row["total"])
-    assert spent == {each.transaction_id: each.amount for each in company.transactions}
+    check_equal(spent, {each.transaction_id: each.amount for each in company.transactions})
+
+
+def check_equal(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
+    """Assert that two mappings are equal, and show only what differs."""
+    keys = found.keys() | expected.keys()
+    differences = {key: (found.get(key), expected.get(key)) for key in keys if found.get(key) != expected.get(key)}
+    assert not differences, f"found and expected: {differences}"
 
 
 def check_lines_are_covered(tables: FeedTables) -> None:
@@ -123,4 +130,4 @@ def check_lines_are_covered(tables: FeedTables) -> None:
     covered = {(row["transaction_id"], row["line_number"]) for row in tables.lines if not row["is_retracted"]}
     chased = {each for row in [*tables.open_items, *tables.expired] for each in row["transaction_ids"]}
     for row in tables.transactions:
-        assert (row["transaction_id"], row["line_number"]) in covered or row["transaction_id"] in chased
+        assert (row["transaction_id"], row["line_number"]) in covered or row["transaction_id"] in chased, row
