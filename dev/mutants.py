@@ -287,7 +287,7 @@ MUTANTS = [
            "head.segments += self._record", "head.segments = self._record",
            "tests/batch/test_state_machine.py"),
     Mutant("batch-delta-lost", "batch: deltas that are merged", "batch/record.py",
-           "if not Log.has(each)), name]", "if not Log.has(each))]",
+           "if not Log.is_entry(each)), name]", "if not Log.is_entry(each))]",
            "tests/batch/test_record.py::test_merged_deltas_say_what_each_of_them_said"),
     Mutant("batch-counts-lost", "batch: counts that do not add up", "batch/record.py",
            "        state.counts = Counts(**head.counts)\n", "",

@@ -143,7 +143,7 @@ class Log:
         return entries
 
     @staticmethod
-    def has(name: str) -> bool:
+    def is_entry(name: str) -> bool:
         """Tell whether a part is an entry of any stint's log."""
         return name.startswith(f"{_LOG}-")
 

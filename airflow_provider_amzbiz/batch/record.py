@@ -94,7 +94,7 @@ class Record:
             state.live = {item.index: item for item in items}
         for name, delta in zip(head.deltas, contents, strict=True):
             state.apply(delta["items"], delta["cursor"])
-            if Log.has(name):
+            if Log.is_entry(name):
                 state.unmerged.update(map(int, delta["items"]))
         state.counts = Counts(**head.counts)
         return state
@@ -230,7 +230,7 @@ class Stint:
         state.unmerged.update(self._touched)
         head.deltas.append(name)
         head.sizes[1] += size
-        if sum(map(Log.has, head.deltas)) >= _DELTAS:
+        if sum(map(Log.is_entry, head.deltas)) >= _DELTAS:
             self._merge()
         head.stint, head.rotation = self._log.stint, state.rotation
         head.cursor = state.cursor
@@ -254,7 +254,7 @@ class Stint:
             changed = [state.live.get(index) or state.fresh[index] for index in sorted(state.unmerged)]
             delta = {"items": {str(item.index): item.to_part() for item in changed}, "cursor": state.cursor}
             name, _ = self._record.parts.put("delta", delta)
-            head.deltas = [*(each for each in head.deltas if not Log.has(each)), name]
+            head.deltas = [*(each for each in head.deltas if not Log.is_entry(each)), name]
         state.unmerged.clear()
 
     def _compact(self) -> None:
