@@ -11,15 +11,14 @@ from typing import Any
 
 import duckdb
 
-from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.sandbox.company_records import CREDIT_MEMO, INVOICE, BookDocument
+from dev.feed_books import available_documents, has_final_sum
 from dev.stage import BUCKET, HISTORY, Stage
 
 DAG_ID = "example_all_invoices"
 TASK_ID = "all_invoices"
 _DAY_SECONDS = 86400
 _LOAD = Path(__file__).resolve().parent.parent / "docs" / "sql" / "load_feed_duckdb.sql"
-_KINDS = {INVOICE, CREDIT_MEMO}
 
 # Runs a DAG, given its id and what it is triggered with (None: as scheduled); returns the id of the run.
 RunDag = Callable[[str, dict[str, Any] | None], str]
@@ -58,7 +57,7 @@ class FeedDemo:
 
     def _morning(self, title: str, conf: dict[str, Any] | None) -> None:
         self._log(f"{DAG_ID}: {title}")
-        known = _available(self._on.company, self._on.sandbox.clock.now())
+        known = available_documents(self._on.company, self._on.sandbox.clock.now(), (INVOICE, CREDIT_MEMO))
         run_id = self._run_dag(DAG_ID, conf)
         result = self._on.airflow.xcom(DAG_ID, run_id, TASK_ID)
         self.results.append(result)
@@ -112,16 +111,12 @@ class FeedDemo:
         return folder / "tables"
 
     def _check_sums(self, totals: dict[str, Decimal]) -> None:
-        """Check the sums to the cent, where all lines are known, and all documents that the lines have."""
+        """Check the sums to the cent, of those documents whose sum cannot change any more."""
         company, now = self._on.company, self._on.sandbox.clock.now()
-        shown, issued = _shown_lines(company, now), set(company.documents_at(now))
         for number, total in totals.items():
-            lines = company.document(number).lines
-            are_known = {(line.transaction_id, *line.ids) for line in lines} <= shown
-            if not are_known or any(set(company.documents_of(line.ids)) - issued for line in lines):
-                continue
-            if total != (expected := company.document(number).total):
-                raise RuntimeError(f"The lines of {number} add up to {total}, but the books have {expected}")
+            document = company.document(number)
+            if has_final_sum(company, document, now) and total != document.total:
+                raise RuntimeError(f"The lines of {number} add up to {total}, but the books have {document.total}")
 
 
 _TOTALS = "SELECT document_number, sum(total) FROM document_lines GROUP BY document_number"
@@ -130,23 +125,3 @@ _BY_MONTH = """
     FROM documents GROUP BY ALL ORDER BY ALL
 """
 _OPEN = "SELECT reason, count(*) FROM open_items GROUP BY reason ORDER BY reason"
-
-
-def _shown_lines(company: Company, now: datetime) -> set[tuple[str | None, ...]]:
-    """Return the transaction lines by which the API has documents found, by transaction and the three ids."""
-    shown: set[tuple[str | None, ...]] = set()
-    for each in company.transactions:
-        version = each.version_at(now)
-        if version is not None and version.has_shipments:
-            shown |= {(each.transaction_id, *line.ids) for line in each.lines}
-    return shown
-
-
-def _available(company: Company, now: datetime) -> list[BookDocument]:
-    """Return the invoices and credit memos that the API gives for the lines that it shows."""
-    shown = {each[1:] for each in _shown_lines(company, now)}
-    return [
-        each
-        for each in company.documents_at(now)
-        if each.kind in _KINDS and any(line.ids in shown for line in each.lines)
-    ]

@@ -286,6 +286,9 @@ MUTANTS = [
     Mutant("batch-segments-lost", "batch: finished items forgotten", "batch/record.py",
            "head.segments += self._record", "head.segments = self._record",
            "tests/batch/test_state_machine.py"),
+    Mutant("batch-delta-lost", "batch: deltas that are merged", "batch/record.py",
+           "if not Log.is_entry(each)), name]", "if not Log.is_entry(each))]",
+           "tests/batch/test_record.py::test_merged_deltas_say_what_each_of_them_said"),
     Mutant("batch-counts-lost", "batch: counts that do not add up", "batch/record.py",
            "        state.counts = Counts(**head.counts)\n", "",
            "tests/batch/test_state_machine.py"),
@@ -657,6 +660,15 @@ MUTANTS = [
     Mutant("feed-row-stays", "line that turns out to belong to another document", "feed/finish.py",
            "yield retraction(record, self._run_id)", "pass",
            "tests/feed/test_lines_and_documents.py::test_a_row_that_moves_to_another_document_counts_once"),
+    Mutant("feed-row-number", "lines of an amended transaction in another order", "feed/spool_history.py",
+           "WHERE own AND lines.tx = written.tx AND lines.number = written.number",
+           "WHERE own AND lines.tx = written.tx",
+           "tests/feed/test_lines_and_documents.py"
+           "::test_lines_that_an_amended_transaction_shows_otherwise_count_once"),
+    Mutant("feed-type-left-out", "refund of a type that is not asked for", "feed/collect.py",
+           "if resolved.is_named and resolved.own", "if resolved.is_named",
+           "tests/feed/test_lines_and_documents.py"
+           "::test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"

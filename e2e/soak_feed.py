@@ -14,8 +14,9 @@ from airflow_provider_amzbiz.sandbox.clock import Clock
 from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationSettings
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
 from dev.airflow_cluster import AirflowCluster
+from dev.feed_books import available_documents
 from e2e.pipelines import connection_of, manifest_items, why_failed
-from tests.feed.books import FeedTables, available_documents, check_books, stored_documents, stored_tables
+from tests.feed.books import FeedTables, check_books, stored_documents, stored_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

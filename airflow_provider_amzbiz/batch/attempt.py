@@ -163,7 +163,7 @@ def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
     state.planned = len(waiting)
     for item in finished:
         state.counts.add(item)
-    attempt.check(state.creates, state.unfinished)
+    attempt.check(state.pending().creates, state.unfinished)
     dropped = [*others, *[(t, i) for t, i in known.dropped if t != attempt.target]]
     dropped += [(attempt.target, item) for item in found.dropped if item.index in begun]
     head = Head(

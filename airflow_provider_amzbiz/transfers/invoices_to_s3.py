@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -237,9 +238,20 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             return run.finish(plan, outcomes, tables)
 
     def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
+        from airflow_provider_amzbiz.assets.reports import transactions_uri
+        from airflow_provider_amzbiz.lineage import folder_of
+
+        tables = summary.pop("tables", {})
         # Airflow 2 wants to hash the values of an event.
-        tables = {f"table_{name}": uris[0] for name, uris in summary.pop("tables", {}).items()}
-        super()._emit_lineage(context, documents, **summary, **tables)
+        summary |= {f"table_{name}": uris[0] for name, uris in tables.items()}
+        super()._emit_lineage(
+            context,
+            documents,
+            inputs=[transactions_uri(urlsplit(self.hook.config.endpoint).netloc)],
+            # A table is its folder: its files are as many as there are runs.
+            outputs=[folder_of(uris[0]) for uris in tables.values()],
+            **summary,
+        )
 
     def _feed(self, s3: Any, ledger: str | None, account: str) -> InvoiceFeed:
         from airflow_provider_amzbiz.batch.ledger import ledger_folder

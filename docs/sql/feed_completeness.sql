@@ -1,6 +1,7 @@
 -- Each row is something that an auditor should ask about; a complete feed has none. PostgreSQL and DuckDB.
 SELECT
     'in no document, and on no list of open or expired items' AS finding,
+    line.feed_date,
     line.transaction_id,
     line.line_number,
     line.order_id,
@@ -19,27 +20,27 @@ AND NOT EXISTS (
         SELECT transaction_ids, order_id, order_line_item_id, shipment_id FROM expired_items
     ) AS item
     WHERE line.transaction_id = ANY (item.transaction_ids)
-    AND item.order_id IS NOT DISTINCT FROM line.order_id
-    AND item.order_line_item_id IS NOT DISTINCT FROM line.order_line_item_id
-    AND item.shipment_id IS NOT DISTINCT FROM line.shipment_id
+    AND COALESCE(item.order_id, '') = COALESCE(line.order_id, '')
+    AND COALESCE(item.order_line_item_id, '') = COALESCE(line.order_line_item_id, '')
+    AND COALESCE(item.shipment_id, '') = COALESCE(line.shipment_id, '')
 )
 
 UNION ALL
 
 SELECT
     'in a document with another amount than in its transaction',
-    part.transaction_id, part.line_number, part.order_id, part.document_number, part.total
+    part.feed_date, part.transaction_id, part.line_number, part.order_id, part.document_number, part.total
 FROM document_lines AS part
 LEFT JOIN transactions AS line
     ON line.transaction_id = part.transaction_id AND line.line_number = part.line_number
-WHERE NOT part.is_retracted AND part.total IS DISTINCT FROM line.total
+WHERE NOT part.is_retracted AND COALESCE(part.total, 0) <> COALESCE(line.total, 0)
 
 UNION ALL
 
 -- In an archive whose files have other names than their documents, a file is known by its orders only.
 SELECT
     'in a document that has no file',
-    part.transaction_id, part.line_number, part.order_id, part.document_number, part.total
+    part.feed_date, part.transaction_id, part.line_number, part.order_id, part.document_number, part.total
 FROM document_lines AS part
 WHERE NOT part.is_retracted
 AND NOT EXISTS (SELECT 1 FROM documents AS file WHERE file.document_number = part.document_number)
@@ -51,7 +52,7 @@ AND NOT EXISTS (
 UNION ALL
 
 SELECT
-    'the latest list of open items has lost or extra rows', NULL, NULL, NULL, NULL, NULL
+    'the latest list of open items has lost or extra rows', NULL, NULL, NULL, NULL, NULL, NULL
 FROM feed_runs
-WHERE loaded_run = (SELECT max(loaded_run) FROM feed_runs)
-AND open_items <> (SELECT count(*) FROM open_items);
+WHERE loaded_run = (SELECT MAX(loaded_run) FROM feed_runs)
+AND open_items <> (SELECT COUNT(*) FROM open_items);

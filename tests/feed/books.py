@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.feed.columns import TABLES
-from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.sandbox import Company
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from airflow_provider_amzbiz.sandbox.company_records import BookDocument, BookLine
 
 Row = Mapping[str, Any]
 
@@ -135,25 +131,3 @@ def check_lines_are_covered(tables: FeedTables) -> None:
     chased = {each for row in [*tables.open_items, *tables.expired] for each in row["transaction_ids"]}
     for row in tables.transactions:
         assert (row["transaction_id"], row["line_number"]) in covered or row["transaction_id"] in chased, row
-
-
-def available_documents(
-    company: Company, now: datetime, document_types: Iterable[str] = DOCUMENT_TYPES
-) -> list[BookDocument]:
-    """Return the documents that a feed whose windows reach until now must have.
-
-    They exist, and the API shows a transaction of theirs. A summary must wait until all of its order has shipped,
-    as far as the transactions tell.
-    """
-    return [
-        each
-        for each in company.documents_at(now)
-        if each.kind in document_types
-        and (all if each.kind == "OrderSummary" else any)(_is_shown(company, line, now) for line in each.lines)
-    ]
-
-
-def _is_shown(company: Company, line: BookLine, now: datetime) -> bool:
-    """Tell whether the API shows a transaction's line with the ids that lead to its documents."""
-    version = company.transaction(line.transaction_id).version_at(now)
-    return version is not None and version.has_shipments and version.feed_date <= now

@@ -10,7 +10,7 @@ from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
-from tests.feed.books import available_documents
+from dev.feed_books import available_documents
 from tests.feed.world import DAY, KEY, START, CompanyApi, World, WorldClock
 
 # It takes minutes, and what a company's seed shows is as good to debug.

@@ -450,6 +450,15 @@ def test_all_lines_of_the_same_ids_move_to_another_document():
     assert (total_of(world, "N1"), total_of(world, "N2")) == (0, Decimal("15.00"))
 
 
+def test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error():
+    refund = charge("T2", line(total="-3.00"), kind="REFUND", invoiceNumber="C1")
+    details = {TRIPLE: [invoice("N1"), invoice("C1", "CREDIT_MEMO")]}
+    world = world_of(charge("T1", line()), refund, details=details, types=("Invoice",))
+    result, _ = world.run()
+    assert rows(world) == [("N1", "T1", "10.00")]
+    assert (result["landed"], result["open_items"]) == (1, 0)
+
+
 def total_of(world, number):
     return sum(Decimal(each["total"]) for each in world.tables.lines if each["document_number"] == number)
 

@@ -33,8 +33,8 @@ def feed(request, s3_server, tmp_path_factory):
     """A company, the files of its feed, and their format."""
     form = request.param
     s3, prefix = s3_server.client(), f"warehouse-{form}"
-    world = write_files(s3, prefix, form)
-    return world.company, download(s3, prefix, tmp_path_factory.mktemp(form)), form
+    company, _ = write_files(s3, prefix, form)
+    return company, download(s3, prefix, tmp_path_factory.mktemp(form)), form
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_query_finds_an_item_that_is_missing(feed, table):
         warehouse.execute(f"DELETE FROM {table} WHERE transaction_ids = ?", [ids])
         found = rows(warehouse, completeness())
         expected = {("in no document, and on no list of open or expired items", order_id)}
-        assert {(row[0], row[3]) for row in found if row[1] in ids} == expected
+        assert {(row[0], row[4]) for row in found if row[2] in ids} == expected
         lost = "the latest list of open items has lost or extra rows"
         assert (lost in {row[0] for row in found}) == (table == "open_items")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,32 @@ import duckdb
 from airflow_provider_amzbiz.feed.documents import Rules
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.feed.tables import S3Tables
-from tests.conftest import BUCKET, ROOT
+from airflow_provider_amzbiz.sandbox import Company
 from tests.feed.test_company import world_of
 from tests.feed.world import DAY, KEY
 
+ROOT = Path(__file__).resolve().parents[2]
 SQL = ROOT / "docs" / "sql"
+BUCKET = "tests"
 DOCUMENT_TYPES = ("Invoice", "CreditMemo")
 US, JP, DE = "ATVPDKIKX0DER", "A1VC38T7YXB528", "A1PA6795UKMFR9"
 
 
-def write_files(s3: Any, prefix: str, form: str = "jsonl") -> Any:
-    """Have a company's feed run for weeks, and write its files to S3; return the world.
+def write_files(
+    s3: Any, prefix: str, form: str = "jsonl", *, bucket: str = BUCKET
+) -> tuple[Company, list[Mapping[str, Any]]]:
+    """Have a company's feed run for weeks, and write its files to S3; return the company and the runs' results.
 
     Card orders have no invoice here, so that some items expire.
     """
     world = world_of(7, 30, {US, JP, DE}, days=12, document_types=DOCUMENT_TYPES)
     world.settings = FeedSettings(KEY, Rules(DOCUMENT_TYPES), open_for=18 * DAY)
-    world.tables = S3Tables(s3, f"s3://{BUCKET}/{prefix}/", form)
+    world.tables = S3Tables(s3, f"s3://{bucket}/{prefix}/", form)
+    results = []
     while world.clock.now() < world.company.end + 2 * DAY:
         world.clock.advance(4 * DAY)
-        world.run()
-    return world
+        results.append(world.run()[0])
+    return world.company, results
 
 
 def download(s3: Any, prefix: str, folder: Path) -> Path:
@@ -73,7 +79,7 @@ def completeness() -> str:
     return (SQL / "feed_completeness.sql").read_text()
 
 
-def check_books(query: Any, company: Any) -> None:
+def check_books(query: Callable[[str], list[Any]], company: Company) -> None:
     """Compare a warehouse with the company's books, to the cent.
 
     :param query: from SQL to rows.
