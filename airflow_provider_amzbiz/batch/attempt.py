@@ -60,9 +60,10 @@ class _Known:
     """What is on record of an earlier attempt.
 
     :ivar head: None where there is none.
-    :ivar begun: items that were begun, finished ones too; ``waiting`` were not.
+    :ivar log: of the parts that are on record.
+    :ivar begun: items that were begun, finished ones too.
+    :ivar waiting: items that were not.
     :ivar dropped: items of earlier lists, with the targets that they were planned for.
-    :ivar finished: indexes of items in segments.
     """
 
     head: Head | None = None
