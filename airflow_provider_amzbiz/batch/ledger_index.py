@@ -91,7 +91,7 @@ class LedgerIndex:
         }
         try:
             if entries:
-                self._write(entries, f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
+                self._write(entries, f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}")
                 self._join()
         except DocumentStorageError as error:
             log.warning("The ledger's index is not up to date, which costs time and nothing else: %s", error)
