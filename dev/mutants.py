@@ -294,7 +294,7 @@ MUTANTS = [
            "tests/batch/test_state_machine.py"),
     Mutant("batch-useless-kept", "batch: report of a previous attempt that is FATAL", "batch/round.py",
            "        if item.earlier and report.processing_status in USELESS:", "        if False:",
-           "tests/batch/test_state_machine.py"),
+           "tests/transfers/test_reports_to_s3.py::test_a_report_of_an_earlier_try_that_ended_fatal_is_created_again"),
     Mutant("batch-own-write-refused", "batch: response of a write lost", "batch/parts.py",
            "if there is None or there.body != body:", "if True:",
            "tests/batch/test_state_machine.py"),

@@ -256,8 +256,9 @@ def test_a_grant_that_is_revoked_meanwhile_fails_the_wait(sandbox, mode):
     sandbox.expire_tokens()
     sandbox.revoke()
 
-    with pytest.raises(AuthenticationError, match="invalid_grant"):
+    with pytest.raises(AuthenticationError, match="invalid_grant") as raised:
         finish(sensor(report_id, mode))
+    assert isinstance(raised.value, AirflowFailException)
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])

@@ -762,6 +762,19 @@ def test_a_report_of_an_earlier_try_that_is_lost_is_made_anew(sandbox, s3, prefi
     assert len(sandbox.reports) == 2
 
 
+def test_a_report_of_an_earlier_try_that_ended_fatal_is_created_again(sandbox, s3, prefix):
+    sandbox.script(processing_seconds=3600, outcome="FATAL")
+    sandbox.script(processing_seconds=3600)
+    with pytest.raises(ReportTimeoutError):
+        run(lambda: batch(prefix, invoices(1, 2), timeout=2), context())
+    sandbox.clock.advance(3600)
+
+    result = run(lambda: batch(prefix, invoices(1, 2)), context(try_number=2))
+    assert (result["landed"], result["failed"]) == (2, 0)
+    assert [each.status for each in sandbox.reports.values()].count("FATAL") == 1
+    assert len(sandbox.reports) == 3
+
+
 def test_of_two_processes_that_begin_together_one_stops(sandbox, s3, prefix, monkeypatch):
     read, second = attempt._read, []
 
