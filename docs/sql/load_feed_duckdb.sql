@@ -193,10 +193,12 @@ FROM read_json(
 )
 WHERE parse_filename(filename, true) IN (SELECT loaded_run FROM feed_runs);
 
--- The latest version of each object.
+-- The latest version of each object. Of two runs at the same time, the later one may not know what it stored.
 CREATE OR REPLACE TABLE documents AS
 SELECT * FROM all_documents
-QUALIFY row_number() OVER (PARTITION BY object_uri ORDER BY loaded_run DESC) = 1;
+QUALIFY row_number() OVER (
+    PARTITION BY object_uri ORDER BY document_number IS NULL, loaded_run DESC
+) = 1;
 
 CREATE OR REPLACE TABLE document_lines AS
 SELECT * FROM all_document_lines

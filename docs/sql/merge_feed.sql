@@ -1,8 +1,14 @@
 -- From the staging tables, which hold one run, into the tables: the same in every database, in one transaction. What a
 -- later run has brought stays, so runs may be loaded again, and in any order.
+-- Of two runs at the same time, the later one may not know what it stored: a number is never lost again.
 DELETE FROM documents WHERE EXISTS (
     SELECT 1 FROM new_documents AS staged
-    WHERE staged.object_uri = documents.object_uri AND staged.loaded_run >= documents.loaded_run
+    WHERE staged.object_uri = documents.object_uri
+    AND (staged.document_number IS NOT NULL OR documents.document_number IS NULL)
+    AND (
+        staged.loaded_run >= documents.loaded_run
+        OR (staged.document_number IS NOT NULL AND documents.document_number IS NULL)
+    )
 );
 
 INSERT INTO documents SELECT * FROM new_documents AS staged WHERE NOT EXISTS (

@@ -39,7 +39,13 @@ class FeedTables:
 
     @property
     def documents(self) -> list[Row]:
-        return list(self.upserted("documents", "object_uri").values())
+        """Return the last row of each object, of those that say which document it is, where there are any."""
+        found: dict[str, Row] = {}
+        for file in sorted(self.marks):
+            for row in self.files["documents"].get(file, ()):
+                if row["document_number"] or not found.get(row["object_uri"], row)["document_number"]:
+                    found[row["object_uri"]] = row
+        return list(found.values())
 
     @property
     def lines(self) -> list[Row]:

@@ -12,6 +12,7 @@ from airflow_provider_amzbiz.documents.errors import WorkerError
 from airflow_provider_amzbiz.feed.errors import FeedStateError
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.feed.state import run_name
+from tests.feed.test_company import world_of
 from tests.feed.world import DAY, KEY, START, Killed, RowsApi, World, charge, invoice, line
 
 CURSOR = "ledger/feed/account/cursor.json"
@@ -322,3 +323,24 @@ def test_names_of_runs_are_safe_and_their_own():
     found = [run_name(label) for label in labels]
     assert len(set(found)) == len(labels)
     assert all(len(each) < 100 and "/" not in each and each.isascii() for each in found)
+
+
+def test_a_number_that_only_the_earlier_of_two_runs_knew_is_kept():
+    """The later one stores all of an order, of which its window shows a part."""
+    world = world_of(532, 12, {"A1PA6795UKMFR9"}, days=4)
+    world.clock.advance(5 * DAY)
+    earlier = world.begin("earlier")
+    earlier.plan(world.api, world.ledger)
+    world.run("old-window", feed_start=START + 4 * DAY, feed_end=START + 6 * DAY)
+    world.run("later")
+    plan = earlier.planned()
+    earlier.finish(plan, world.deliver(earlier, plan), world.tables)
+    unknown = [
+        row for rows in world.tables.files["documents"].values() for row in rows if not row["document_number"]
+    ]
+    assert unknown
+    while world.clock.now() < world.company.end + DAY:
+        world.clock.advance(DAY)
+        world.run(f"day-{world.clock.now():%d}")
+
+    world.check_books()

@@ -56,6 +56,29 @@ def test_a_script_loads_every_file_and_merges_it(database):
     assert (SQL / "merge_feed.sql").read_text().strip() in script
 
 
+@pytest.mark.parametrize(
+    ("kept", "staged", "expected"),
+    [
+        (("A", "run-1"), ("A", "run-2"), ("A", "run-2")),
+        (("A", "run-2"), ("A", "run-1"), ("A", "run-2")),
+        (("A", "run-1"), (None, "run-2"), ("A", "run-1")),
+        ((None, "run-2"), ("A", "run-1"), ("A", "run-1")),
+        ((None, "run-1"), (None, "run-2"), (None, "run-2")),
+    ],
+)
+def test_a_row_without_a_number_replaces_none_that_has_one(kept, staged, expected):
+    merge = (SQL / "merge_feed.sql").read_text().split(";")[:2]
+    with duckdb.connect() as database:
+        for table, row in (("documents", kept), ("new_documents", staged)):
+            database.execute(
+                f"CREATE TABLE {table} (object_uri VARCHAR, document_number VARCHAR, loaded_run VARCHAR)"
+            )
+            database.execute(f"INSERT INTO {table} VALUES ('s3://bucket/a.pdf', ?, ?)", row)
+        for statement in merge:
+            database.execute(statement)
+        assert database.execute("SELECT document_number, loaded_run FROM documents").fetchall() == [expected]
+
+
 def test_runs_may_be_merged_in_any_order_and_again(s3, tmp_path):
     prefix = "merged"
     write_files(s3, prefix)

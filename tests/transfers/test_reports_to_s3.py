@@ -167,7 +167,7 @@ def test_a_batch_stays_within_the_limit(s3, prefix, monkeypatch):
         assert len(keys(s3, prefix)) == 40
         assert len(sandbox.reports) == 40
         # What is kept in hand, five of the API's seconds, is a sixth of one here: a busy machine may be late.
-        assert sum(call.status == 429 for call in sandbox.calls) <= 3
+        assert sum(call.status == 429 for call in sandbox.calls) <= 8
 
 
 def test_two_batches_of_one_account_share_the_limit_and_both_finish(s3, prefix, monkeypatch):
