@@ -86,7 +86,9 @@ def secrets(
         return
     # The search covered all places where a secret could be.
     places = {where for where, _ in written}
-    assert {"xcom", "rendered_task_instance_fields", "task_instance", "asset_event", "log"} <= places
+    assert {"xcom", "rendered_task_instance_fields", "task_instance", "log"} <= places
+    # Which tests this process ran, of those that have events, is up to chance.
+    assert "asset_event" in places or postgres.query("SELECT count(*) FROM asset_event") == [(0,)]
     assert any(where.endswith("lineage.jsonl") for where in places)
     assert any("ReportStatusTrigger" in where for where in places)
     assert any("attempt=1.log" in where and "Created report" in text for where, text in written)
