@@ -42,6 +42,13 @@ _PORTS = (
     "s3.port.grpc",
 )
 
+# How often the server is started, at most.
+_STARTS = 3
+
+
+class _EndedAtOnceError(RuntimeError):
+    """The server has ended before it responded."""
+
 
 class S3Server:
     """A SeaweedFS server on free ports, in a temporary folder, for the length of a ``with`` block.
@@ -63,12 +70,20 @@ class S3Server:
         self._socket_files: list[Path] = []
 
     def __enter__(self) -> S3Server:
-        try:
-            self._start()
-            self._wait_until_it_responds()
-        except BaseException:
-            self._stop()
-            raise
+        for left in reversed(range(_STARTS)):
+            try:
+                self._start()
+                self._wait_until_it_responds()
+            except _EndedAtOnceError:
+                # Somebody may have taken one of its ports, which were free a moment ago.
+                self._stop()
+                if not left:
+                    raise
+            except BaseException:
+                self._stop()
+                raise
+            else:
+                break
         return self
 
     def __exit__(
@@ -161,9 +176,11 @@ class S3Server:
                 client.delete_bucket(Bucket=bucket)
                 return
             except (BotoCoreError, ClientError) as error:
-                if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                has_ended = self._process is None or self._process.poll() is not None
+                if has_ended or time.monotonic() > deadline:
                     log = self._log.read_text(errors="replace")[-5000:]
-                    raise RuntimeError(f"SeaweedFS does not respond ({error}). Its log ends:\n{log}") from error
+                    kind = _EndedAtOnceError if has_ended else RuntimeError
+                    raise kind(f"SeaweedFS does not respond ({error}). Its log ends:\n{log}") from error
             time.sleep(0.05)
 
     def _stop(self) -> None:
