@@ -13,6 +13,7 @@ import duckdb
 
 from airflow_provider_amzbiz.sandbox.company_records import CREDIT_MEMO, INVOICE, BookDocument
 from dev.feed_books import available_documents, has_final_sum
+from dev.s3_server import download_under, objects_under
 from dev.stage import BUCKET, HISTORY, Stage
 
 DAG_ID = "example_all_invoices"
@@ -73,12 +74,8 @@ class FeedDemo:
 
     def _check_documents(self, known: list[BookDocument]) -> None:
         """Check that every known document is there once, and nothing that the books do not have."""
-        client = self._on.s3.client()
-        stored: Counter[bytes] = Counter()
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="documents/"):
-            for each in page.get("Contents", ()):
-                if each["Key"].endswith(".pdf"):
-                    stored[client.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()] += 1
+        found = objects_under(self._on.s3.client(), BUCKET, "documents/")
+        stored = Counter(body for key, body in found.items() if key.endswith(".pdf"))
         company = self._on.company
         if missing := [each.number for each in known if company.pdf(each) not in stored]:
             raise RuntimeError(f"Documents are missing in S3: {missing}")
@@ -88,7 +85,8 @@ class FeedDemo:
             raise RuntimeError(f"Documents are in S3 twice, or are not in the books: {wrong}")
 
     def _show_tables(self, folder: Path) -> None:
-        tables = self._download_tables(folder)
+        tables = folder / "tables"
+        download_under(self._on.s3.client(), BUCKET, "tables/", tables)
         with duckdb.connect() as database:
             database.execute(_LOAD.read_text().replace("{tables}", str(tables)))
             self._check_sums(dict(database.execute(_TOTALS).fetchall()))
@@ -100,15 +98,6 @@ class FeedDemo:
                 print("  " + ", ".join(str(each) for each in row))
             for reason, count in database.execute(_OPEN).fetchall():
                 print(f"  still open: {count} x {reason}")
-
-    def _download_tables(self, folder: Path) -> Path:
-        client = self._on.s3.client()
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="tables/"):
-            for each in page.get("Contents", ()):
-                path = folder / each["Key"]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                client.download_file(BUCKET, each["Key"], str(path))
-        return folder / "tables"
 
     def _check_sums(self, totals: dict[str, Decimal]) -> None:
         """Check the sums to the cent, of those documents whose sum cannot change any more."""

@@ -198,6 +198,21 @@ class S3Server:
         return self._folder / "weed.log"
 
 
+def objects_under(s3: S3Client, bucket: str, prefix: str) -> dict[str, bytes]:
+    """Return the contents of all objects under a prefix, by the rest of their key."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
+    return {key.removeprefix(prefix): s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+
+def download_under(s3: S3Client, bucket: str, prefix: str, folder: Path) -> None:
+    """Copy all objects under a prefix to a folder, by the rest of their key."""
+    for key, body in objects_under(s3, bucket, prefix).items():
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.sandbox import Company
+from dev.s3_server import objects_under
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,13 +67,6 @@ class FeedTables:
         """Return what any run gave up."""
         files = [self.files["open_items"][name] for name in self.marks]
         return [row for file in files for row in file if row["status"] == "expired"]
-
-
-def objects_under(s3: S3Client, bucket: str, prefix: str) -> dict[str, bytes]:
-    """Return the contents of all objects under a prefix, by the rest of their key."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
-    return {key.removeprefix(prefix): s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
 def stored_tables(s3: S3Client, bucket: str, prefix: str) -> FeedTables:

@@ -15,6 +15,7 @@ from airflow_provider_amzbiz.feed.documents import Rules
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.feed.tables import S3Tables
 from airflow_provider_amzbiz.sandbox import Company
+from dev.s3_server import download_under
 from tests.feed.test_company import world_of
 from tests.feed.world import DAY, KEY
 
@@ -44,11 +45,7 @@ def write_files(
 
 def download(s3: Any, prefix: str, folder: Path) -> Path:
     """Copy files from S3 to a folder."""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/"):
-        for each in page["Contents"]:
-            path = folder / each["Key"].removeprefix(f"{prefix}/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            s3.download_file(BUCKET, each["Key"], str(path))
+    download_under(s3, BUCKET, f"{prefix}/", folder)
     return folder
 
 

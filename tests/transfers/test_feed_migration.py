@@ -12,9 +12,10 @@ from airflow_provider_amzbiz.ledger import main as ledger_command
 from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from dev.s3_server import objects_under
 from tests.conftest import BUCKET, connect
 from tests.deferring import run
-from tests.feed.books import objects_under, stored_tables
+from tests.feed.books import stored_tables
 from tests.transfers.test_invoices_to_s3 import DAY, DE, US, created, feed, run_named, sandbox_of
 
 WORDS = {"Invoice": "Invoice", "CreditMemo": "Credits"}

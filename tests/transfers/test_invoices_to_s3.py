@@ -13,9 +13,10 @@ from airflow_provider_amzbiz.exceptions import AccessDeniedError, AmazonBusiness
 from airflow_provider_amzbiz.sandbox import Company, Sandbox
 from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
+from dev.s3_server import objects_under
 from tests.conftest import BUCKET, connect
 from tests.deferring import context, events_of, rebuilt, run
-from tests.feed.books import check_books, objects_under, stored_documents, stored_tables
+from tests.feed.books import check_books, stored_documents, stored_tables
 
 DAY = timedelta(days=1)
 US, DE, JP = "ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528"
