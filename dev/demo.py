@@ -110,6 +110,9 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
         if run_state in ("success", "failed"):
             return {f"{dag_id}.{name}": state for name, state in seen.items()}
         time.sleep(0.5)
+    for task in tasks:
+        if task["state"] not in _ENDED:
+            print("\n".join(f"          {line}" for line in airflow.log_tail(task)), flush=True)
     raise RuntimeError(f"{dag_id} did not end within {RUN_SECONDS} s: {seen}")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -11,13 +11,13 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
     BaseHook,
-    mask_secret,
 )
 
 from airflow_provider_amzbiz.client.config import is_loopback
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.parameters import required_string, seconds
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ConnectionNotFoundError, translated_errors
+from airflow_provider_amzbiz.hooks import supervisor
 from airflow_provider_amzbiz.hooks.connection import config_from_connection
 from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, secret_age
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # What Airflow raises when a stored connection cannot be parsed.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_keep_first = threading.Lock()
 
 
 class AmazonBusinessBaseHook(BaseHook):
@@ -44,6 +45,8 @@ class AmazonBusinessBaseHook(BaseHook):
     default_conn_name = "amazon_business_default"
     conn_type = "amazon_business"
     hook_name = "Amazon Business"
+    _connection: Connection | None = None
+    _client: ReportsClient | None = None
 
     def __init__(
         self,
@@ -86,13 +89,35 @@ class AmazonBusinessBaseHook(BaseHook):
         """
         return cls.with_time_limit(amazon_business_conn_id, 0, mask_access_tokens=False)
 
-    @cached_property
+    # Not functools.cached_property: before Python 3.12, it holds one lock for all hooks while it reads.
+    @property
     def connection(self) -> Connection:
-        """The Airflow connection."""
+        """The Airflow connection, read once."""
+        if self._connection is None:
+            self._connection = self._read_connection()
+        return self._connection
+
+    @property
+    def client(self) -> ReportsClient:
+        """The client of the connection's account; it shares the access token and the limits of the account."""
+        if self._client is None:
+            made = self._make_client()
+            # If two threads need it at a time, both get the same one, which may hold permits.
+            with _keep_first:
+                self._client = self._client or made
+        return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a client, so that nothing has to be read for it."""
+        return self._client is not None
+
+    def _read_connection(self) -> Connection:
         with translated_errors():
             conn_id = required_string("amazon_business_conn_id", self.amazon_business_conn_id)
             try:
-                return self.get_connection(conn_id)
+                with supervisor.turn():
+                    return self.get_connection(conn_id)
             except AirflowNotFoundException:
                 raise ConnectionNotFoundError(
                     f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
@@ -114,9 +139,7 @@ class AmazonBusinessBaseHook(BaseHook):
                 )
             raise AmazonBusinessError(f"{form}, or cannot be read now")
 
-    @cached_property
-    def client(self) -> ReportsClient:
-        """The client of the connection's account; it shares the access token and the limits of the account."""
+    def _make_client(self) -> ReportsClient:
         from airflow_provider_amzbiz.client.reports import ReportsClient
         from airflow_provider_amzbiz.metrics import CallMetrics
 
@@ -127,7 +150,7 @@ class AmazonBusinessBaseHook(BaseHook):
                 config,
                 retry_for=self.retry_for,
                 max_throttle_wait=self.max_throttle_wait,
-                on_token=mask_secret if self.mask_access_tokens else lambda _: None,
+                on_token=supervisor.mask if self.mask_access_tokens else lambda _: None,
                 listener=CallMetrics(),
                 stopped=self.stopped,
             )

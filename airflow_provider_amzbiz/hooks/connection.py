@@ -15,11 +15,10 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import mask_secret
-
 from airflow_provider_amzbiz.client.config import LWA_TOKEN_URL, REGION_ENDPOINTS, ClientConfig, normalized_url
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.hooks import supervisor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -51,7 +50,7 @@ def config_from_connection(connection: Connection) -> ClientConfig:
             )
         # Airflow masks the password as stored, which may be with a newline.
         if password and password != connection.password:
-            mask_secret(password)
+            supervisor.mask(password)
         region = (extra_string(extra, "region") or "na").lower()
         if region not in REGION_ENDPOINTS:
             raise InvalidParameterError(
@@ -81,7 +80,7 @@ def read_extra(connection: Connection) -> dict[str, Any]:
     if not isinstance(extra, dict):
         raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra must be a JSON object")
     if isinstance(token := extra.get("refresh_token"), str) and token.strip():
-        mask_secret(token.strip())
+        supervisor.mask(token.strip())
     return extra
 
 

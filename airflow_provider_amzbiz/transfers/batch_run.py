@@ -16,6 +16,7 @@ from airflow_provider_amzbiz.exceptions import (
     ReportNotFoundError,
     translated_errors,
 )
+from airflow_provider_amzbiz.hooks import supervisor
 from airflow_provider_amzbiz.transfers.batch_place import KeyRules, owner_of, place_of
 from airflow_provider_amzbiz.transfers.batch_time import check_time, min_seconds
 from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger
@@ -157,6 +158,8 @@ class BatchRun:
         from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, item_error
 
         operator, permits = self._operator, event.permits
+        # Of the round's requests and documents, which share the hooks.
+        supervisor.serialize_threads()
         actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
         round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
         with translated_errors():

@@ -13,6 +13,7 @@ from airflow_provider_amzbiz.exceptions import (
     ConnectionNotFoundError,
     InvalidInputError,
 )
+from airflow_provider_amzbiz.hooks import supervisor
 
 # The extras of an AWS connection that are not secret, so that an error may show them.
 _PUBLIC = frozenset(
@@ -70,7 +71,8 @@ def _client_of_connection(aws_conn_id: str, secrets: list[str]) -> Any:
         @classmethod
         def get_connection(cls, conn_id: str) -> Any:
             try:
-                connection = super().get_connection(conn_id)
+                with supervisor.turn():
+                    connection = super().get_connection(conn_id)
             except (AirflowNotFoundException, ImportError):
                 raise ConnectionNotFoundError(
                     f"There is no connection {conn_id!r}, or it cannot be read; add it, or set another "

@@ -19,6 +19,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.hooks import supervisor
 from airflow_provider_amzbiz.triggers.events import Event, WaitFailed
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,8 @@ class InlineWait:
         :raises WaitInterrupted: :meth:`interrupt` was called.
         """
         event: dict[str, Any] | None = None
+        # The trigger's calls run in threads.
+        supervisor.serialize_threads()
         with suppress(WaitInterrupted), _HeldAlarm(self.interrupt) as alarm:
             event = asyncio.run(self._wait(trigger))
         # Outside the with block, so that no exception shows as the handler's context.

@@ -25,7 +25,7 @@ MAX_QUEUE_SECONDS = 7 * 86400.0
 
 async def acquire_permits(hook: AmazonBusinessHook, operation: str, count: int = 1) -> None:
     """Queue for permits, and give them to the hook's next calls of the operation."""
-    if "client" not in vars(hook):
+    if not hook.is_connected:
         # Reading the connection may take long.
         await run_in_thread(hook.get_conn)
     await wait_for_permits(hook.token_bucket(operation), operation, count)
