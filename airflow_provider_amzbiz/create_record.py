@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.request import ReportRequest
+
+log = logging.getLogger(__name__)
 
 # Unix times between which a request was in progress; the second is None while it is, or if its process died.
 Sent = list[float | None]
@@ -21,7 +24,8 @@ class CreateRecord:
     The record is a dict of ``fingerprint``, ``report_id`` (None while it is not known), ``sent`` (a list of
     :data:`Sent`, one for each request that may have created a report), ``lookups`` (how often the listing was
     searched for it), ``from_previous_attempt`` (whether a previous attempt of the task created it), ``adopted``
-    (whether it was found in a listing) and ``waiting_since`` (Unix time from which the task's timeout counts).
+    (whether it was found in a listing), ``waiting_since`` (Unix time from which the task's timeout counts) and
+    ``handed_on`` (None, or what :func:`_clears` was when the task returned the report id).
 
     :param context: the task's context; without a store, the record lasts for this process and its deferrals only.
     :param durable: whether to keep a record at all.
@@ -37,6 +41,7 @@ class CreateRecord:
         self._store = context.get("task_state_store") if durable else None
         self._record: Mapping[str, Any] | None = carried if durable else None
         self._adopted = False
+        self._clears = _clears(context)
 
     def load(self, request: ReportRequest) -> dict[str, Any] | None:
         """Return the record of an equal request, None where there is none.
@@ -75,7 +80,7 @@ class CreateRecord:
         self._record = record
 
     def clear(self) -> None:
-        """Delete the record, so that a cleared task creates a new report.
+        """Delete the record, so that the next attempt creates a report.
 
         :raises AmazonBusinessError: the store cannot be written.
         """
@@ -84,10 +89,29 @@ class CreateRecord:
                 self._store.delete(self.KEY)
         self._record, self._adopted = None, False
 
+    def hand_on(self, request: ReportRequest, report_id: str) -> None:
+        """Remember that the task returns the id of its report.
+
+        Airflow stores that success later. If the worker is lost meanwhile, the retry needs the record; but if a
+        user clears the task, it creates a new report. A store that fails is only logged: failing the task could
+        lose the id.
+        """
+        try:
+            self.save(request, report_id=report_id, handed_on=self._clears)
+        except AmazonBusinessError as error:
+            log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)
+
     def begin_attempt(self, request: ReportRequest) -> None:
-        """Let this attempt look up a lost report again, although a previous attempt did not find it."""
+        """Forget what was handed on before a user cleared the task, and let a lost report be looked up again.
+
+        :raises AmazonBusinessError: the store cannot be read or written.
+        """
         record = self.load(request)
-        if record and not record.get("report_id"):
+        if record is None:
+            return
+        if record.get("handed_on") not in (None, self._clears):
+            self.clear()
+        elif not record.get("report_id"):
             self.save(request, lookups=0)
 
 
@@ -99,7 +123,18 @@ def _empty() -> dict[str, Any]:
         "from_previous_attempt": False,
         "adopted": False,
         "waiting_since": None,
+        "handed_on": None,
     }
+
+
+def _clears(context: Mapping[str, Any]) -> list[int | None]:
+    """Return what changes when a user clears the task, but not with a retry.
+
+    Airflow raises ``max_tries`` by the tries of the task, so that it stays the same for a task with fewer retries
+    than before, and for one that is cleared while it runs. ``clear_number`` counts the clears of any task of the
+    run.
+    """
+    return [getattr(context.get("ti"), "max_tries", None), getattr(context.get("dag_run"), "clear_number", None)]
 
 
 @contextmanager

@@ -35,6 +35,18 @@ def test_a_worker_killed_right_after_the_create_leaves_one_report(
     assert str(airflow.xcom("killed_after_create", run, "create")) == next(iter(sandbox.reports))
 
 
+def test_a_worker_killed_before_airflow_stores_success_leaves_one_report_for_each_task(
+    airflow: AirflowCluster, sandbox: Sandbox
+) -> None:
+    run = airflow.start("killed_after_return")
+
+    assert airflow.wait_for_run("killed_after_return", run) == "success"
+    assert [task["try_number"] for task in airflow.tasks("killed_after_return", run)] == [2, 2]
+    assert sandbox.count("createReport") == 2
+    ids = {str(airflow.xcom("killed_after_return", run, task)) for task in ("create", "create_and_wait")}
+    assert ids == set(sandbox.reports)
+
+
 def test_clearing_a_task_that_succeeded_makes_a_new_report(airflow: AirflowCluster, sandbox: Sandbox) -> None:
     run = airflow.start("create")
     assert airflow.wait_for_run("create", run) == "success"

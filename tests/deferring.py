@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 from functools import partial
+from types import SimpleNamespace
 
 from airflow.providers.common.compat.sdk import TaskDeferred
 
@@ -24,15 +25,22 @@ class Store(dict):
 
 
 class TaskInstance:
-    def __init__(self, map_index=-1, try_number=1):
+    def __init__(self, map_index=-1, try_number=1, max_tries=1):
         self.map_index = map_index
         self.try_number = try_number
+        self.max_tries = max_tries
         self.dag_id, self.task_id, self.run_id = "dag", "task", "run"
 
 
-def context(store=None, map_index=-1, try_number=1):
-    found = {"ti": TaskInstance(map_index, try_number)}
+def context(store=None, map_index=-1, try_number=1, *, max_tries=1, clear_number=0):
+    task_instance = TaskInstance(map_index, try_number, max_tries)
+    found = {"ti": task_instance, "dag_run": SimpleNamespace(clear_number=clear_number)}
     return found if store is None else {**found, "task_state_store": store}
+
+
+def cleared(store, try_number=2):
+    """The context of a task that a user has cleared: Airflow allows it its tries again."""
+    return context(store, try_number=try_number, max_tries=try_number, clear_number=1)
 
 
 def rebuilt(deferred):

@@ -15,8 +15,8 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
 )
 from airflow_provider_amzbiz.sandbox import Fault
-from tests.creating import LINES, WINDOW, by_a_stranger, create, dated
-from tests.deferring import Store, context
+from tests.creating import INVOICE, LINES, WINDOW, by_a_stranger, create, dated
+from tests.deferring import Store, cleared, context, run
 from tests.processes import lost_at
 
 
@@ -43,9 +43,56 @@ def test_a_store_that_fails_after_the_report_is_created_loses_no_id(sandbox, cap
 def test_a_cleared_task_creates_a_new_report(sandbox):
     store = Store()
     first = create(**WINDOW).execute(context(store))
-    assert store == {}
 
-    assert create(**WINDOW).execute(context(store)) != first
+    second = create(**WINDOW).execute(cleared(store))
+    third = create(**WINDOW).execute(cleared(store, try_number=3))
+
+    assert len({first, second, third}) == 3
+
+
+@pytest.mark.parametrize("changed", [{"max_tries": 2}, {"clear_number": 1}])
+def test_a_clear_shows_in_either_number_of_airflow(sandbox, changed):
+    # A DAG that has fewer retries than before, and a task that was cleared while it ran, change only one of them.
+    store = Store()
+    first = create(**WINDOW).execute(context(store))
+
+    assert create(**WINDOW).execute(context(store, try_number=2, **changed)) != first
+
+
+def at_once(**arguments):
+    return lambda: create(**arguments)
+
+
+def waiting(**arguments):
+    return lambda: create(wait_for_completion=True, **arguments)
+
+
+@pytest.mark.parametrize("make", [at_once, waiting])
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("request_of", [WINDOW, {"report_type": INVOICE, "report_options": {"invoiceId": "1"}}])
+def test_a_worker_lost_before_airflow_stores_success_leaves_one_report(sandbox, make, deferrable, request_of):
+    store = Store()
+    ran = [
+        run(make(deferrable=deferrable, **request_of), context(store, try_number=number)) for number in (1, 2, 3)
+    ]
+
+    assert ran == list(sandbox.reports) * 3
+    assert sandbox.count("createReport") == 1
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_retry_after_the_hand_on_keeps_an_adopted_report_and_does_not_cancel_it(sandbox):
+    store = Store()
+    sandbox.inject(Fault(operation="createReport", kind="lost"))
+    first = dated().execute(context(store))
+    assert CreateRecord(context(store), durable=True).is_adopted(REQUEST_OF_WINDOW)
+
+    operator = dated(wait_for_completion=True, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context(store, try_number=2))
+
+    assert deferred.value.trigger.report_id == first
+    assert not deferred.value.trigger.cancel_on_kill
 
 
 def test_not_durable_records_nothing(sandbox):
@@ -84,6 +131,7 @@ def test_a_store_that_fails_does_not_hide_the_api_s_error(sandbox, status, caplo
 
 
 REQUEST = ReportRequest.of(LINES, "ATVPDKIKX0DER")
+REQUEST_OF_WINDOW = ReportRequest.of(LINES, "ATVPDKIKX0DER", **WINDOW)
 ANOTHER = ReportRequest.of(LINES, "A2EUQ1WTGCTBG2")
 
 

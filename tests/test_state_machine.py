@@ -44,6 +44,8 @@ class Task:
     :ivar step: what a new process would run.
     :ivar deferred: what it waits for, if it does.
     :ivar handed_on: ids of reports that it returned.
+    :ivar returned: the id that its last process returned, if it ended so.
+    :ivar clears: how often it was cleared after it had succeeded.
     :ivar lost: reports with options whose id was lost, which nobody can find again.
     """
 
@@ -52,6 +54,8 @@ class Task:
     step: Any = None
     deferred: TaskDeferred | None = None
     handed_on: set[str] = field(default_factory=set)
+    returned: str | None = None
+    clears: int = 0
     lost: int = 0
     ended: bool = True
 
@@ -74,8 +78,13 @@ class Task:
 
     def begin(self) -> None:
         """Have the next process begin from the start."""
-        self.deferred, self.ended = None, False
-        self.step = lambda operator: operator.execute(context(self.store))
+        self.clears += self.returned is not None
+        self.deferred, self.ended, self.returned = None, False, None
+        self.step = lambda operator: operator.execute(self.context())
+
+    def context(self) -> dict[str, Any]:
+        found: dict[str, Any] = context(self.store, max_tries=1 + self.clears, clear_number=self.clears)
+        return found
 
     def work(self, operator: CreateReportOperator | None = None) -> None:
         """Run a process until it defers, ends or is lost."""
@@ -87,6 +96,7 @@ class Task:
             self.ended, self.deferred = True, None
         else:
             self.ended, self.deferred = True, None
+            self.returned = report_id
             self.handed_on.add(report_id)
 
     def run_trigger(self, seconds: float) -> bool:
@@ -102,7 +112,7 @@ class Task:
         except TimeoutError:
             return False
         self.deferred = None
-        self.step = lambda operator: getattr(operator, method)(context(self.store), event)
+        self.step = lambda operator: getattr(operator, method)(self.context(), event)
         return True
 
 
@@ -151,12 +161,21 @@ class Reports(RuleBasedStateMachine):
             if where == "after the request":
                 task.lost += bool(OPTIONS.get(number))
             else:
-                durable_create.CreateRecord(context(task.store), durable=True).save(request, report_id=report_id)
+                durable_create.CreateRecord(task.context(), durable=True).save(request, report_id=report_id)
             raise ProcessLost
 
         operator._nonblocking_hook.send = lost
         with contextlib.suppress(ProcessLost):
             self._work(task, operator)
+
+    @rule(number=tasks)
+    def run_after_a_process_that_was_lost_before_its_success_was_stored(self, number):
+        task = self.tasks[number]
+        if task.returned is not None:
+            task.handed_on.discard(task.returned)
+            task.returned = None
+            task.begin()
+            self._work(task)
 
     @rule(number=tasks)
     def poll(self, number):

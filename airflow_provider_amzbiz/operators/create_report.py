@@ -226,7 +226,10 @@ class CreateReportOperator(QueueingOperator):
             # The kill came while the request was in progress.
             self._raise_killed(report_id if cancels else None)
         if not self.wait_for_completion:
-            record.clear()
+            if own:
+                record.hand_on(request, report_id)
+            else:
+                record.clear()
             return report_id
         now = time.time()
         saved = record.load(request) or {}
@@ -280,10 +283,8 @@ class CreateReportOperator(QueueingOperator):
         ) from None
 
     def _ended(self, context: Context, report: Report) -> str:
-        record = CreateRecord(context, durable=self.durable)
-        if report.processing_status == ProcessingStatus.CANCELLED and record.is_from_previous_attempt(
-            self._request()
-        ):
+        request, record = self._request(), CreateRecord(context, durable=self.durable)
+        if report.processing_status == ProcessingStatus.CANCELLED and record.is_from_previous_attempt(request):
             # When a running task is cleared, Airflow starts the new attempt first, and ends the old one's trigger,
             # which cancels the report, a second later.
             self.log.info("Report %s of a previous attempt was cancelled: creating a new one", report.report_id)
@@ -292,7 +293,11 @@ class CreateReportOperator(QueueingOperator):
         raise_for_status(
             report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
         )
-        record.clear()
+        if (record.load(request) or {}).get("report_id") == report.report_id:
+            record.hand_on(request, report.report_id)
+        else:
+            # It was reused: whoever created it.
+            record.clear()
         return report.report_id
 
     def _timed_out(self, context: Context, event: ReportTimedOut) -> NoReturn:

@@ -41,11 +41,25 @@ class KilledAfterCreate(CreateReportOperator):
         return super().execute(context)
 
 
+class KilledAfterReturn(CreateReportOperator):
+    """Loses its worker after it has returned, before Airflow stores that, in the first attempt."""
+
+    def post_execute(self, context: Any, result: Any = None) -> None:
+        if context["ti"].try_number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 with DAG("create", **SETTINGS):
     CreateReportOperator(task_id="create", **REQUEST)
 
 with DAG("killed_after_create", **SETTINGS):
     KilledAfterCreate(task_id="create", **REQUEST)
+
+with DAG("killed_after_return", **SETTINGS):
+    KilledAfterReturn(task_id="create", **REQUEST)
+    KilledAfterReturn(
+        task_id="create_and_wait", wait_for_completion=True, deferrable=True, poke_interval=2, **REQUEST
+    )
 
 # Neither setting may turn a stopped task into one that succeeded or was skipped.
 with DAG("created_and_waited_on_a_worker", **SETTINGS):
