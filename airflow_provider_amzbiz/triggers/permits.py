@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket
 from airflow_provider_amzbiz.exceptions import ThrottledError
@@ -15,9 +17,12 @@ from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 from airflow_provider_amzbiz.triggers.events import PermitGranted
 
 if TYPE_CHECKING:
+    from airflow_provider_amzbiz.client.token_bucket import AnyBucket
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 # Maximum seconds that a task waits for a permit.
 MAX_QUEUE_SECONDS = 7 * 86400.0
@@ -32,23 +37,43 @@ async def acquire_permits(hook: AmazonBusinessHook, operation: str, count: int =
     hook.grant(operation, count)
 
 
-async def wait_for_permits(bucket: TokenBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
+async def wait_for_permits(bucket: AnyBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
     """Queue for permits.
 
     :param first: queue before all others, because the task was throttled although it had its permit.
     """
-    ticket = bucket.join(count, first=first)
     start = next_log = time.monotonic()
+    ticket = await _join(bucket, count, first=first)
     try:
-        while left := bucket.claim(ticket):
+        while left := await call_bucket(bucket, bucket.claim, ticket):
             now = time.monotonic()
             if now >= next_log and left > 1:
                 next_log = now + LOG_INTERVAL
                 log.info("%s waits for its permit, about %.0f s; %s in the queue", operation, left, bucket.waiting)
             await asyncio.sleep(bucket.pause(left))
-    finally:
-        bucket.leave(ticket)
+    except BaseException:
+        await call_bucket(bucket, bucket.leave, ticket)
+        raise
     CallMetrics().on_permit_wait(operation, time.monotonic() - start)
+
+
+async def call_bucket(bucket: AnyBucket, method: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a bucket's method: in a thread where it calls the limit store's server."""
+    if not bucket.is_shared:
+        return method(*arguments)
+    return await run_in_thread(method, *arguments)
+
+
+async def _join(bucket: AnyBucket, count: int, *, first: bool) -> int:
+    if not bucket.is_shared:
+        return bucket.join(count, first=first)
+    joining = asyncio.ensure_future(run_in_thread(partial(bucket.join, count, first=first)))
+    try:
+        return await asyncio.shield(joining)
+    except asyncio.CancelledError:
+        # The thread may be about to take a place, which nobody would use.
+        await run_in_thread(bucket.leave, await joining)
+        raise
 
 
 class PermitTrigger(WaitingTrigger):
@@ -105,7 +130,8 @@ class PermitTrigger(WaitingTrigger):
         deadline = self.since + MAX_QUEUE_SECONDS
         hook = await wait_for_hook(self.amazon_business_conn_id, deadline)
         bucket = hook.token_bucket(self.operation)
-        if self.throttled_at is not None:
+        # With a limit store, the task has told it.
+        if self.throttled_at is not None and isinstance(bucket, TokenBucket):
             if self.had_permit:
                 bucket.throttled()
             else:
