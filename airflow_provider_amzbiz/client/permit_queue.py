@@ -141,8 +141,10 @@ class PermitWait:
         log_at = time.monotonic()
         while left := max(earliest - time.monotonic(), 0.0) or self._bucket.claim(ticket):
             now = time.monotonic()
-            # The rate may have stepped down, and may recover.
-            soonest = left * min(self._bucket.rate / self._bucket.limit.rate, 1.0)
+            # The rate may have stepped down, and may recover. A 429 tells that there was no whole permit, but maybe
+            # most of one.
+            full = self._bucket.limit.rate
+            soonest = left * min(self._bucket.rate / full, 1.0) - (2 / full if self._throttled else 0.0)
             if now >= self._until or now + soonest > self._until:
                 raise ThrottledError(
                     f"{self._operation} may be called again in {left:.0f} s: the account's limit is used up",
