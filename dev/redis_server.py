@@ -30,21 +30,21 @@ class RedisServer:
     def __init__(self, *settings: tuple[str, str]) -> None:
         self.port = free_port()
         self._settings = settings
+        self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         try:
             self.start()
         except BaseException:
-            self._end()
+            self.stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self.stop()
 
     def start(self) -> None:
         """Start the server, which has lost all that it knew.
@@ -54,6 +54,7 @@ class RedisServer:
         server = redis_server()
         if server is None:
             raise RuntimeError("There is no redis-server; install Debian's package redis-server")
+        self._folder = self._folder or Path(tempfile.mkdtemp(prefix="redis-"))
         settings = [("bind", "127.0.0.1"), ("port", str(self.port)), ("save", ""), ("dir", str(self._folder))]
         arguments = [each for name, value in [*settings, *self._settings] for each in (f"--{name}", value)]
         with (self._folder / "redis.log").open("ab") as log:
@@ -73,6 +74,12 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def stop(self) -> None:
+        """End the server, and remove its files."""
+        self.kill()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
     def client(self, **arguments: Any) -> Any:
         """Return a client of redis-py."""
         from redis import Redis
@@ -90,7 +97,3 @@ class RedisServer:
             except RedisError:
                 return False
         return True
-
-    def _end(self) -> None:
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
