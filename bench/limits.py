@@ -65,6 +65,9 @@ def run(row: Row, scale: float, *, with_store: bool) -> dict[str, Any]:
         ]
         started = [_start(command, number, scale, sandbox, redis, home) for number, command in enumerate(commands)]
         for each in started:
+            # Ends what is left if one fails.
+            stack.callback(each.kill)
+        for each in started:
             _expect(each, "ready\n")
         for each in started:
             assert each.stdin

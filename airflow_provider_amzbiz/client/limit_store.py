@@ -94,6 +94,8 @@ class LimitStore:
         self._connect = connect or _connect
         self._client: Any = None
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
+        self._failures = 0
         self._retry_at = float("-inf")
         self._warn_at = float("-inf")
         self._is_down = False
@@ -134,8 +136,12 @@ class LimitStore:
     def _run(self, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         from redis.exceptions import NoScriptError
 
-        with self._lock:
+        failures = self._failures
+        with self._connecting:
             if self._client is None:
+                # A client of a cluster connects when it is made. Those that have waited need not try it again.
+                if self._failures != failures:
+                    raise StoreUnavailableError
                 self._client = self._connect(self.address)
         try:
             return self._client.evalsha(_sha(), len(keys), *keys, *arguments)
@@ -156,6 +162,7 @@ class LimitStore:
         with self._lock:
             now = time.monotonic()
             self._is_down, self._retry_at = True, now + RETRY_SECONDS
+            self._failures += 1
             is_to_warn = now >= self._warn_at
             if is_to_warn:
                 self._warn_at = now + _WARN_SECONDS

@@ -141,8 +141,8 @@ class PermitWait:
         log_at = time.monotonic()
         while left := max(earliest - time.monotonic(), 0.0) or self._bucket.claim(ticket):
             now = time.monotonic()
-            # The rate may have stepped down, and may recover. A 429 shows only that there was no whole permit; there
-            # may have been most of one.
+            # The rate may have stepped down, and may recover. A 429 shows only that there was no whole permit, but
+            # there may have been most of one.
             full = self._bucket.limit.rate
             soonest = left * min(self._bucket.rate / full, 1.0) - (2 / full if self._throttled else 0.0)
             if now >= self._until or now + soonest > self._until:
