@@ -124,13 +124,11 @@ class PermitWait:
         """
         self._throttled += 1
         now = time.monotonic()
-        pause = 0.0
-        if not isinstance(self._bucket, TokenBucket):
-            # One queue for all processes keeps them apart.
-            self._bucket.throttled(error.retry_after)
-        else:
-            pause = _back_off(self._bucket, self._throttled, self._until - now)
-            self._bucket.throttled(error.retry_after)
+        # One queue for all processes keeps them apart.
+        own = self._bucket.unshared
+        pause = _back_off(own, self._throttled, self._until - now) if own else 0.0
+        self._bucket.throttled(error.retry_after)
+        if not self._bucket.is_shared:
             _log_remedy(self._operation)
         if now >= self._until:
             raise error

@@ -25,7 +25,8 @@ _FIRST = -1
 class _Ticket:
     """A caller's place in the store's queue.
 
-    :ivar due: monotonic time at which its permits are expected.
+    :ivar is_given: whether its permits are given already.
+    :ivar due: monotonic time at which they are expected.
     :ivar check_at: monotonic time before which the store is not asked.
     :ivar local: the ticket in the process's own queue, while the store is unavailable.
     """
@@ -34,26 +35,26 @@ class _Ticket:
     first: bool
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     place: int | None = None
+    is_given: bool = False
     due: float = 0.0
     check_at: float = 0.0
     local: int | None = None
 
+    def told(self, reply: Reply, pause: float) -> None:
+        """Take over what the store has said, and when to ask it again."""
+        now = time.monotonic()
+        self.place, self.is_given, self.due = reply.place, reply.left == 0, now + reply.left
+        # A millisecond earlier than the caller wakes, so that it never sleeps twice.
+        self.check_at = now + pause - _LATE / 2
 
-class SharedBucket:
-    """A :class:`.TokenBucket` that all processes share, as far as they use the same store.
 
-    While the store is unavailable, callers queue in the process's own bucket. What was reserved before is due when
-    the store has said, and keeps its place when the store is back.
+class StoredLimit:
+    """The limit of one operation for one account in a store, without a queue.
 
-    Most methods call a server, so an event loop runs them in a thread.
-
-    :param local: the process's own bucket.
+    :param local: the process's own bucket, whose limit applies while the store is unavailable.
     :param store: the server.
     :param key: names the account and the operation, without secrets.
-    :cvar is_shared: True; see :class:`.TokenBucket`.
     """
-
-    is_shared = True
 
     def __init__(self, local: TokenBucket, store: LimitStore, key: str) -> None:
         self._local = local
@@ -61,11 +62,14 @@ class SharedBucket:
         self._key = key
         self._plan = USAGE_PLAN[key.rpartition(":")[2]]
         self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
-        self._tickets: dict[int, _Ticket] = {}
         self._last: Reply | None = None
         self._last_at = 0.0
         self._is_alone = False
+
+    @property
+    def unshared(self) -> TokenBucket | None:
+        """The process's own bucket while the store is unavailable, else None."""
+        return self._local if self._is_alone else None
 
     @property
     def rate(self) -> float:
@@ -85,7 +89,65 @@ class SharedBucket:
     @property
     def waiting(self) -> int:
         """Tickets in the queue of all processes, as of the last call of the store."""
-        return self._last.waiting if self._last and not self._is_alone else len(self._tickets)
+        return self._last.waiting if self._last and not self._is_alone else self._local.waiting
+
+    def learn(self, rate: float) -> None:
+        """Adopt the rate in a successful response for all processes; see :meth:`.LimitState.learn`."""
+        self._local.learn(rate)
+        # The store's numbers have twelve digits.
+        is_known = self._last is not None and abs(rate - self._last.full) <= 1e-9 * rate
+        if is_plausible(rate) and not is_known and self._local.fixed is None:
+            self._call("learn", value=rate)
+
+    def throttled(self, retry_after: float | None = None) -> None:
+        """Record that a call with a permit was throttled (429); everybody who waits is moved.
+
+        :param retry_after: see :meth:`.LimitState.throttled`.
+        """
+        self._local.throttled(retry_after)
+        self._call("throttled", value=retry_after)
+
+    def _call(
+        self, action: str, ticket: _Ticket | None = None, *, place: int = 0, value: float | None = None
+    ) -> Reply | None:
+        """Return the store's reply; None if it is unavailable."""
+        rate, burst = self._local.fixed or (None, None)
+        most = self._local.tokens if self._is_alone else None
+        idle = time.monotonic() - self._last_at if self._last else None
+        name, count = (ticket.name, ticket.count) if ticket else ("", 1)
+        arguments = [action, name, place, count, value, *self._plan, rate, burst, most, idle]
+        try:
+            reply = self._store.call(self._key, arguments)
+        except StoreUnavailableError:
+            with self._lock:
+                if not self._is_alone:
+                    self._is_alone = True
+                    # Others use the limit, too, and so has this process.
+                    self._local.emptied()
+            return None
+        self._last, self._last_at, self._is_alone = reply, time.monotonic(), False
+        return reply
+
+
+class SharedBucket(StoredLimit):
+    """A :class:`.TokenBucket` that all processes share, as far as they use the same store.
+
+    While the store is unavailable, callers queue in the process's own bucket. What was reserved before is due when
+    the store has said, and keeps its place when the store is back.
+
+    Most methods call a server, so an event loop runs them in a thread.
+
+    The parameters are those of :class:`StoredLimit`.
+
+    :cvar is_shared: True; see :class:`.TokenBucket`.
+    """
+
+    is_shared = True
+
+    def __init__(self, local: TokenBucket, store: LimitStore, key: str) -> None:
+        super().__init__(local, store, key)
+        self._numbers = itertools.count(1)
+        self._tickets: dict[int, _Ticket] = {}
 
     def join(self, count: int = 1, *, first: bool = False) -> int:
         """Queue for permits; see :meth:`.TokenBucket.join`.
@@ -98,7 +160,7 @@ class SharedBucket:
         self._tickets[number] = ticket
         reply = self._call("join", ticket, place=_FIRST if first else 0)
         if reply:
-            self._reserved(ticket, reply)
+            ticket.told(reply, self.pause(reply.left))
         else:
             ticket.local = self._local.join(min(count, self._local.burst), first=first)
         return number
@@ -107,11 +169,10 @@ class SharedBucket:
         """Return 0 if the ticket's permits are given, which ends it; else the seconds until that is expected."""
         mine = self._tickets[ticket]
         now = time.monotonic()
-        if mine.local is None and now < mine.check_at:
-            return mine.due - now
-        if mine.local is None and mine.check_at == 0.0:
-            # The reply to join has given the permits.
+        if mine.is_given:
             left = 0.0
+        elif mine.local is None and now < mine.check_at:
+            return mine.due - now
         elif mine.local is None or self._store.is_due:
             left = self._claim(mine)
         else:
@@ -128,22 +189,15 @@ class SharedBucket:
             if mine.local is not None:
                 self._local.leave(mine.local)
                 mine.local = None
-            self._reserved(mine, reply)
+            mine.told(reply, self.pause(reply.left))
             return reply.left
-        left = mine.due - time.monotonic()
-        if mine.local is None and left > 0:
-            mine.check_at = mine.due
-            return left
         if mine.local is None:
+            left = mine.due - time.monotonic()
+            if left > 0:
+                mine.check_at = mine.due
+                return left
             mine.local = self._local.join(min(mine.count, self._local.burst), first=mine.first)
         return self._local.claim(mine.local)
-
-    def _reserved(self, ticket: _Ticket, reply: Reply) -> None:
-        now = time.monotonic()
-        ticket.place = reply.place
-        ticket.due = now + reply.left
-        # A millisecond earlier than the caller wakes, so that it never sleeps twice.
-        ticket.check_at = now + self.pause(reply.left) - _LATE / 2 if reply.left else 0.0
 
     def pause(self, seconds: float) -> float:
         """Return how long to sleep before the next :meth:`claim` of a ticket that is due in so many seconds."""
@@ -165,38 +219,3 @@ class SharedBucket:
         """Take up to so many permits that are there now, if nobody queues for them; return how many."""
         reply = self._call("take", _Ticket(count, first=False))
         return reply.taken if reply else self._local.take_up_to(count)
-
-    def learn(self, rate: float) -> None:
-        """Adopt the rate in a successful response for all processes; see :meth:`.TokenBucket.learn`."""
-        self._local.learn(rate)
-        # The store's numbers have twelve digits.
-        is_known = self._last is not None and abs(rate - self._last.full) <= 1e-9 * rate
-        if is_plausible(rate) and not is_known and self._local.fixed is None:
-            self._call("learn", value=rate)
-
-    def throttled(self, retry_after: float | None = None) -> None:
-        """Record that a call with a permit was throttled (429); everybody who waits is moved."""
-        self._local.throttled(retry_after)
-        self._call("throttled", value=retry_after)
-
-    def _call(
-        self, action: str, ticket: _Ticket | None = None, *, place: int = 0, value: float | None = None
-    ) -> Reply | None:
-        """Return the store's reply; None if it is unavailable."""
-        fixed = self._local.fixed
-        rate, burst = fixed or (None, None)
-        most = self._local.tokens if self._is_alone else None
-        idle = time.monotonic() - self._last_at if self._last else None
-        name, count = (ticket.name, ticket.count) if ticket else ("", 1)
-        arguments = [action, name, place, count, value, *self._plan, rate, burst, most, idle]
-        try:
-            reply = self._store.call(self._key, arguments)
-        except StoreUnavailableError:
-            with self._lock:
-                if not self._is_alone:
-                    self._is_alone = True
-                    # Others use the limit, too, and so has this process.
-                    self._local.emptied()
-            return None
-        self._last, self._last_at, self._is_alone = reply, time.monotonic(), False
-        return reply

@@ -53,6 +53,11 @@ class TokenBucket(LimitState):
         """Whether there are signs that other processes use the limit, too."""
         return self._clock() < self._crowded_until
 
+    @property
+    def unshared(self) -> TokenBucket | None:
+        """This bucket, which no other process shares."""
+        return self
+
     def expect_others(self) -> None:
         """Believe in one permit at first and not in the whole burst, because other processes may have used it."""
         with self._lock:
