@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_amzbiz.client.call_listener import CallListener
 from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import ThrottledError
 from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -34,21 +35,45 @@ def config_of(account: Mapping[str, Any]) -> ClientConfig:
     )
 
 
+class _Permits(CallListener):
+    """When the call asked for its permit first, and when it got it last."""
+
+    def __init__(self) -> None:
+        self.asked = self.given = time.time()
+        self._is_first = True
+        self.store_failures = 0
+
+    def on_permit_wait(self, operation: str, seconds: float) -> None:
+        self.given = time.time()
+        if self._is_first:
+            self.asked, self._is_first = self.given - seconds, False
+
+    def on_store_failure(self) -> None:
+        self.store_failures += 1
+
+
 def create(account: Mapping[str, Any], max_wait: float, *, granted: bool, is_mapped: bool) -> dict[str, Any]:
-    """Create a report; return when it began and ended, and whether it worked."""
+    """Create a report; return when it asked for its permit and got it, how long it took, and whether it worked."""
     logging.disable(logging.CRITICAL)
-    config, began = config_of(account), time.time()
-    client = ReportsClient(config, max_throttle_wait=max_wait)
+    config, began, permits = config_of(account), time.time(), _Permits()
+    client = ReportsClient(config, max_throttle_wait=max_wait, listener=permits)
     bucket = token_buckets(config)[OPERATION]
     if is_mapped and isinstance(bucket, TokenBucket):
         bucket.expect_others()
     if granted:
         client.grant(OPERATION)
+    worked = True
     try:
         client.create_report("SANDBOX_ORDER_LINES", ["ATVPDKIKX0DER"])
     except ThrottledError:
-        return {"began": began, "ended": time.time(), "worked": False}
-    return {"began": began, "ended": time.time(), "worked": True}
+        worked = False
+    return {
+        "arrived": permits.asked,
+        "ended": permits.given,
+        "held": time.time() - began,
+        "worked": worked,
+        "store_failures": permits.store_failures,
+    }
 
 
 def call_with_permit(account: Mapping[str, Any]) -> dict[str, Any]:

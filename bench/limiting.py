@@ -47,7 +47,7 @@ def workers(slots: int, tasks: int, scale: float, account: Mapping[str, Any]) ->
             random.seed()
             done = create(account, MAX_WAIT / scale, granted=False, is_mapped=True)
             time.sleep(WORK / scale)
-            done |= {"arrived": done["began"], "held": time.time() - done["began"]}
+            done["held"] += WORK / scale
             os.write(1, (json.dumps(done) + "\n").encode())
             os._exit(0)
         os._exit(0)
@@ -74,10 +74,10 @@ async def triggerer(tasks: int, scale: float, account: Mapping[str, Any], caller
             granted = time.time()
             await asyncio.sleep(random.uniform(*RESUME) / scale)
             done = await asyncio.wrap_future(callers(account))
-            held += done["ended"] - done["began"]
+            held += done["held"]
             if done["worked"]:
                 # The wait ends with the permit, as on a worker; what follows is Airflow's.
-                done |= {"arrived": arrived, "began": arrived, "ended": granted, "held": held + WORK / scale}
+                done |= {"arrived": arrived, "ended": granted, "held": held + WORK / scale}
                 print(json.dumps(done), flush=True)
                 return
             throttled_at = time.time()

@@ -146,6 +146,7 @@ def _figures(done: Sequence[dict[str, Any]], scale: float) -> dict[str, Any]:
         "ideal p50 s": percentile(ideal_waits, 0.5),
         "wait p95 s": percentile(waits, 0.95),
         "ideal p95 s": percentile(ideal_waits, 0.95),
+        "store failures": sum(each["store_failures"] for each in done),
         "worker s a task": sum(each["held"] for each in done) * scale / len(done),
     }
 

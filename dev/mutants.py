@@ -636,7 +636,7 @@ MUTANTS = [
            'if "://" in conn_id:', "if False:",
            "tests/hooks/test_rate_limit_store.py::test_a_wrong_value_is_named_but_not_shown"),
     Mutant("back-off-flat", "many processes without a store", "client/permit_queue.py",
-           "pause = min(permits / rate, MAX_PAUSE) * 2.0 ** min(throttled - 1, 20)", "pause = 2 / rate",
+           "pause = min(permits / rate, MAX_PAUSE) * _GROWTH ** min(throttled - 1, 10)", "pause = 2 / rate",
            "tests/client/test_permit_queue.py"
            "::test_128_processes_without_a_store_are_throttled_three_times_a_call_at_most"),
     Mutant("gives-up-early", "429 near the deadline", "client/permit_queue.py",

@@ -21,7 +21,10 @@ TIMEOUT = 1.0
 RETRY_SECONDS = 5.0
 # Seconds between two warnings about one server.
 _WARN_SECONDS = 60.0
-# Seconds after the time at which a caller expects its permits until it counts as dead.
+# A caller that waits comes back when half of its time is over, because others may have left or been throttled; but
+# at most so often, and at least so often.
+_CHECK_SECONDS, _LONGEST_CHECK = 60.0, 300.0
+# Seconds by which a caller may be late until it counts as dead.
 GRACE = 30.0
 # Seconds for which the keys of an operation are kept without a call.
 _KEPT = 86400
@@ -57,6 +60,11 @@ class Reply(NamedTuple):
     taken: int
 
 
+def check_after(left: float) -> float:
+    """Return after how many seconds a caller comes back whose permits are expected in ``left`` seconds."""
+    return min(left, max(left / 2, _CHECK_SECONDS), _LONGEST_CHECK)
+
+
 @cache
 def script() -> str:
     """Return the script that reserves permits, with the constants that this process uses, too."""
@@ -68,6 +76,8 @@ def script() -> str:
         "RECOVERY": limit_state.RECOVERY,
         "MIN_BOUND": limit_state.MIN_BOUND,
         "MAX_PAUSE": limit_state.MAX_PAUSE,
+        "CHECK_SECONDS": _CHECK_SECONDS,
+        "LONGEST_CHECK": _LONGEST_CHECK,
         "GRACE": GRACE,
         "TTL": _KEPT,
         "SET_SECONDS": _SET_SECONDS,
@@ -131,7 +141,7 @@ class LimitStore:
         :raises StoreUnavailableError: that does not work; the message says why.
         """
         self._retry_at = float("-inf")
-        self.call("test", ["show", "", 0, 0, "", 1.0, 1, "", "", "", ""])
+        self.call("test", ["show", "", 0, 0, "", 1.0, 1, "", "", 0, ""])
 
     def _run(self, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         from redis.exceptions import NoScriptError
@@ -215,7 +225,6 @@ def _connect(address: StoreAddress) -> Any:
     from redis import Redis, RedisCluster, Sentinel
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode
-    from redis.exceptions import ConnectionError as NotConnectedError
     from redis.retry import Retry
 
     arguments: dict[str, Any] = {
@@ -229,8 +238,9 @@ def _connect(address: StoreAddress) -> Any:
         hosts = ((address.host, address.port), *address.nodes)
         nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
         return RedisCluster(startup_nodes=nodes, **arguments)
-    # A connection that the server has closed while it was idle is opened again; a slow server is not called twice.
-    arguments["retry"] = Retry(NoBackoff(), 1, supported_errors=(NotConnectedError,))
+    # The server may have closed a connection that was idle, or be busy for a moment. A repeated request gets the
+    # same place, because it has the same name.
+    arguments["retry"] = Retry(NoBackoff(), 1)
     if address.sentinel_master:
         sentinels = Sentinel(  # type: ignore[no-untyped-call]
             [(address.host, address.port), *address.nodes],

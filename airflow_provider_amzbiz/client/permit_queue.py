@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 _LOG_SECONDS = 120.0
 # Range of the random factor of a pause after a 429: calls that were throttled at the same moment must not all come
 # back at the same moment.
-_JITTER = (0.4, 1.2)
-# A pause takes at most this share of the time that the call has left, so that the oldest calls come most often.
-_SHARE_OF_TIME_LEFT = 1 / 3
+_JITTER = (0.5, 1.2)
+# Factor from one pause to the next.
+_GROWTH = 4.0
+# A pause takes about this share of the time that the call has left at most: the oldest calls come most often.
+_SHARE_OF_TIME_LEFT = 0.5
 
 
 class PermitQueue:
@@ -167,7 +169,7 @@ def _back_off(bucket: TokenBucket, throttled: int, left: float) -> float:
     rate, burst = bucket.limit
     # Without other signs, somebody may have used the burst once; else there are enough to use it up all the time.
     permits = burst if throttled > 1 or bucket.is_crowded else 2
-    pause = min(permits / rate, MAX_PAUSE) * 2.0 ** min(throttled - 1, 20)
+    pause = min(permits / rate, MAX_PAUSE) * _GROWTH ** min(throttled - 1, 10)
     return min(pause, left * _SHARE_OF_TIME_LEFT) * random.uniform(*_JITTER)  # noqa: S311
 
 

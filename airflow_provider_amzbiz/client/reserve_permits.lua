@@ -3,7 +3,7 @@
 -- KEYS: the state (hash), the queue (sorted set: ticket to place), the leases (sorted set: ticket to the time at
 --   which it counts as dead), the tickets that want more than one permit (hash: ticket to count).
 -- ARGV: action, ticket, place, count, value, rate and burst of the usage plan, rate and burst that the caller's user
---   has set (or empty), most permits that the caller believes in (or empty), seconds since its last call (or empty).
+--   has set (or empty), permits that the caller has used without asking, seconds since its last call (or empty).
 -- Returns: seconds until the ticket's permits are expected, the ticket's place, the rate at the moment, rate and
 --   burst without a step down, tickets in the queue, permits taken.
 local state, queue, leases, counts = unpack(KEYS)
@@ -11,7 +11,7 @@ local action, ticket = ARGV[1], ARGV[2]
 local place, count, value = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local plan_rate, plan_burst = tonumber(ARGV[6]), tonumber(ARGV[7])
 local set_rate, set_burst = tonumber(ARGV[8]), tonumber(ARGV[9])
-local most, idle = tonumber(ARGV[10]), tonumber(ARGV[11])
+local used, idle = tonumber(ARGV[10]), tonumber(ARGV[11])
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
@@ -121,7 +121,9 @@ local function claim()
   end
   local rate = math.min(s.rate + growth() * paused, s.full)
   local left = math.max(paused + seconds_for(ahead + needed - after_pause(s.tokens, paused), rate), 0.001)
-  redis.call('ZADD', leases, string.format('%.6f', now + left + GRACE), ticket)
+  -- Its caller comes back by then, as long as it lives.
+  local pause = math.min(left, math.max(left / 2, CHECK_SECONDS), LONGEST_CHECK)
+  redis.call('ZADD', leases, string.format('%.6f', now + pause + GRACE), ticket)
   return left
 end
 
@@ -164,9 +166,8 @@ if is_new then
     s.tokens, s.guess = math.min(idle * s.full, s.burst), 0
   end
 end
-if most then
-  s.tokens = math.min(s.tokens, most)
-end
+-- Several callers may have used them at the same time, so nobody waits for longer than with an empty bucket.
+s.tokens = math.max(s.tokens - used, math.min(s.tokens, 0))
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', string.format('%.6f', now))) do
   if dead ~= ticket then
     drop(dead)

@@ -6,17 +6,15 @@ import itertools
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from airflow_provider_amzbiz.client.limit_state import is_plausible
-from airflow_provider_amzbiz.client.limit_store import LimitStore, Reply, StoreUnavailableError
+from airflow_provider_amzbiz.client.limit_store import LimitStore, Reply, StoreUnavailableError, check_after
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket, check_count
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 
 # Seconds by which a caller wakes later than it must, so that it does not come too early by a rounding.
 _LATE = 0.002
-# A long wait is checked when half of it is over, but at most so often: others may have left, or been throttled.
-_CHECK_SECONDS = 60.0
 # Place that asks for one before all others.
 _FIRST = -1
 
@@ -33,7 +31,7 @@ class _Ticket:
 
     count: int
     first: bool
-    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    name: str = ""
     place: int | None = None
     is_given: bool = False
     due: float = 0.0
@@ -65,6 +63,8 @@ class StoredLimit:
         self._last: Reply | None = None
         self._last_at = 0.0
         self._is_alone = False
+        # Permits that the process has used while the store was unavailable.
+        self._used = 0
 
     @property
     def unshared(self) -> TokenBucket | None:
@@ -112,10 +112,10 @@ class StoredLimit:
     ) -> Reply | None:
         """Return the store's reply; None if it is unavailable."""
         rate, burst = self._local.fixed or (None, None)
-        most = self._local.tokens if self._is_alone else None
+        used = self._used
         idle = time.monotonic() - self._last_at if self._last else None
         name, count = (ticket.name, ticket.count) if ticket else ("", 1)
-        arguments = [action, name, place, count, value, *self._plan, rate, burst, most, idle]
+        arguments = [action, name, place, count, value, *self._plan, rate, burst, used, idle]
         try:
             reply = self._store.call(self._key, arguments)
         except StoreUnavailableError:
@@ -125,8 +125,15 @@ class StoredLimit:
                     # Others use the limit, too, and so has this process.
                     self._local.emptied()
             return None
-        self._last, self._last_at, self._is_alone = reply, time.monotonic(), False
+        with self._lock:
+            self._last, self._last_at, self._is_alone = reply, time.monotonic(), False
+            self._used -= used
         return reply
+
+    def _use(self, count: int) -> int:
+        with self._lock:
+            self._used += count
+        return count
 
 
 class SharedBucket(StoredLimit):
@@ -149,13 +156,13 @@ class SharedBucket(StoredLimit):
         self._numbers = itertools.count(1)
         self._tickets: dict[int, _Ticket] = {}
 
-    def join(self, count: int = 1, *, first: bool = False) -> int:
+    def join(self, count: int = 1, *, first: bool = False, name: str | None = None) -> int:
         """Queue for permits; see :meth:`.TokenBucket.join`.
 
         :raises ValueError: there are never so many permits at once.
         """
         check_count(count, self.burst)
-        ticket = _Ticket(count, first)
+        ticket = _Ticket(count, first, name or uuid.uuid4().hex)
         number = next(self._numbers)
         self._tickets[number] = ticket
         reply = self._call("join", ticket, place=_FIRST if first else 0)
@@ -176,7 +183,7 @@ class SharedBucket(StoredLimit):
         elif mine.local is None or self._store.is_due:
             left = self._claim(mine)
         else:
-            left = self._local.claim(mine.local)
+            left = self._claim_alone(mine)
         if left == 0.0:
             del self._tickets[ticket]
         return left
@@ -197,13 +204,19 @@ class SharedBucket(StoredLimit):
                 mine.check_at = mine.due
                 return left
             mine.local = self._local.join(min(mine.count, self._local.burst), first=mine.first)
-        return self._local.claim(mine.local)
+        return self._claim_alone(mine)
+
+    def _claim_alone(self, mine: _Ticket) -> float:
+        left = self._local.claim(mine.local or 0)
+        if left == 0.0:
+            self._use(mine.count)
+        return left
 
     def pause(self, seconds: float) -> float:
         """Return how long to sleep before the next :meth:`claim` of a ticket that is due in so many seconds."""
         if self._is_alone:
             return self._local.pause(seconds)
-        return min(seconds + _LATE, max(seconds / 2, _CHECK_SECONDS))
+        return check_after(seconds) + _LATE
 
     def leave(self, ticket: int) -> None:
         """Give up a ticket; those behind it move up."""
@@ -218,4 +231,4 @@ class SharedBucket(StoredLimit):
     def take_up_to(self, count: int) -> int:
         """Take up to so many permits that are there now, if nobody queues for them; return how many."""
         reply = self._call("take", _Ticket(count, first=False))
-        return reply.taken if reply else self._local.take_up_to(count)
+        return reply.taken if reply else self._use(self._local.take_up_to(count))

@@ -72,12 +72,14 @@ class TokenBucket(LimitState):
         """Tickets in the queue."""
         return len(self._first) + len(self._queue)
 
-    def join(self, count: int = 1, *, first: bool = False) -> int:
+    def join(self, count: int = 1, *, first: bool = False, name: str | None = None) -> int:
         """Queue for permits that are given together, and return a ticket.
 
         :param count: 1 to the burst.
         :param first: go before the whole queue, except those that joined this way earlier: for a call that had its
             permits and was throttled all the same, so that it keeps its place.
+        :param name: by which a limit store knows the caller, so that another process that takes over from this one
+            gets the caller's place; a random one by default. Without a store it has no meaning.
         :raises ValueError: there are never so many permits at once.
         """
         check_count(count, self.burst)

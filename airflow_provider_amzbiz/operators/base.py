@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -200,6 +201,7 @@ class QueueingOperator(AmazonBusinessOperator):
                 throttled_at=now if throttled else None,
                 had_permit=event is not None and event.operation == operation,
                 state=dict(state or {}),
+                queue_name=uuid.uuid4().hex,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=MAX_QUEUE_SECONDS + BACKSTOP),

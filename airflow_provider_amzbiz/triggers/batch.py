@@ -198,7 +198,10 @@ class _BatchWait:
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
         if creates:
-            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates))
+            record = trigger.record
+            # Another triggerer that takes over from this one gets its place.
+            name = f"{record['attempt']}-{record['stint']}"
+            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates, name=name))
             queueing.add_done_callback(lambda _: self._news.put_nowait(None))
         try:
             while not (queueing and queueing.done()) and not self._should_fire():

@@ -37,13 +37,16 @@ async def acquire_permits(hook: AmazonBusinessHook, operation: str, count: int =
     hook.grant(operation, count)
 
 
-async def wait_for_permits(bucket: AnyBucket, operation: str, count: int = 1, *, first: bool = False) -> None:
+async def wait_for_permits(
+    bucket: AnyBucket, operation: str, count: int = 1, *, first: bool = False, name: str | None = None
+) -> None:
     """Queue for permits.
 
     :param first: queue before all others, because the task was throttled although it had its permit.
+    :param name: by which a limit store knows the wait, so that it keeps its place in another triggerer.
     """
     start = next_log = time.monotonic()
-    ticket = await _join(bucket, count, first=first)
+    ticket = await _join(bucket, partial(bucket.join, count, first=first, name=name))
     try:
         while left := await call_bucket(bucket, bucket.claim, ticket):
             now = time.monotonic()
@@ -64,10 +67,10 @@ async def call_bucket(bucket: AnyBucket, method: Callable[..., Result], *argumen
     return await run_in_thread(method, *arguments)
 
 
-async def _join(bucket: AnyBucket, count: int, *, first: bool) -> int:
+async def _join(bucket: AnyBucket, join: Callable[[], int]) -> int:
     if not bucket.is_shared:
-        return bucket.join(count, first=first)
-    joining = asyncio.ensure_future(run_in_thread(partial(bucket.join, count, first=first)))
+        return join()
+    joining = asyncio.ensure_future(run_in_thread(join))
     try:
         return await asyncio.shield(joining)
     except asyncio.CancelledError:
@@ -91,6 +94,8 @@ class PermitTrigger(WaitingTrigger):
     :param had_permit: whether the throttled call had a permit. Then others use the limit, too, and the task keeps
         its place in the queue.
     :param state: what the task needs to continue; returned in the event.
+    :param queue_name: a random name of the wait, by which it keeps its place in a limit store when another
+        triggerer takes over; by default it gets a new place then.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class PermitTrigger(WaitingTrigger):
         throttled_at: float | None = None,
         had_permit: bool = False,
         state: dict[str, Any] | None = None,
+        queue_name: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operation = operation
@@ -110,6 +116,7 @@ class PermitTrigger(WaitingTrigger):
         self.throttled_at = throttled_at
         self.had_permit = had_permit
         self.state = state or {}
+        self.queue_name = queue_name
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, from which a triggerer re-creates this trigger."""
@@ -122,6 +129,7 @@ class PermitTrigger(WaitingTrigger):
                 "throttled_at": self.throttled_at,
                 "had_permit": self.had_permit,
                 "state": self.state,
+                "queue_name": self.queue_name,
             },
         )
 
@@ -136,7 +144,7 @@ class PermitTrigger(WaitingTrigger):
                 bucket.throttled()
             else:
                 bucket.emptied(max(time.time() - self.throttled_at, 0.0))
-        queueing = wait_for_permits(bucket, self.operation, first=self.had_permit)
+        queueing = wait_for_permits(bucket, self.operation, first=self.had_permit, name=self.queue_name)
         try:
             await asyncio.wait_for(queueing, max(deadline - time.time(), 0.1))
         except TimeoutError:

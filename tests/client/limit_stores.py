@@ -34,10 +34,10 @@ class TimedStore(LimitStore):
         return self.client.eval(timed, len(keys), *keys, *arguments)
 
     def act(
-        self, action, ticket="", *, place=0, count=1, value=None, plan=PLAN, own=(None, None), most=None, idle=None
+        self, action, ticket="", *, place=0, count=1, value=None, plan=PLAN, own=(None, None), used=0, idle=None
     ):
         """Run one action and return the reply."""
-        reply: Reply = self.call(KEY, [action, ticket, place, count, value, *plan, *own, most, idle])
+        reply: Reply = self.call(KEY, [action, ticket, place, count, value, *plan, *own, used, idle])
         return reply
 
 

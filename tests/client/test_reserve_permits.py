@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_amzbiz.client.limit_store import GRACE
+from airflow_provider_amzbiz.client.limit_store import GRACE, check_after
 from tests.client.limit_stores import PLAN, timed_store
 from tests.fuzzing import bounded
 
@@ -146,8 +146,34 @@ def test_the_slowest_limit_that_a_user_has_set_counts_and_ends(store):
     assert store.act("show").full == 2.0
 
 
-def test_a_process_that_was_alone_tells_how_many_permits_it_has_left(store):
-    assert store.act("join", "a", most=0.0).left == pytest.approx(15.0)
+def test_what_a_process_has_used_while_it_was_alone_is_used(store):
+    assert store.act("take", count=15, used=4).taken == DRAINED - 4
+    store.act("show", used=100)
+    assert store.act("join", "a").left == pytest.approx(15.0)
+
+
+def test_a_dead_triggerer_does_not_keep_its_places(store):
+    drain(store)
+    for number in range(50):
+        store.act("join", f"dead {number}")
+    store.now += 1
+    live = store.act("join", "live")
+    assert live.left > 500
+    for _ in range(2):
+        store.now += check_after(live.left)
+        live = store.act("claim", "live", place=live.place)
+    assert live.left == 0 or live.waiting == 1
+
+
+def test_a_wait_that_another_process_takes_over_has_one_place(store):
+    drain(store)
+    before = store.act("join", "wait")
+    store.act("join", "later")
+    store.now += 3
+    after = store.act("join", "wait")
+    assert after.place == before.place
+    assert after.left == pytest.approx(before.left - 3)
+    assert after.waiting == 2
 
 
 def test_the_keys_expire(store):
@@ -205,7 +231,7 @@ class Model:
             self.queue.remove(mine)
             return 0.0
         left = self.time_of(needed)
-        mine["lease"] = self.now + left + GRACE
+        mine["lease"] = self.now + check_after(left) + GRACE
         return left
 
     def time_of(self, needed):
@@ -372,11 +398,11 @@ def test_a_caller_is_served_when_it_was_told_whoever_dies(callers):
 
 
 @bounded(50)
-@given(st.lists(st.tuples(st.floats(0, 1e9), st.none() | st.floats(0, 15)), min_size=1, max_size=30))
+@given(st.lists(st.tuples(st.floats(0, 1e9), st.integers(0, 15)), min_size=1, max_size=30))
 def test_no_clock_of_a_caller_gives_it_more_than_its_permits(calls):
     """What a caller says of its own time counts only where the state is lost, and then only as a bound."""
     store = timed_store()
     given = 0
-    for number, (idle, most) in enumerate(calls):
-        given += store.act("join", f"t{number}", idle=idle, most=most).left == 0
+    for number, (idle, used) in enumerate(calls):
+        given += store.act("join", f"t{number}", idle=idle, used=used).left == 0
     assert given <= 15

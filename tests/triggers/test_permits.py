@@ -177,3 +177,28 @@ async def test_the_event_loop_runs_while_the_server_does_not_reply(redis, monkey
         beats += 1
 
     assert beats >= 5
+
+
+async def test_a_wait_keeps_its_place_when_another_triggerer_takes_over(redis):
+    first, second = (triggerer(redis, Limit(0.001, 1)) for _ in range(2))
+    first.throttled()
+    lost = asyncio.create_task(wait_for_permits(first, "createReport", name="wait"))
+    await joined(first, 1)
+    behind = second.join()
+
+    taken_over = asyncio.create_task(wait_for_permits(second, "createReport", name="wait"))
+    await asyncio.sleep(0.2)
+
+    assert second.waiting == 2
+    assert second.claim(behind) > 1500
+    for each in (lost, taken_over):
+        each.cancel()
+    await asyncio.wait([lost, taken_over])
+
+
+async def test_the_name_of_a_wait_survives_the_database():
+    trigger = queueing(queue_name="wait")
+    path, arguments = trigger.serialize()
+    assert path.endswith("PermitTrigger")
+    assert PermitTrigger(**arguments).queue_name == "wait"
+    assert queueing().queue_name is None
