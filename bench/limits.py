@@ -141,7 +141,7 @@ def _figures(done: Sequence[dict[str, Any]], scale: float) -> dict[str, Any]:
     return {
         "tasks": len(done),
         "failed": len(done) - len(worked),
-        "limit used %": max(ideal) / max(ends) * 100,
+        "limit used %": USAGE_PLAN[OPERATION].min_seconds(len(worked)) / max(ends) * 100,
         "wait p50 s": percentile(waits, 0.5),
         "ideal p50 s": percentile(ideal_waits, 0.5),
         "wait p95 s": percentile(waits, 0.95),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -198,10 +199,10 @@ class _BatchWait:
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
         if creates:
-            record = trigger.record
             # Another triggerer that takes over from this one gets its place.
-            name = f"{record['attempt']}-{record['stint']}"
-            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates, name=name))
+            name = "-".join(str(trigger.record.get(each)) for each in ("key", "attempt", "stint"))
+            hidden = hashlib.sha256(name.encode()).hexdigest()
+            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates, name=hidden))
             queueing.add_done_callback(lambda _: self._news.put_nowait(None))
         try:
             while not (queueing and queueing.done()) and not self._should_fire():
