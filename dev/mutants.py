@@ -623,8 +623,8 @@ MUTANTS = [
            "tests/client/test_shared_bucket.py::test_the_process_s_own_limit_takes_over"),
     Mutant("store-place-forgotten", "server that is back", "client/shared_bucket.py",
            'action = "join" if mine.place is None else "claim"', 'action = "join"',
-           "tests/client/test_reserve_permits.py tests/client/test_shared_bucket.py"
-           "::test_it_is_used_again_when_it_is_back"),
+           "tests/client/test_shared_bucket.py"
+           "::test_all_keep_their_places_when_the_server_has_lost_everything"),
     Mutant("store-fails-tasks", "server that is down", "client/limit_store.py",
            "return isinstance(error, (RedisError, OSError))", "return isinstance(error, OSError)",
            "tests/hooks/test_rate_limit_store.py::test_no_call_fails_because_there_is_no_server"),
@@ -648,7 +648,7 @@ MUTANTS = [
            "tests/operators/test_base.py::test_a_task_that_is_not_alone_does_not_believe_in_a_burst"),
     Mutant("loop-blocked-by-store", "server that is slow", "triggers/permits.py",
            "    return await run_in_thread(method, *arguments)", "    return method(*arguments)",
-           "tests/triggers/test_permits.py::test_the_event_loop_runs_while_the_server_does_not_reply"),
+           "tests/triggers/test_permits.py::test_the_server_is_never_called_in_the_event_loop"),
     Mutant("not-stopped", "killed while it waits", "client/transport.py",
            "        if self._stopped():", "        if False:",
            "tests/client/test_stopping.py::test_a_stopped_caller_sends_nothing"),

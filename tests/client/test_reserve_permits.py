@@ -87,7 +87,8 @@ def test_a_dead_caller_costs_one_permit_and_no_time_of_those_behind_it(store):
     assert store.act("claim", "next").left == 0
     # Its own permit is given to the next one when it counts as dead.
     store.now += GRACE
-    assert store.act("join", "later").left == 0
+    later = store.act("join", "later")
+    assert (later.left, later.waiting) == (0, 0)
 
 
 def test_a_caller_that_counted_as_dead_gets_its_place_back(store):

@@ -178,6 +178,18 @@ def test_it_is_used_again_when_it_is_back(server, caplog):
     assert "The rate limit store 'store' is used again" in caplog.text
 
 
+def test_all_keep_their_places_when_the_server_has_lost_everything(server):
+    one, other = process(server), process(server)
+    one.throttled()
+    first, second = one.join(), other.join()
+    server.connect().flushall()
+    for bucket, ticket in ((other, second), (one, first)):
+        bucket._tickets[ticket].check_at = 0.0
+        bucket.claim(ticket)
+    other._tickets[second].check_at = 0.0
+    assert one.claim(first) < other.claim(second) - 5
+
+
 def test_permits_that_were_reserved_come_when_the_store_has_said(server):
     bucket = process(server)
     bucket.throttled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import fakeredis
@@ -162,21 +163,24 @@ async def test_a_wait_that_is_cancelled_while_it_joins_leaves_the_queue_of_all(r
     assert bucket.waiting == 0
 
 
-async def test_the_event_loop_runs_while_the_server_does_not_reply(redis, monkeypatch):
+async def test_the_server_is_never_called_in_the_event_loop(redis, monkeypatch):
     bucket = triggerer(redis, Limit(20.0, 1))
-    call, beats = LimitStore.call, 0
+    bucket.throttled()
+    call, threads = LimitStore.call, []
 
-    def slow_call(*arguments):
-        time.sleep(0.3)
-        return call(*arguments)
+    def recorded(store, key, arguments):
+        threads.append((arguments[0], threading.current_thread()))
+        return call(store, key, arguments)
 
-    monkeypatch.setattr(LimitStore, "call", slow_call)
-    waiting = asyncio.create_task(wait_for_permits(bucket, "createReport"))
-    while not waiting.done():
-        await asyncio.sleep(0.01)
-        beats += 1
+    monkeypatch.setattr(LimitStore, "call", recorded)
+    await wait_for_permits(bucket, "createReport")
+    cancelled = asyncio.create_task(wait_for_permits(bucket, "createReport"))
+    await joined(bucket, 1)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
 
-    assert beats >= 5
+    assert {action for action, _ in threads} == {"join", "claim", "leave"}
+    assert threading.current_thread() not in {thread for _, thread in threads}
 
 
 async def test_a_wait_keeps_its_place_when_another_triggerer_takes_over(redis):
