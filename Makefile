@@ -17,7 +17,7 @@ help:                       ## list the targets
 
 .PHONY: help demo ui test coverage e2e e2e-again soak bench audit lint docs linkcheck format env dist constraints clean
 
-demo: .venv/ready           ## run two example DAGs on a real Airflow, the API's sandbox and a real S3 server
+demo: .venv/ready           ## run three example DAGs on a real Airflow, the API's sandbox and a real S3 server
 	.venv/bin/python -m dev.demo
 
 ui: .venv/ready             ## serve Airflow's UI with everything that the example DAGs need, until Ctrl-C

@@ -56,12 +56,12 @@ class MovedDocument:
 
 @dataclass(frozen=True)
 class S3Output:
-    """An object in S3, or the folder of several."""
+    """An object in S3, or the folder of several; what is not known is None."""
 
     bucket: str
     key: str
-    bytes: int
-    files: int
+    bytes: int | None
+    files: int | None
     rows: int | None
 
     @property
@@ -77,21 +77,24 @@ class Transfer:
     :ivar host: of the API.
     :ivar summary: of a batch, as it returns it.
     :ivar rows: lines of text by the URI of the object, None if they were not counted.
+    :ivar inputs: URIs of what was read beside the reports.
+    :ivar outputs: what was written beside the documents.
     """
 
     host: str
     documents: Sequence[MovedDocument]
     summary: Mapping[str, Any] = field(default_factory=dict)
     rows: Mapping[str, int | None] = field(default_factory=dict)
+    inputs: Sequence[str] = ()
+    outputs: Sequence[S3Output] = ()
 
     @property
     def sources(self) -> list[str]:
-        """URIs of the reports, or of their types if there are many."""
+        """URIs of what was read: the reports, or their types if there are many, and what else there is."""
         if len(self.documents) <= MAX_NAMED:
-            return [each.uri(self.host) for each in self.documents]
-        return [
-            report_uri(self.host, each) for each in sorted({each.report_type or "" for each in self.documents})
-        ]
+            return [*(each.uri(self.host) for each in self.documents), *self.inputs]
+        types = sorted({each.report_type or "" for each in self.documents})
+        return [*(report_uri(self.host, each) for each in types), *self.inputs]
 
     @property
     def targets(self) -> list[S3Output]:
@@ -113,7 +116,7 @@ class Transfer:
 
         inputs = [InputDataset(*dataset_name(uri)) for uri in self.sources]
         outputs = []
-        for each in self.targets:
+        for each in (*self.targets, *self.outputs):
             statistics = OutputStatisticsOutputDatasetFacet(
                 rowCount=each.rows, size=each.bytes, fileCount=each.files
             )
@@ -126,7 +129,7 @@ class Transfer:
         collector = _collector()
         for uri in self.sources:
             collector.add_input_asset(context=hook, uri=uri)
-        for target in self.targets:
+        for target in (*self.targets, *self.outputs):
             if len(target.uri) <= _MAX_URI_LENGTH:
                 collector.add_output_asset(context=hook, uri=target.uri)
 
@@ -180,6 +183,12 @@ class Transfer:
 
     def _objects(self) -> list[Mapping[str, Any]]:
         return [each for document in self.documents for each in document.objects]
+
+
+def folder_of(uri: str) -> S3Output:
+    """Return the folder of an object that was stored."""
+    bucket, key = _split(uri)
+    return S3Output(bucket, key.rpartition("/")[0], None, None, None)
 
 
 def has_readers() -> bool:

@@ -152,7 +152,7 @@ def _listed_around(
         # Perhaps created_since is in the API's future.
         if not _is_far(hook.clock_offset - assumed):
             raise
-    # Until the first response shows the API's time, both clocks are assumed to agree.
+    # Until the first response shows the API's time, that of its token counts, which may be an hour old.
     return listed(hook.clock_offset) if _is_far(hook.clock_offset - assumed) else found
 
 

@@ -7,6 +7,7 @@ that creates follows. :mod:`bench.batch_scale` starts it, with connections in th
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import json
 import resource
@@ -146,6 +147,8 @@ def main() -> None:
 
     # A worker has loaded Airflow long before, and a scheduler that encrypts rows is another process.
     Trigger("none", {})
+    # As the workers of Celery and of the local executor do before they fork a task.
+    gc.freeze()
     start = _start()
     counted, task = _Counted(), _Task(count)
     counted.begin()

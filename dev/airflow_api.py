@@ -46,19 +46,21 @@ class AirflowApi:
         """Unpause a DAG and return the id of its run: the scheduled one, or without a schedule a triggered one."""
         deadline = time.monotonic() + LOAD_SECONDS
         dag = self.unpause(dag_id)
-        run_id: str
         if dag["timetable_summary"] in (None, "None"):
-            now = datetime.now(timezone.utc).isoformat()
-            created = self._request(
-                "POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})}
-            )
-            run_id = created["dag_run_id"]
-            return run_id
+            return self.trigger(dag_id, conf)
+        run_id: str
         while not (runs := self.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{dag_id} did not start")
             time.sleep(0.5)
         run_id = runs[0]["dag_run_id"]
+        return run_id
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Trigger a DAG that is not paused, and return the id of the run."""
+        now = datetime.now(timezone.utc).isoformat()
+        created = self._request("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": now, "conf": dict(conf or {})})
+        run_id: str = created["dag_run_id"]
         return run_id
 
     def unpause(self, dag_id: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The whole job on this machine: two example DAGs on a real Airflow, from the sandbox to a real S3 server.
+"""The whole job on this machine: three example DAGs on a real Airflow, from the sandbox to a real S3 server.
 
 ``python -m dev.demo`` starts everything on free ports in a temporary folder, runs the DAGs and shows the objects
 in S3. Then it stops and removes everything, on Ctrl-C too. Its exit status is 0 if every task succeeded and every
-object is what the task reported; its last line says so in words.
+object is what the task reported; its last line says so in words. The third DAG is :mod:`dev.demo_feed`.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_server import AirflowServer
+from dev.demo_feed import FeedDemo
 from dev.leaks import secrets_of
-from dev.s3_server import S3Server
+from dev.stage import stage
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
-BUCKET = "amazon-business"
 RUN_SECONDS = 300
-# Sandbox seconds per real second: this shortens the API's waits, not Airflow's.
-TIME_SCALE = 2.0
 _ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
 @dataclass
 class Demo:
-    """The results of a demo run: task states by ``dag.task[map index]``, and the stored objects."""
+    """The results of a demo run.
+
+    :ivar states: of tasks, by ``dag.task[map index]``.
+    :ivar objects: that the first two DAGs stored.
+    :ivar feed: what each run of the feed returned.
+    """
 
     states: dict[str, str] = field(default_factory=dict)
     objects: list[dict[str, Any]] = field(default_factory=list)
+    feed: list[dict[str, Any]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
 
     @property
@@ -46,38 +46,8 @@ class Demo:
         return bool(self.objects) and set(self.states.values()) == {"success"}
 
 
-@dataclass
-class Stage:
-    """Where the example DAGs run: Airflow with the connections they need, the API, and the bucket."""
-
-    airflow: AirflowServer
-    sandbox: Sandbox
-    s3: S3Server
-
-
-@contextmanager
-def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
-    """Start everything; leaving the context stops it.
-
-    :param folder: for Airflow's home and logs; the caller removes it.
-    :param logging_level: of Airflow's logs.
-    """
-    settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
-    with (
-        Sandbox(time_scale=TIME_SCALE, region="any") as sandbox,
-        S3Server() as s3,
-        AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow,
-    ):
-        s3.make_bucket(BUCKET)
-        # With a port, so that the test button of Airflow's UI works; see get_provider_info.
-        for conn_id in ("amazon_business_default", "amazon_business_na", "amazon_business_eu"):
-            airflow.add_connection(conn_id, {**sandbox.connection, "port": 0})
-        airflow.add_connection("aws_default", s3.airflow_connection)
-        yield Stage(airflow, sandbox, s3)
-
-
 def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
-    """Run two example DAGs and check what they wrote.
+    """Run three example DAGs and check what they wrote.
 
     :param folder: for Airflow's home and logs; the caller removes it.
     :param logging_level: of Airflow's logs.
@@ -97,6 +67,16 @@ def run(folder: Path, *, logging_level: str = "INFO") -> Demo:
         client = on.s3.client()
         for each in demo.objects:
             _show(client, each)
+        print()
+
+        def run_feed(dag_id: str, conf: dict[str, Any] | None) -> str:
+            run_id = on.airflow.start(dag_id) if conf is None else on.airflow.trigger(dag_id, conf)
+            demo.states |= _follow(on.airflow, dag_id, run_id, clock)
+            return run_id
+
+        feed = FeedDemo(on, run_feed, clock.log)
+        feed.run(folder)
+        demo.feed = feed.results
         demo.secrets += [on.s3.secret_key, *secrets_of(on.sandbox)]
         print()
         clock.log("Stopping")
@@ -176,7 +156,11 @@ def main() -> int:
             print("\nStopped; everything is cleaned up", flush=True)
             return 130
     if demo.succeeded:
-        print(f"The demo succeeded: all tasks did, and S3 has the {len(demo.objects)} objects that they reported")
+        landed = sum(each["landed"] for each in demo.feed)
+        print(
+            f"The demo succeeded: all tasks did, S3 has the {len(demo.objects)} objects that they reported, and "
+            f"the feed's {landed} reports are in the company's books, to the cent"
+        )
         return 0
     others = ", ".join(f"{name} is {state}" for name, state in demo.states.items() if state != "success")
     print(f"The demo failed: {others or 'nothing was written to S3'}")

@@ -286,6 +286,9 @@ MUTANTS = [
     Mutant("batch-segments-lost", "batch: finished items forgotten", "batch/record.py",
            "head.segments += self._record", "head.segments = self._record",
            "tests/batch/test_state_machine.py"),
+    Mutant("batch-delta-lost", "batch: deltas that are merged", "batch/record.py",
+           "if not Log.is_entry(each)), name]", "if not Log.is_entry(each))]",
+           "tests/batch/test_record.py::test_merged_deltas_say_what_each_of_them_said"),
     Mutant("batch-counts-lost", "batch: counts that do not add up", "batch/record.py",
            "        state.counts = Counts(**head.counts)\n", "",
            "tests/batch/test_state_machine.py"),
@@ -584,7 +587,7 @@ MUTANTS = [
     Mutant("rate-believed", "absurd rate in a header", "client/limit_state.py",
            "return slowest <= rate <= fastest", "return rate > 0",
            "tests/client/test_token_bucket.py::test_a_rate_that_cannot_be_meant_is_not_learned"),
-    Mutant("clock-believed", "absurd Date", "client/transport.py",
+    Mutant("clock-believed", "absurd Date", "client/api_clock.py",
            "if abs(offset) <= MAX_CLOCK_OFFSET:", "if True:",
            "tests/client/test_transport.py::test_a_clock_that_is_absurd_is_not_believed"),
     Mutant("limits-kept", "rate limits removed from a connection", "client/limit_state.py",
@@ -672,8 +675,12 @@ MUTANTS = [
            "tests/client/test_parameters.py::test_an_invalid_id_is_rejected_by_name"),
     # The feed of all invoices.
     Mutant("feed-overlap", "row that appears late", "feed/window.py",
-           "start = min(cursor, end) - overlap", "start = min(cursor, end)",
+           "start = min(cursor or end, end) - overlap", "start = min(cursor or end, end)",
            "tests/feed/test_runs.py::test_feed_dates_may_be_late_within_the_overlap"),
+    Mutant("feed-order", "run whose worker's clock is wrong", "feed/finish.py",
+           "began = began_at.astimezone(timezone.utc)", "began = self._begun_at.astimezone(timezone.utc)",
+           "tests/feed/test_runs.py"
+           "::test_files_sort_in_the_order_of_the_runs_although_one_is_told_another_time"),
     Mutant("feed-gap", "window after a gap", "feed/window.py",
            "if cursor is not None and window.start > cursor:", "if False:",
            "tests/feed/test_runs.py::test_a_window_after_a_gap_leaves_the_cursor_so_that_nothing_between_is_lost"),
@@ -706,6 +713,15 @@ MUTANTS = [
     Mutant("feed-row-stays", "line that turns out to belong to another document", "feed/finish.py",
            "yield retraction(record, self._run_id)", "pass",
            "tests/feed/test_lines_and_documents.py::test_a_row_that_moves_to_another_document_counts_once"),
+    Mutant("feed-row-number", "lines of an amended transaction in another order", "feed/spool_history.py",
+           "WHERE own AND lines.tx = written.tx AND lines.number = written.number",
+           "WHERE own AND lines.tx = written.tx",
+           "tests/feed/test_lines_and_documents.py"
+           "::test_lines_that_an_amended_transaction_shows_otherwise_count_once"),
+    Mutant("feed-type-left-out", "refund of a type that is not asked for", "feed/collect.py",
+           "if resolved.is_named and resolved.own", "if resolved.is_named",
+           "tests/feed/test_lines_and_documents.py"
+           "::test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"

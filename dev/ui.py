@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dev.demo import BUCKET, Stage, stage
+from dev.stage import BUCKET, Stage, stage
 
 _POLL_SECONDS = 2.0
 
@@ -40,7 +40,10 @@ Airflow is at {on.airflow.url} (it needs no password)
 1. Dags > example_invoices_to_s3 > Trigger: three invoices become three PDFs in S3.
    Each has its own tasks to create, wait and move; "wait" is deferred meanwhile.
 2. Dags > example_report_to_s3: switch it on, and it loads yesterday's report.
-3. Admin > Connections > amazon_business_default: press Test, then edit it, change the secret and test again.
+3. Dags > example_all_invoices: switch it on, and it stores today's invoices of the sandbox's company. Trigger it
+   with an earlier "Feed start", and it stores older ones, too. Let a day pass, and trigger it again:
+     curl --json '{{"advance": 86400}}' {on.sandbox.url}/sandbox/clock
+4. Admin > Connections > amazon_business_default: press Test, then edit it, change the secret and test again.
    To fill in a form of your own:
      Connection Type  Amazon Business
      Client ID        {fields["login"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DAGS = Path(__file__).resolve().parent / "dags"
+# What its processes import when they start.
+IN_AIRFLOW = DAGS.with_name("in_airflow")
 # Fewer collected tests mean that somebody picked some, and not every place is written to.
 ALL = 21
 
@@ -51,6 +54,7 @@ def airflow(
     settings = {
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(IN_AIRFLOW), os.environ.get("PYTHONPATH")])),
     }
     with AirflowCluster(home, DAGS, postgres, database_port=database.port, settings=settings) as running:
         yield running
@@ -145,8 +149,9 @@ def s3(airflow: AirflowCluster, s3_server: S3Server) -> Iterator[S3Client]:
     airflow.put_connection("aws_default", s3_server.airflow_connection)
     client = s3_server.client()
     yield client
-    for stored in client.list_objects_v2(Bucket="e2e").get("Contents", []):
-        client.delete_object(Bucket="e2e", Key=stored["Key"])
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="e2e"):
+        for stored in page.get("Contents", []):
+            client.delete_object(Bucket="e2e", Key=stored["Key"])
 
 
 @pytest.fixture

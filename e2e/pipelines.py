@@ -43,6 +43,23 @@ def wait_until(holds: Callable[[], Any], seconds: float = 90) -> None:
         time.sleep(0.2)
 
 
+def why_failed(airflow: AirflowCluster, dag_id: str, run: str) -> str:
+    """Return the ends of the logs of a run's failed tasks."""
+    failed = [each for each in airflow.tasks(dag_id, run) if each["state"] == "failed"]
+    ends = [(each["task_id"], each["map_index"], *airflow.log_tail(each, 40)) for each in failed]
+    return "\n".join([run, *(str(line) for end in ends for line in end)])
+
+
+def manifest_items(s3: S3Client, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the items of a batch's manifest.
+
+    :param result: what its task returned.
+    """
+    body = s3.get_object(Bucket="e2e", Key=result["manifest"].split("/", 3)[3])["Body"].read()
+    items: list[dict[str, Any]] = json.loads(body)["items"]
+    return items
+
+
 def evict(airflow: AirflowCluster, task: dict[str, Any]) -> None:
     """End a running task as Kubernetes ends a pod: SIGTERM to its supervisor, which is the pod's first process."""
     supervisor = psutil.Process(task["pid"]).parent()

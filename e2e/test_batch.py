@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import gzip
 import io
-import json
 import os
 import random
 import time
@@ -20,7 +19,7 @@ from airflow_provider_amzbiz.sandbox.clock import Clock
 from airflow_provider_amzbiz.sandbox.state import SandboxReport
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
 from dev.leaks import secrets_of
-from e2e.pipelines import connection_of, open_uploads, wait_until
+from e2e.pipelines import connection_of, manifest_items, open_uploads, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -72,13 +71,6 @@ def pdf_of(sandbox: Sandbox, report_id: str) -> bytes:
         return archive.read(archive.namelist()[0])
 
 
-def items_of(s3: Any, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the items of a batch's manifest."""
-    body = s3.get_object(Bucket="e2e", Key=result["manifest"].split("/", 3)[3])["Body"].read()
-    items: list[dict[str, Any]] = json.loads(body)["items"]
-    return items
-
-
 def kill_at_random(airflow: Any, run: str) -> collections.Counter[str]:
     """Kill workers and triggerers while the batch runs; return how many of each."""
     chosen = random.Random(SEED)
@@ -99,7 +91,7 @@ def assert_exact(
     sandbox: Sandbox, s3: Any, result: dict[str, Any], folder: str, names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
     """The manifest and the bucket have each document, and it is that of the report that the manifest names."""
-    items = {each["report_options"]["invoiceId"]: each for each in items_of(s3, result)}
+    items = {each["report_options"]["invoiceId"]: each for each in manifest_items(s3, result)}
     landed = {name: each for name, each in items.items() if not each.get("already_delivered")}
     assert set(landed) == set(names)
     assert {name: pdf_of(sandbox, each["report_id"]) for name, each in landed.items()} == {
@@ -143,7 +135,7 @@ def test_a_batch_is_exact_through_kills_and_the_next_one_creates_only_what_is_ne
     assert len(sandbox.reports) == before + MORE
     assert {name: len(each) for name, each in made(sandbox).items() if name in new} == dict.fromkeys(new, 1)
     items = assert_exact(sandbox, s3, second, "second", new)
-    first = {each["report_options"]["invoiceId"]: each for each in items_of(s3, result)}
+    first = {each["report_options"]["invoiceId"]: each for each in manifest_items(s3, result)}
     for number in range(COUNT - SHARED, COUNT):
         item, delivered = items[f"INV-{number}"], first[f"INV-{number}"]
         assert (item["uri"], item["bytes"], item["sha256"]) == tuple(

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_cluster import AirflowCluster
+from dev.leaks import files
 from e2e.pipelines import evict, wait_until
 
 if TYPE_CHECKING:
@@ -139,3 +140,28 @@ def test_mapped_creates_are_not_throttled_and_use_no_retry(airflow: AirflowClust
     assert {task["try_number"] for task in tasks} == {1}
     assert len(sandbox.reports) == 40
     assert sandbox.count("createReport", status=429) <= 2
+
+
+def test_a_triggerer_that_hangs_and_recovers_cancels_nothing_that_another_one_has_taken_over(
+    airflow: AirflowCluster, sandbox: Sandbox
+) -> None:
+    sandbox.script(queue_seconds=36000)
+    airflow.kill("triggerer-1", stay_down=True)
+    run = airflow.start("created_and_waited")
+    wait_until(lambda: sandbox.count("getReport") >= 1, 120)
+
+    hung = airflow.processes("triggerer-2")
+    for process in hung:
+        process.suspend()
+    polls = sandbox.count("getReport")
+    airflow.revive()
+    # Airflow takes a triggerer for dead after thirty seconds without a heartbeat.
+    wait_until(lambda: sandbox.count("getReport") > polls, 120)
+    for process in reversed(hung):
+        process.resume()
+    wait_until(lambda: any("The task still waits" in text for _, text in files(airflow.home / "logs")), 60)
+
+    assert sandbox.count("cancelReport") == 0
+    sandbox.clock.advance(36000)
+    assert airflow.wait_for_run("created_and_waited", run) == "success"
+    assert len(sandbox.reports) == 1

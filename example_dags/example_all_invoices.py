@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 
-# [START all_invoices]
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-with DAG("example_all_invoices", schedule="@daily", start_date=START, catchup=False, tags=["amazon-business"]):
+ABOUT_START = "Where the window begins, such as 2026-01-01T00:00+00:00; if blank, before the end of the last run"
+PARAMS = {"feed_start": Param("", type="string", title="Feed start", description=ABOUT_START)}
+
+# [START all_invoices]
+with DAG("example_all_invoices", schedule="@daily", start_date=START, catchup=False, params=PARAMS):
     InvoicesToS3Operator(
         task_id="all_invoices",
         s3_bucket="amazon-business",
-        s3_key="invoices/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
+        s3_key="documents/{marketplace_id}/{year}/{month}/{document_type}/{document_number}/{name}",
         ledger="s3://amazon-business/ledger/",
         tables="s3://amazon-business/tables/",
+        feed_start="{{ params.feed_start }}",
         deferrable=True,
     )
 # [END all_invoices]

@@ -68,6 +68,14 @@ def test_it_shows_deliveries_as_json_lines(ledger, uri, run):
     )
 
 
+def test_the_state_of_a_feed_is_no_account(ledger, s3, bucket, uri, run):
+    s3.put_object(Bucket=bucket, Key="ledger/feed/account-1/cursor.json", Body=b"{}")
+
+    code, out, err = run("show", uri)
+
+    assert (code, len(out.splitlines()), err) == (0, 2, "")
+
+
 def test_it_shows_one_by_its_options(ledger, uri, run):
     code, out, _ = run("show", uri, "--option", "invoiceId=2", "--option", "documentType=Invoice")
 

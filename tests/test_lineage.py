@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from openlineage.client import event_v2
 from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
 
 from airflow_provider_amzbiz.assets.reports import document_uri
+from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
 from tests.conftest import BUCKET, connect
 
@@ -63,13 +65,17 @@ def asset_events():
 @pytest.fixture(scope="module")
 def ran(airflow_db, s3_server, tmp_path_factory):
     """The DAG ``lineage``, run in a process of its own, with OpenLineage writing to a file."""
-    from airflow_provider_amzbiz.sandbox import Sandbox
+    from airflow_provider_amzbiz.sandbox import Company, Sandbox
 
     folder = tmp_path_factory.mktemp("lineage")
     transport = {"type": "file", "log_file_path": str(folder / "events.json"), "append": True}
     sandbox = Sandbox(throttle=False, queue_seconds=0, processing_seconds=1)
-    with sandbox, pytest.MonkeyPatch.context() as env:
+    start = datetime.now(timezone.utc) - timedelta(days=60)
+    company = Company(seed=3, orders=3, days=3, start=start, marketplaces=["ATVPDKIKX0DER"])
+    of_company = Sandbox(throttle=False, queue_seconds=0, processing_seconds=1, company=company)
+    with sandbox, of_company, pytest.MonkeyPatch.context() as env:
         connect(env, sandbox, marketplace_ids="ATVPDKIKX0DER")
+        connect(env, of_company, conn_id="company", marketplace_ids="ATVPDKIKX0DER")
         env.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.airflow_connection))
         env.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(Path(__file__).parent / "dags"))
         env.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
@@ -96,6 +102,9 @@ def ran(airflow_db, s3_server, tmp_path_factory):
             assets=asset_events(),
             sandbox=sandbox,
             namespace=f"amazon-business://{urlsplit(sandbox.url).netloc}",
+            company=company,
+            of_company=of_company,
+            company_namespace=f"amazon-business://{urlsplit(of_company.url).netloc}",
             archive=ids[0],
             lines=ids[1],
             batch=ids[2:5],
@@ -173,7 +182,7 @@ def test_a_large_batch_is_named_by_its_type_and_its_folder(ran):
 
 def test_the_events_fit_openlineages_own_classes(ran):
     finished = [each for each in ran.events if each["eventType"] == "COMPLETE"]
-    assert len(finished) == 7
+    assert len(finished) == 9
     for event in finished:
         rebuilt = event_v2.RunEvent(
             eventTime=event["eventTime"],
@@ -268,12 +277,51 @@ def test_the_event_of_a_large_batch_stays_small(ran):
     assert "objects" not in extra
 
 
+def test_the_feed_names_the_transactions_its_reports_its_documents_and_its_tables(ran):
+    event = ended(ran, "feed")
+    reports = [(ran.company_namespace, f"reports/{INVOICE}/{identity}") for identity in ran.of_company.reports]
+
+    assert 0 < len(reports) <= 20
+    assert sorted(named(event["inputs"])) == sorted([*reports, (ran.company_namespace, "transactions")])
+    tables = [(f"s3://{BUCKET}", f"lineage-tables/{name}") for name in TABLES]
+    documents = [(f"s3://{BUCKET}", key) for key in stored(ran, "lineage/feed/")]
+    assert sorted(named(event["outputs"])) == sorted([*documents, *tables])
+
+
+def test_the_event_of_the_feed_is_its_result(ran):
+    (extra,) = ran.assets[f"s3://{BUCKET}/lineage-feed"]
+
+    assert extra["requested"] == extra["landed"] == len(ran.of_company.reports)
+    assert (extra["failed"], extra["skipped"], extra["already_delivered"]) == (0, 0, 0)
+    assert {"manifest", "open_items", "bytes", "uri", "object_count", "objects"} <= set(extra)
+    for name in TABLES:
+        assert extra[f"table_{name}"].startswith(f"s3://{BUCKET}/lineage-tables/{name}/")
+
+
+def test_a_table_of_transactions_names_what_it_is_made_of(ran):
+    event = ended(ran, "transactions")
+    ((key, (size, _)),) = stored(ran, "lineage-transactions/").items()
+    rows = sum(len(each.lines) for each in ran.company.transactions)
+
+    assert named(event["inputs"]) == [(ran.company_namespace, "transactions")]
+    assert named(event["outputs"]) == [(f"s3://{BUCKET}", key)]
+    assert statistics(event) == [{"rowCount": rows, "size": size, "fileCount": 1}]
+    (extra,) = ran.assets[f"s3://{BUCKET}/lineage-transactions"]
+    assert (extra["uri"], extra["rows"], extra["bytes"]) == (f"s3://{BUCKET}/{key}", rows, size)
+    assert extra["transactions"] == len(ran.company.transactions)
+    assert {"feed_start", "feed_end"} <= set(extra)
+    # The same by way of an alias, for the object itself.
+    assert ran.assets[f"s3://{BUCKET}/{key}"] == [extra]
+
+
 def test_nothing_shows_a_secret(ran):
     told = ran.text + json.dumps(ran.hook) + json.dumps(ran.assets)
-    connection = ran.sandbox.connection
+    connection, company = ran.sandbox.connection, ran.of_company.connection
     secrets = [
         connection["password"],
         connection["extra"]["refresh_token"],
+        company["password"],
+        company["extra"]["refresh_token"],
         "Atza|",
         "Atzr|",
         "X-Amz-",

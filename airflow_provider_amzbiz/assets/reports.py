@@ -1,9 +1,10 @@
-"""Reports as assets of Airflow, by URIs of the scheme ``amazon-business``.
+"""Reports and transactions as assets of Airflow, by URIs of the scheme ``amazon-business``.
 
 ===========================================================  ================================================
 ``amazon-business://<API host>/reports/<type>/<report id>``  one report; ``-`` where its type is not known
 ``amazon-business://<API host>/reports/<type>``              all reports of a type
 ``amazon-business://<API host>/documents/<document id>``     a document of which only its id is known
+``amazon-business://<API host>/transactions``                the transactions of the Reconciliation API
 ===========================================================  ================================================
 """
 
@@ -32,6 +33,11 @@ def document_uri(host: str, report_document_id: str) -> str:
     return _uri(host, "documents", report_document_id)
 
 
+def transactions_uri(host: str) -> str:
+    """Return the URI of an account's transactions."""
+    return _uri(host, "transactions")
+
+
 def dataset_name(uri: str) -> tuple[str, str]:
     """Return OpenLineage's namespace and name for a URI of this scheme."""
     parts = urlsplit(uri)
@@ -41,14 +47,15 @@ def dataset_name(uri: str) -> tuple[str, str]:
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """Check an asset's URI, and return it normalized, so that equal ones are the same.
 
-    :raises ValueError: it names no host, or neither a report, nor a type, nor a document.
+    :raises ValueError: it names no host, or neither a report, nor a type, nor a document, nor the transactions.
     """
     kind, *names = uri.path.strip("/").split("/")
-    most = {"reports": 2, "documents": 1}.get(kind, 0)
-    if not uri.netloc or not 1 <= len(names) <= most or not all(names):
+    counts = {"reports": (1, 2), "documents": (1,), "transactions": (0,)}
+    if not uri.netloc or len(names) not in counts.get(kind, ()) or not all(names):
         raise ValueError(
             f"The URI is {uri.geturl()!r}, but must be like {SCHEME}://<API host>/reports/<type>, "
-            f"{SCHEME}://<API host>/reports/<type>/<report id> or {SCHEME}://<API host>/documents/<document id>"
+            f"{SCHEME}://<API host>/reports/<type>/<report id>, {SCHEME}://<API host>/documents/<document id> or "
+            f"{SCHEME}://<API host>/transactions"
         )
     return uri._replace(netloc=uri.netloc.lower())
 

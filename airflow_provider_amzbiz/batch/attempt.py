@@ -60,9 +60,10 @@ class _Known:
     """What is on record of an earlier attempt.
 
     :ivar head: None where there is none.
-    :ivar begun: items that were begun, finished ones too; ``waiting`` were not.
+    :ivar log: of the parts that are on record.
+    :ivar begun: items that were begun, finished ones too.
+    :ivar waiting: items that were not.
     :ivar dropped: items of earlier lists, with the targets that they were planned for.
-    :ivar finished: indexes of items in segments.
     """
 
     head: Head | None = None
@@ -163,7 +164,7 @@ def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
     state.planned = len(waiting)
     for item in finished:
         state.counts.add(item)
-    attempt.check(state.creates, state.unfinished)
+    attempt.check(state.pending().creates, state.unfinished)
     dropped = [*others, *[(t, i) for t, i in known.dropped if t != attempt.target]]
     dropped += [(attempt.target, item) for item in found.dropped if item.index in begun]
     head = Head(

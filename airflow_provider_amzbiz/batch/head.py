@@ -39,11 +39,12 @@ class Head:
     :ivar requested: requests in all.
     :ivar next_index: the first index that no request has had.
     :ivar plan: parts that list the attempt's requests; ``cursor`` of ``planned`` were begun.
-    :ivar snapshot: part with the live items, and ``deltas`` what has changed since.
+    :ivar snapshot: part with the live items, and ``deltas`` what has changed since: merged ones, then entries
+        of the log.
     :ivar segments: parts with finished items.
     :ivar dropped: part with items that an earlier list had.
     :ivar counts: of finished items.
-    :ivar sizes: bytes of the snapshot and of the deltas.
+    :ivar sizes: bytes of the snapshot, and of all entries of the log that were listed as deltas since.
     :ivar claims: whether documents claim their keys, because some are known only when they arrive.
     :ivar settings: what else the first process of the attempt has rendered, for those that continue it.
     """

@@ -101,16 +101,6 @@ class Item:
         """Whether there is no report of it."""
         return not self.is_finished and self.report_id is None
 
-    @property
-    def is_running(self) -> bool:
-        """Whether its report has not ended."""
-        return not self.is_finished and self.report_id is not None and self.report_document_id is None
-
-    @property
-    def to_store(self) -> bool:
-        """Whether its document waits to be stored."""
-        return not self.is_finished and self.report_document_id is not None
-
     def fail(self, message: str, *, permanent: bool) -> None:
         """Give it up for this attempt."""
         self.error, self.permanent = message, permanent
@@ -146,18 +136,18 @@ class Item:
 
         :param whole: with the request, too.
         """
-        names = _ALL if whole else _CHANGING
-        return {name: value for name in names if (value := getattr(self, name)) != _DEFAULTS.get(name, ...)}
+        initial = _INITIAL if whole else _DEFAULTS
+        return {name: value for name, default in initial.items() if (value := getattr(self, name)) != default}
 
     @classmethod
     def from_part(cls, part: Mapping[str, Any]) -> Item:
         """Read what :meth:`to_part` wrote."""
-        return cls(**{name: part[name] for name in _ALL if name in part})
+        return cls(**{name: value for name, value in part.items() if name in _INITIAL})
 
     def update(self, part: Mapping[str, Any]) -> None:
         """Take over what :meth:`to_part` wrote of the same request later."""
-        for name in _CHANGING:
-            setattr(self, name, part.get(name, _DEFAULTS[name]))
+        for name, default in _DEFAULTS.items():
+            setattr(self, name, part.get(name, default))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the item as the manifest shows it."""
@@ -191,9 +181,9 @@ class Item:
         body = {"reportType": values["report_type"], **values["request"]}
         if values["report_options"]:
             body["reportOptions"] = values["report_options"]
-        return cls(**{**{name: values[name] for name in _ALL if name in values}, "body": body})
+        return cls(**{**{name: values[name] for name in _INITIAL if name in values}, "body": body})
 
 
-_ALL = tuple(each.name for each in fields(Item))
-_CHANGING = tuple(name for name in _ALL if name not in _PLANNED)
-_DEFAULTS = {each.name: each.default for each in fields(Item) if each.name not in ("index", "body", "key")}
+# Fields with their defaults: all of them, and those that change.
+_INITIAL = {each.name: each.default for each in fields(Item)}
+_DEFAULTS = {name: default for name, default in _INITIAL.items() if name not in _PLANNED}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Delivery", "Ledger", "LedgerError", "accounts_of", "record_all"]
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
+# The folder beside those of the accounts, where feeds keep their state.
+FEED = "feed"
 # Up to so many entries are read one by one, without a listing or the index.
 _FEW = 64
 # Identities are spread evenly, as SHA-256 is: the position of one tells how many there are.
@@ -215,7 +217,7 @@ def record_all(ledger: Ledger, deliveries: Mapping[str, Delivery]) -> int:
 def accounts_of(s3: S3Client, uri: str, request_args: Mapping[str, Any] | None = None) -> list[str]:
     """Return the accounts that a ledger has entries of."""
     bucket, folder = ledger_folder(uri)
-    return ObjectStore(s3, bucket, request_args).folders(folder)
+    return [name for name in ObjectStore(s3, bucket, request_args).folders(folder) if name != FEED]
 
 
 def _usual_etag(account: str, identity: str, delivery: Delivery) -> str:

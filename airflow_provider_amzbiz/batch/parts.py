@@ -15,6 +15,9 @@ from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
 # Objects that are read at the same time.
 _READERS = 8
 _NEW = {"IfNoneMatch": "*"}
+# Of gzip: the highest one takes more than twice as long for 6% fewer bytes.
+_LEVEL = 6
+_LOG = "log"
 
 
 class Found(Protocol):
@@ -66,7 +69,7 @@ class Parts:
 
         :raises RecordTakenError: another process has written it.
         """
-        body = gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0)
+        body = gzip.compress(json.dumps(content, separators=(",", ":")).encode(), _LEVEL, mtime=0)
         key = self._key(name)
         try:
             self._objects.put(key, body, content_type="application/gzip", **_NEW)
@@ -139,6 +142,11 @@ class Log:
             self._number += 1
         return entries
 
+    @staticmethod
+    def is_entry(name: str) -> bool:
+        """Tell whether a part is an entry of any stint's log."""
+        return name.startswith(f"{_LOG}-")
+
     def has_begun(self) -> bool:
         """Tell whether there is an entry."""
         return self._parts.find(self._name()) is not None
@@ -157,4 +165,4 @@ class Log:
         return name, size
 
     def _name(self) -> str:
-        return f"log-{self.stint:06d}-{self._number:03d}"
+        return f"{_LOG}-{self.stint:06d}-{self._number:03d}"

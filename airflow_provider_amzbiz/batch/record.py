@@ -7,7 +7,8 @@ segments of finished ones, and a log.
 The log decides who may write. Its entries are numbered by stint (the work of one process between two waits) and by
 entry, and each is written only where there is none. So a process that was given up for lost, and was not, fails at
 its next entry: another one has continued the log. An entry is written before requests are sent, after reports were
-created, and at the end; that last one has all that the stint has changed, and the head lists it as a delta.
+created, and at the end; that last one has all that the stint has changed, and the head lists it as a delta. Every
+few stints the deltas are merged into one, or replaced by a snapshot if they have grown as large as the last one.
 """
 
 from __future__ import annotations
@@ -28,11 +29,8 @@ from airflow_provider_amzbiz.batch.state import BatchState, Counts
 
 # Requests in one part of the plan, and items in one segment of a new attempt.
 CHUNK = 500
-# Bytes of deltas from which the live items are written as a snapshot, unless that is larger.
-_COMPACT_BYTES = 32 * 1024
-# Deltas from which that is done, too, where the snapshot has no more bytes than this, as that of some 20,000
-# running reports: each delta costs a resume one read.
-_COMPACT_DELTAS, _SMALL_SNAPSHOT = 32, 256 * 1024
+# Entries of the log that are listed as deltas before they are merged: each costs a resume one read.
+_DELTAS = 16
 # Names of segments that the head has itself; more are put in a part of their own, or it would grow with the batch.
 NAMES = 64
 _LIST = "names"
@@ -94,8 +92,10 @@ class Record:
         if head.snapshot:
             items = map(Item.from_part, contents.pop(0))
             state.live = {item.index: item for item in items}
-        for delta in contents:
+        for name, delta in zip(head.deltas, contents, strict=True):
             state.apply(delta["items"], delta["cursor"])
+            if Log.is_entry(name):
+                state.unmerged.update(map(int, delta["items"]))
         state.counts = Counts(**head.counts)
         return state
 
@@ -227,11 +227,11 @@ class Stint:
         self._noted.clear()
         name, size = self._log.write(self._changes(self._touched.values()), state.cursor)
         self._known |= set(self._touched)
+        state.unmerged.update(self._touched)
         head.deltas.append(name)
         head.sizes[1] += size
-        many = len(head.deltas) >= _COMPACT_DELTAS and head.sizes[0] <= _SMALL_SNAPSHOT
-        if many or head.sizes[1] >= max(_COMPACT_BYTES, head.sizes[0]):
-            self._compact()
+        if sum(map(Log.is_entry, head.deltas)) >= _DELTAS:
+            self._merge()
         head.stint, head.rotation = self._log.stint, state.rotation
         head.cursor = state.cursor
         head.counts = state.counts.to_dict()
@@ -245,7 +245,20 @@ class Stint:
         self._noted |= {int(index) for index in changes}
         return changes
 
+    def _merge(self) -> None:
+        """Keep the number of deltas small, and what is written linear, however many items are live."""
+        head, state = self.head, self.state
+        if head.sizes[1] >= head.sizes[0]:
+            self._compact()
+        else:
+            changed = [state.live.get(index) or state.fresh[index] for index in sorted(state.unmerged)]
+            delta = {"items": {str(item.index): item.to_part() for item in changed}, "cursor": state.cursor}
+            name, _ = self._record.parts.put("delta", delta)
+            head.deltas = [*(each for each in head.deltas if not Log.is_entry(each)), name]
+        state.unmerged.clear()
+
     def _compact(self) -> None:
+        """Write a snapshot, which replaces the deltas."""
         head, state = self.head, self.state
         if state.fresh:
             if len(head.segments) >= NAMES:

@@ -125,7 +125,7 @@ class Round:
         try:
             self._in_threads([*steps, *((self._create, item, before[item.index]) for item in sending)])
             # After the reports that have ended: some of these documents are theirs.
-            due = self._state.to_store[: permits.get("getReportDocument", 0)]
+            due = self._state.pending().to_store[: permits.get("getReportDocument", 0)]
             self._in_threads([(self._store, item, None) for item in due])
         finally:
             for index, item in self._unsent.items():
@@ -135,7 +135,7 @@ class Round:
             self._stint.close()
 
     def _to_create(self, count: int) -> list[Item]:
-        again = [item for item in self._state.live.values() if item.to_create][:count]
+        again = self._state.pending().to_create[:count]
         left = min(count - len(again), self._state.planned - self._state.cursor)
         if left <= 0:
             return again

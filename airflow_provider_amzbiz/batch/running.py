@@ -34,15 +34,18 @@ def pack(reports: Iterable[RunningReport], size: int = PACKED_BYTES) -> tuple[li
     """
     types: dict[str, int] = {}
     base: float | None = None
+    first = 0
     packed: list[str] = []
     for report in reports:
         base = float(int(report.sent_at)) if base is None else base
-        kind = types.setdefault(report.report_type, len(types))
+        if report.report_type not in types:
+            types[report.report_type] = len(types)
+            # The types stand in the first string, with the quotes that JSON escapes there.
+            first = 2 * len(json.dumps(list(types))) + 64
         adopted = "a" if report.adopted else "-"
-        one = f"{kind} {report.sent_at - base:.0f} {adopted} {report.report_id}"
+        one = f"{types[report.report_type]} {report.sent_at - base:.0f} {adopted} {report.report_id}"
         size -= len(json.dumps(one)) + len(", ")
-        # The types stand in the first string, with the quotes that JSON escapes there.
-        if packed and size < 2 * len(json.dumps(list(types))) + 64:
+        if packed and size < first:
             break
         packed.append(one)
     head = [json.dumps([base, list(types)])] if packed else []

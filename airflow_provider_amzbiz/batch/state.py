@@ -45,12 +45,29 @@ class Counts:
 
 
 @dataclass
+class Pending:
+    """Items with something left to do, by what that is.
+
+    :ivar creates: reports that are still to be created, those of requests that were not begun included.
+    :ivar to_create: items that were begun, but have no report.
+    :ivar running: items whose report has not ended.
+    :ivar to_store: items whose document waits to be stored.
+    """
+
+    creates: int
+    to_create: list[Item] = field(default_factory=list)
+    running: list[Item] = field(default_factory=list)
+    to_store: list[Item] = field(default_factory=list)
+
+
+@dataclass
 class BatchState:
     """The live part of a batch; what is finished and on record is only counted.
 
     :ivar requested: requests in all.
     :ivar live: items that were begun and are not finished, by index.
     :ivar fresh: items that were finished since the record's last segment, by index.
+    :ivar unmerged: indexes of items that have changed since the record's last snapshot or merged delta.
     :ivar cursor: planned requests that were begun, of those that the attempt's plan lists.
     :ivar planned: requests that it lists.
     :ivar rotation: index of the last report that the latest trigger was given, where it was not given all.
@@ -59,6 +76,7 @@ class BatchState:
     requested: int = 0
     live: dict[int, Item] = field(default_factory=dict)
     fresh: dict[int, Item] = field(default_factory=dict)
+    unmerged: set[int] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
     cursor: int = 0
     planned: int = 0
@@ -74,20 +92,23 @@ class BatchState:
         """Requests for which something is left to do."""
         return len(self.live) + self.planned - self.cursor
 
-    @property
-    def creates(self) -> int:
-        """Reports that are still to be created."""
-        return self.planned - self.cursor + sum(item.to_create for item in self.live.values())
+    def pending(self) -> Pending:
+        """Return what is left to do now.
 
-    @property
-    def running(self) -> list[Item]:
-        """Items whose report has not ended."""
-        return [item for item in self.live.values() if item.is_running]
-
-    @property
-    def to_store(self) -> list[Item]:
-        """Items whose document waits to be stored."""
-        return [item for item in self.live.values() if item.to_store]
+        In one pass, for a caller that needs several parts of it: thousands of reports may be running.
+        """
+        found = Pending(creates=self.planned - self.cursor)
+        for item in self.live.values():
+            if item.is_finished:
+                continue
+            if item.report_id is None:
+                found.to_create.append(item)
+            elif item.report_document_id is None:
+                found.running.append(item)
+            else:
+                found.to_store.append(item)
+        found.creates += len(found.to_create)
+        return found
 
     def begin(self, items: Iterable[Item]) -> None:
         """Begin the next planned items."""

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from airflow_provider_amzbiz.client.api_clock import clock_offset_of
 from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import (
     ApiError,
@@ -42,13 +43,17 @@ _HINTS = {
 
 
 class AccessTokens:
-    """Holds the current access token of one account; one thread at a time requests the next one."""
+    """Holds the current access token of one account; one thread at a time requests the next one.
+
+    :ivar clock_offset: seconds by which the clock of Login with Amazon was ahead when it gave the last token.
+    """
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
         self._token: str | None = None
         self._valid_until = 0.0
+        self.clock_offset = 0.0
 
     def current(self, session: requests.Session) -> str:
         """Return a token that is valid for at least another minute.
@@ -59,7 +64,7 @@ class AccessTokens:
         # Fifty threads that find the token expired wait here for the first one's exchange and then use its token.
         with self._lock:
             if self._token is None or time.monotonic() >= self._valid_until:
-                self._token, lifetime = _exchange(self._config, session)
+                self._token, lifetime, self.clock_offset = _exchange(self._config, session)
                 self._valid_until = time.monotonic() + max(lifetime - REFRESH_AHEAD, 0.0)
             return self._token
 
@@ -81,8 +86,8 @@ def access_tokens(config: ClientConfig) -> AccessTokens:
         return _known.setdefault(key, AccessTokens(config))
 
 
-def _exchange(config: ClientConfig, session: requests.Session) -> tuple[str, float]:
-    """Request a new token; return it with its lifetime in seconds (LWA, refresh request)."""
+def _exchange(config: ClientConfig, session: requests.Session) -> tuple[str, float, float]:
+    """Request a new token (LWA, refresh request); return it, its lifetime and the clock's offset in seconds."""
     from airflow_provider_amzbiz.client.connection_failures import no_response_errors, reason
 
     form = {
@@ -105,7 +110,7 @@ def _exchange(config: ClientConfig, session: requests.Session) -> tuple[str, flo
     content = _json_object(response)
     token = content.get("access_token")
     if response.status_code == 200 and _fits_a_header(token):
-        return token, _lifetime(content.get("expires_in"))
+        return token, _lifetime(content.get("expires_in")), clock_offset_of(response.headers) or 0.0
     raise _rejection(response, content).hide(
         config.client_secret, config.refresh_token, token if isinstance(token, str) else ""
     )

@@ -8,12 +8,13 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from airflow_provider_amzbiz import __version__
+from airflow_provider_amzbiz.client.api_clock import clock_offset_of
 from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.client.call_listener import CallListener
 from airflow_provider_amzbiz.client.config import ClientConfig
@@ -43,12 +44,9 @@ TIMEOUT = (10.0, 60.0)
 # How often, in seconds, a call that sleeps checks whether it should stop.
 _STOP_SECONDS = 0.5
 # Connections to one host that are kept open: as many as there are threads in a triggerer.
-_CONNECTIONS = 32
+_CONNECTIONS = 64
 # The gateway rejects a longer User-Agent.
 _MAX_USER_AGENT = 500
-# Seconds by which the API's clock may differ from this machine's. A Date that is further off is a fault of the
-# server or of a proxy, and must not decide where a report is searched for.
-MAX_CLOCK_OFFSET = 86400.0
 # Status codes that carry a reliable rate; on others the header may be missing or stale (facts, 4).
 _RATE_STATUSES = (200, 202, 400, 404)
 
@@ -95,7 +93,7 @@ class Transport:
             limit_store(config.rate_limit_store).on_failure = listener.on_store_failure
         self._permits = PermitQueue(self._buckets, max_wait=max_throttle_wait, sleep=self.sleep, listener=listener)
         self._announced: str | None = None
-        self.clock_offset = 0.0
+        self._clock_offset: float | None = None
         self._session = _session(config.application_name)
 
     def call(
@@ -169,6 +167,16 @@ class Transport:
             self._on_token(token)
             self._announced = token
         return token
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds by which the API's clock is ahead, by its last response, else by that for the token, else 0."""
+        return self._tokens.clock_offset if self._clock_offset is None else self._clock_offset
+
+    def now(self) -> datetime:
+        """Return the API's time, aware, to a second; requests a token where there was no response yet."""
+        self.token()
+        return datetime.now(timezone.utc) + timedelta(seconds=self.clock_offset)
 
     def sleep(self, operation: str, seconds: float) -> None:
         """Sleep before the next request of an operation.
@@ -257,10 +265,9 @@ class Transport:
 
     def _learn(self, operation: str, response: requests.Response) -> None:
         """Learn the API's time from a response, and its rate where that is reliable (spec, response headers)."""
-        with suppress(ValueError, TypeError, OverflowError, OSError):
-            offset = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - time.time()
-            if abs(offset) <= MAX_CLOCK_OFFSET:
-                self.clock_offset = offset
+        offset = clock_offset_of(response.headers)
+        if offset is not None:
+            self._clock_offset = offset
         rate = response.headers.get("x-amzn-RateLimit-Limit")
         if rate is None or response.status_code not in _RATE_STATUSES:
             return

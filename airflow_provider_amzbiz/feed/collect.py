@@ -107,7 +107,9 @@ def _share_out(found: Sequence[tuple[Line, Resolved]]) -> None:
     Where nothing is left, their invoice is still to come.
     """
     unnamed = [(line, resolved) for line, resolved in found if not resolved.is_named and resolved.own]
-    named = {line["transaction_id"]: resolved.own[0] for line, resolved in found if resolved.is_named}
+    named = {
+        line["transaction_id"]: resolved.own[0] for line, resolved in found if resolved.is_named and resolved.own
+    }
     if not unnamed or not (named or len(unnamed[0][1].own) > 1):
         return
     rest = [bundle for bundle in unnamed[0][1].own if bundle not in named.values()]

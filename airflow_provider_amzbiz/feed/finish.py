@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
@@ -47,6 +47,7 @@ class Finish:
     """The end of one run.
 
     :param begun: what the run has frozen when it began.
+    :param began_at: when that was, by S3's clock.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Finish:
         outcomes: Mapping[int, Outcome],
         *,
         begun: Mapping[str, Any],
+        began_at: datetime,
         overlap: timedelta,
         open_for: timedelta,
     ) -> None:
@@ -66,8 +68,11 @@ class Finish:
         self._outcomes = outcomes
         self._run_id = begun["task"]["run_id"]
         self._base = Cursor(open=begun["open"])
-        # It names the files, so that they sort in the order of the runs.
         self._begun_at = datetime.fromisoformat(begun["begun_at"])
+        # Files must sort in the order of the runs, and S3's clock is the only one that all of them share: one run
+        # may have the API's, and another one its worker's, where the API's is unknown or implausible.
+        began = began_at.astimezone(timezone.utc)
+        self._file = f"{began:%Y%m%dT%H%M%S.%fZ}-{folder.name.replace('/', '-')}"
         self._overlap = overlap
         self._open_for = open_for
         found = plan.latest_feed_date
@@ -78,15 +83,14 @@ class Finish:
         result: dict[str, Any] = {**self._counts(), "tables": {}}
         if tables is None:
             return result
-        file = f"{self._begun_at:%Y%m%dT%H%M%S.%fZ}-{self._folder.name.replace('/', '-')}"
         rows: Mapping[str, Iterable[Row]] = {
             "documents": self._documents(),
             "document_lines": self._document_lines(),
             "transactions": self._transactions(),
             "open_items": self._open_rows(),
         }
-        result["tables"] = {name: [tables.write(name, file, rows[name])] for name in TABLES}
-        tables.mark(file, {"run_id": self._run_id, **result})
+        result["tables"] = {name: [tables.write(name, self._file, rows[name])] for name in TABLES}
+        tables.mark(self._file, {"run_id": self._run_id, **result})
         return result
 
     def advance(self, window: Window, latest: datetime) -> None:

@@ -163,7 +163,8 @@ def _about_unknown(documents: Sequence[Mapping[str, Any]]) -> Row:
     """Return what is true of all files of an archive that does not say which one is which document."""
     about = [_about(document) for document in documents]
     shared = ("marketplace_id", "legal_entity", "group_name", "currency")
+    lists = ("order_ids", "purchase_order_numbers")
     return {
         **{name: about[0][name] for name in shared if all(each[name] == about[0][name] for each in about)},
-        "order_ids": sorted({order_id for document in documents for order_id in document["order_ids"]}),
+        **{name: sorted({each for document in documents for each in document[name]}) for name in lists},
     }

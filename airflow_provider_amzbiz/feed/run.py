@@ -59,7 +59,7 @@ class FeedSettings:
 class InvoiceFeed:
     """All invoices that became available, each once.
 
-    :param clock: now, aware.
+    :param clock: now, aware; such as the API's own clock.
     """
 
     def __init__(
@@ -94,18 +94,17 @@ class InvoiceFeed:
         found = folder.read("begin")
         if found is None:
             cursor, _ = self._state.read_cursor()
-            now = self._clock()
             window = window_of(
                 feed_start,
                 feed_end,
                 cursor=datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None,
                 first_start=first_start,
                 overlap=self._settings.overlap,
-                now=now,
+                clock=self._clock,
             )
             content = {
                 "task": dict(task),
-                "begun_at": iso(now),
+                "begun_at": iso(self._clock()),
                 "feed_start": iso(window.start),
                 "feed_end": iso(window.end),
                 "open": cursor.open,
@@ -204,6 +203,7 @@ class FeedRun:
             plan,
             outcomes,
             begun=self._begun,
+            began_at=self._stored_at,
             overlap=self._settings.overlap,
             open_for=self._settings.open_for,
         )

@@ -11,13 +11,15 @@ from airflow_provider_amzbiz.feed.spool_lines import LineSpool
 _RETRACTED = """
 SELECT written.body FROM written JOIN transactions ON id = written.tx WHERE (
     fresh OR EXISTS (
-        SELECT 1 FROM lines WHERE lines.tx = written.tx AND COALESCE(lines.order_id, '') = written.order_id
+        SELECT 1 FROM lines WHERE lines.tx = written.tx AND lines.number = written.number
+        AND COALESCE(lines.order_id, '') = written.order_id
         AND COALESCE(lines.line_id, '') = written.line_id AND COALESCE(lines.shipment_id, '') = written.shipment_id
     )
 ) AND NOT EXISTS (
     SELECT 1 FROM lines JOIN sources ON sources.tx = lines.tx AND sources.number = lines.number
     JOIN documents ON documents.id = sources.document
-    WHERE own AND lines.tx = written.tx AND COALESCE(lines.order_id, '') = written.order_id
+    WHERE own AND lines.tx = written.tx AND lines.number = written.number
+    AND COALESCE(lines.order_id, '') = written.order_id
     AND COALESCE(lines.line_id, '') = written.line_id AND COALESCE(lines.shipment_id, '') = written.shipment_id
     AND documents.number = written.document AND documents.type = written.type
 )
@@ -48,8 +50,9 @@ class HistorySpool(LineSpool):
     def add_written(self, record: Mapping[str, Any]) -> None:
         """Remember a row that an earlier run has written to ``document_lines``."""
         ids = (record[name] or "" for name in ("order_id", "order_line_item_id", "shipment_id"))
-        values = record["transaction_id"], *ids, record["document_number"], record["document_type"]
-        self._db.execute("REPLACE INTO written VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, json.dumps(record)))
+        values = record["transaction_id"], record["line_number"], *ids
+        document = record["document_number"], record["document_type"], json.dumps(record)
+        self._db.execute("REPLACE INTO written VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, *document))
 
     def kept(self) -> Iterator[dict[str, Any]]:
         """Yield rows of earlier runs whose transactions were not read again."""

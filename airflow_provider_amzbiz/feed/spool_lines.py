@@ -39,8 +39,8 @@ CREATE TABLE sources (
 ) WITHOUT ROWID;
 CREATE INDEX sources_by_document ON sources (document);
 CREATE TABLE written (
-    tx TEXT, order_id TEXT, line_id TEXT, shipment_id TEXT, document TEXT, type TEXT, body TEXT,
-    PRIMARY KEY (tx, order_id, line_id, shipment_id, document, type)
+    tx TEXT, number INTEGER, order_id TEXT, line_id TEXT, shipment_id TEXT, document TEXT, type TEXT, body TEXT,
+    PRIMARY KEY (tx, number, order_id, line_id, shipment_id, document, type)
 );
 CREATE TABLE reasons (tx TEXT, number INTEGER, reason TEXT, PRIMARY KEY (tx, number)) WITHOUT ROWID;
 """

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from airflow_provider_amzbiz.batch.ledger import FEED
 from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 from airflow_provider_amzbiz.feed.errors import FeedStateError
@@ -80,7 +81,7 @@ class FeedState:
     def __init__(self, objects: Objects, prefix: str, account: str) -> None:
         self._objects = objects
         self._account = account
-        self.folder = f"{prefix}feed/{account}/"
+        self.folder = f"{prefix}{FEED}/{account}/"
         self._cursor_key = f"{self.folder}cursor.json"
 
     def run(self, label: str) -> RunFolder:

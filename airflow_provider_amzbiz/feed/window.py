@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,7 +30,7 @@ def window_of(
     cursor: datetime | None,
     first_start: Time,
     overlap: timedelta,
-    now: datetime,
+    clock: Callable[[], datetime],
 ) -> Window:
     """Return the window of a run.
 
@@ -38,19 +39,18 @@ def window_of(
     :param first_start: where a feed's first run begins: the start of the data interval.
     :raises InvalidParameterError: it ends before it begins, or nothing says where to begin.
     """
-    end = now if feed_end is None else parameters.time("feed_end", feed_end)
-    if feed_start is not None:
-        start = parameters.time("feed_start", feed_start)
-    elif cursor is not None:
-        # Before a window that is wholly in the past, or a cursor that a wrong clock has set, the overlap counts.
-        start = min(cursor, end) - overlap
-    elif first_start is not None:
-        start = parameters.time("feed_start", first_start)
-    else:
+    given = first_start if feed_start is None and cursor is None else feed_start
+    if given is None and cursor is None:
         raise InvalidParameterError(
             "feed_start is None, but the feed has no cursor yet and the run has no data interval: set feed_start "
             "to the first feed date, such as 2026-10-01T00:00:00+00:00"
         )
+    start = None if given is None else parameters.time("feed_start", given)
+    # After the checks, because the clock may be the API's, which takes a call.
+    end = clock() if feed_end is None else parameters.time("feed_end", feed_end)
+    if start is None:
+        # Before a window that is wholly in the past, or a cursor that a wrong clock has set, the overlap counts.
+        start = min(cursor or end, end) - overlap
     if start > end:
         raise InvalidParameterError(
             f"The feed would begin at {start.isoformat()} and end at {end.isoformat()}, but must begin before it "

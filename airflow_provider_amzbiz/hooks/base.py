@@ -19,6 +19,8 @@ from airflow_provider_amzbiz.hooks.rate_limit_store import rate_limit_store_of
 from airflow_provider_amzbiz.hooks.reading import read_connection
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_amzbiz.client.config import ClientConfig
@@ -137,6 +139,11 @@ class AmazonBusinessBaseHook(BaseHook):
     def clock_offset(self) -> float:
         """Seconds by which the API's clock is ahead of this machine's, by its last response; 0 before one."""
         return self.client.clock_offset
+
+    def api_time(self) -> datetime:
+        """Return the API's time, aware, by its last response; where there was none, a token is requested."""
+        with translated_errors():
+            return self.client.transport.now()
 
     def token_bucket(self, operation: str) -> AnyBucket:
         """Return the token bucket of the account for an operation, such as ``createReport``.

@@ -36,7 +36,7 @@ from airflow_provider_amzbiz.sandbox.company_records import (
 PLAIN, SPLIT, SHARED, INSTRUMENTS, NO_SHIPMENT, LATE_SHIPMENT, CONSOLIDATED, REFUNDED, MANY = (
     "plain", "split", "shared", "instruments", "no shipment", "late shipment", "consolidated", "refunded", "many",
 )  # fmt: skip
-_SCENARIOS = (CONSOLIDATED, PLAIN, SPLIT, REFUNDED, SHARED, NO_SHIPMENT, LATE_SHIPMENT, INSTRUMENTS, MANY)
+_SCENARIOS = (PLAIN, CONSOLIDATED, SPLIT, REFUNDED, SHARED, NO_SHIPMENT, LATE_SHIPMENT, INSTRUMENTS, MANY)
 _PERIOD = timedelta(days=7)
 # A row is amended under its old feed date only so long after it; later, it is fed again.
 _AMENDED_WITHIN = timedelta(days=2)

@@ -42,7 +42,7 @@ class Sandbox(Backend):
     :param document_days: sandbox days after a report's creation for which its document is kept (then 400).
     :param report_days: sandbox days after its creation for which a report is kept (then 404).
     :param known_invoices: the invoice and order ids that exist; a request for another one ends CANCELLED. None
-        means all. :meth:`issue` adds to it.
+        means all, or with a company its own; with both, the company's and these exist. :meth:`issue` adds to it.
     :param repeat_seconds: sandbox seconds within which a request that equals an earlier one ends CANCELLED; 0
         never.
     :param shared_document_seconds: sandbox seconds within which equal requests share one document id, which Amazon

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_amzbiz.client.models import ReportDocument
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-    from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
+    from airflow_provider_amzbiz.lineage import MovedDocument, S3Output, Transfer
 
 _ENDED = "The task was ended during the transfer of a document; no part of it is left in S3"
 # Parameters of S3 that ``extra_args`` may not have, because the transfer sets them.
@@ -204,12 +204,24 @@ class DocumentToS3Operator(QueueingOperator):
         self._rows.update({each.uri: each.rows for each in stored})
         return [each.to_dict() for each in stored]
 
-    def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
-        """Report what was stored to lineage, and in the events of the task's outlets."""
+    def _emit_lineage(
+        self,
+        context: Context,
+        documents: Sequence[MovedDocument],
+        *,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[S3Output] = (),
+        **summary: Any,
+    ) -> None:
+        """Report what was stored to lineage, and in the events of the task's outlets.
+
+        :param inputs: URIs of what was read beside the reports.
+        :param outputs: what was written beside the documents.
+        """
         from airflow_provider_amzbiz.lineage import Transfer
 
         host = urlsplit(self.hook.config.endpoint).netloc
-        self._transfer = Transfer(host, documents, summary, self._rows)
+        self._transfer = Transfer(host, documents, summary, self._rows, inputs, outputs)
         self._transfer.to_hook_lineage(self.hook)
         self._transfer.to_outlets(self.outlets, context)
 

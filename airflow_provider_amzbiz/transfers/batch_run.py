@@ -171,7 +171,8 @@ class BatchRun:
     def trigger(self) -> BatchTrigger:
         """Return what waits for the next work."""
         now, state, operator = time.time(), self.state, self._operator
-        waiting = sorted(state.running, key=lambda item: (item.index <= state.rotation, item.index))
+        pending = state.pending()
+        waiting = sorted(pending.running, key=lambda item: (item.index <= state.rotation, item.index))
         running, fitting = pack(
             RunningReport(item.report_id or "", item.report_type, item.sent_at or now, item.adopted)
             for item in waiting
@@ -189,9 +190,9 @@ class BatchRun:
                 "amazon_business_conn_id": operator.amazon_business_conn_id,
                 "aws_conn_id": operator.aws_conn_id,
             },
-            creates=state.creates,
+            creates=pending.creates,
             running=running,
-            documents=len(state.to_store),
+            documents=len(pending.to_store),
             poke_interval=operator.poke_interval,
             deadline=self.deadline,
             rotate_at=now + ROTATE_SECONDS if fitting < len(waiting) else None,
@@ -202,19 +203,19 @@ class BatchRun:
 
     def log_progress(self) -> None:
         """Log how far the batch is."""
-        state, counts = self.state, self.state.counts
+        state, counts, pending = self.state, self.state.counts, self.state.pending()
         log.info(
             "%s requested: %s to create, %s running, %s to store, %s stored, %s delivered before, %s skipped, "
             "%s failed; at least %.0f minutes left",
             state.requested,
-            state.creates,
-            len(state.running),
-            len(state.to_store),
+            pending.creates,
+            len(pending.running),
+            len(pending.to_store),
             counts.stored,
             counts.already_delivered,
             counts.skipped,
             counts.failed,
-            min_seconds(self._operator, state.creates, state.unfinished) / 60,
+            min_seconds(self._operator, pending.creates, state.unfinished) / 60,
         )
 
     def finish(self) -> list[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -57,7 +58,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     :param feed_start: where the window begins, an aware datetime or an ISO 8601 string with an offset. By default
         ``overlap`` before the end of the last run that succeeded, and at first the start of the data interval.
         (templated)
-    :param feed_end: where it ends; by default now. (templated)
+    :param feed_end: where it ends; by default now, by the API's clock. (templated)
     :param overlap: how long before the end of the last run a window begins, because rows appear late and are
         amended; three days by default.
     :param open_for: how long a line without a document is asked for; 45 days by default.
@@ -175,8 +176,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             account = target_of(self.hook.config, self.s3_bucket or "").account
             run = self._feed(s3, self.ledger, account).begin(
                 owner_of(context),
-                feed_start=self.feed_start,
-                feed_end=self.feed_end,
+                # A template without a value renders as an empty string.
+                feed_start=self.feed_start or None,
+                feed_end=self.feed_end or None,
                 first_start=context.get("data_interval_start"),
                 frozen={"tables": self.tables, "table_format": self.table_format},
             )
@@ -236,9 +238,20 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             return run.finish(plan, outcomes, tables)
 
     def _emit_lineage(self, context: Context, documents: Sequence[MovedDocument], **summary: Any) -> None:
+        from airflow_provider_amzbiz.assets.reports import transactions_uri
+        from airflow_provider_amzbiz.lineage import folder_of
+
+        tables = summary.pop("tables", {})
         # Airflow 2 wants to hash the values of an event.
-        tables = {f"table_{name}": uris[0] for name, uris in summary.pop("tables", {}).items()}
-        super()._emit_lineage(context, documents, **summary, **tables)
+        summary |= {f"table_{name}": uris[0] for name, uris in tables.items()}
+        super()._emit_lineage(
+            context,
+            documents,
+            inputs=[transactions_uri(urlsplit(self.hook.config.endpoint).netloc)],
+            # A table is its folder: its files are as many as there are runs.
+            outputs=[folder_of(uris[0]) for uris in tables.values()],
+            **summary,
+        )
 
     def _feed(self, s3: Any, ledger: str | None, account: str) -> InvoiceFeed:
         from airflow_provider_amzbiz.batch.ledger import ledger_folder
@@ -259,7 +272,8 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             open_for=self.open_for,
             include_personal_data=self.include_personal_data,
         )
-        return InvoiceFeed(FeedState(ObjectStore(s3, bucket, self.extra_args), prefix, account), settings)
+        state = FeedState(ObjectStore(s3, bucket, self.extra_args), prefix, account)
+        return InvoiceFeed(state, settings, clock=self.hook.api_time)
 
     def _default_marketplace_id(self) -> str | None:
         """Return the marketplace of the connection, where it has exactly one."""

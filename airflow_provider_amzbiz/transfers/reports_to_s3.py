@@ -236,7 +236,7 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
             self._end_killed(batch)
 
     def _end_killed(self, batch: BatchRun) -> NoReturn:
-        running = sorted(batch.state.running, key=lambda item: item.sent_at or 0.0, reverse=True)
+        running = sorted(batch.state.pending().running, key=lambda item: item.sent_at or 0.0, reverse=True)
         own = [item.report_id or "" for item in running if not item.adopted]
         durable_create.cancel_newest(self.amazon_business_conn_id, own)
         raise TaskKilledError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_amzbiz.exceptions import TaskKilledError, translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -22,6 +23,9 @@ from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_provider_amzbiz.lineage import Transfer
 
 
 class TransactionsToS3Operator(GetTransactionsOperator):
@@ -65,6 +69,8 @@ class TransactionsToS3Operator(GetTransactionsOperator):
     template_fields_renderers = {"extra_args": "json"}
     operator_extra_links = (S3ConsoleLink(),)
     ui_color = "#f4b183"
+    # What was written, once that is known.
+    _transfer: Transfer | None = None
     # Where the AWS console shows what was written, once that is known.
     console_url: str | None = None
 
@@ -139,9 +145,31 @@ class TransactionsToS3Operator(GetTransactionsOperator):
             "feed_end": end.isoformat(),
         }
         self.log.info("Stored %(rows)s rows of %(transactions)s transactions: %(uri)s", summary)
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra.update(summary)
+        self._emit_lineage(context, summary)
         return summary
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the transactions and the table in S3, for Airflow's OpenLineage provider."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        return self._transfer.to_openlineage() if self._transfer else OperatorLineage()
+
+    def _emit_lineage(self, context: Context, summary: Mapping[str, Any]) -> None:
+        """Report the table to lineage, and in the events of the task's outlets."""
+        from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+        from airflow_provider_amzbiz.assets.reports import transactions_uri
+        from airflow_provider_amzbiz.lineage import S3Output, Transfer
+
+        host = urlsplit(self.hook.config.endpoint).netloc
+        table = S3Output(self.s3_bucket, self.s3_key, summary["bytes"], 1, summary["rows"])
+        self._transfer = Transfer(host, (), inputs=[transactions_uri(host)], outputs=[table])
+        self._transfer.to_hook_lineage(self.hook)
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(summary)
+            elif isinstance(outlet, AssetAlias):
+                context["outlet_events"][outlet].add(Asset(uri=table.uri), extra=dict(summary))
 
     def _write(self, s3: Any, rows: Any) -> Any:
         from airflow_provider_amzbiz.batch.table import write_rows

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -92,6 +93,34 @@ async def run_in_thread(function: Callable[..., Result], *arguments: Any) -> Res
     """
     call = sync_to_async(function, thread_sensitive=False, executor=_threads())
     return await asyncio.shield(call(*arguments))
+
+
+async def is_still_deferred(trigger: BaseTrigger) -> bool:
+    """Tell whether the task of a trigger still waits, although Airflow calls ``on_kill``: no user stopped it.
+
+    Airflow calls it for each trigger that a triggerer is no longer to run. That includes those that another
+    triggerer has taken over, because the heartbeat of this one was late (seen on Airflow 3.3.2).
+    """
+    task: Any = trigger.task_instance
+    if task is None:
+        return False
+    # Only Airflow 3.3 and newer call on_kill.
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = await run_in_thread(
+        partial(
+            RuntimeTaskInstance.get_task_states,
+            dag_id=task.dag_id,
+            task_ids=[task.task_id],
+            run_ids=[task.run_id],
+            map_index=task.map_index,
+        )
+    )
+    # The names of mapped tasks have their index, and there is only one.
+    deferred = "deferred" in states.get(task.run_id, {}).values()
+    if deferred:
+        log.info("The task still waits, in another triggerer: no report is cancelled")
+    return deferred
 
 
 def of_running_loop(by_loop: dict[asyncio.AbstractEventLoop, Result], make: Callable[[], Result]) -> Result:

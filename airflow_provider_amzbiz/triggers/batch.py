@@ -17,7 +17,7 @@ from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.durable_create import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, error_from_dict
-from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread
+from airflow_provider_amzbiz.triggers.base import WaitingTrigger, is_still_deferred, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 from airflow_provider_amzbiz.triggers.events import Event, typed
 from airflow_provider_amzbiz.triggers.listing import Created
@@ -170,7 +170,12 @@ class BatchTrigger(WaitingTrigger):
         ).run()
 
     async def on_kill(self) -> None:
-        """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first."""
+        """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first.
+
+        Not where another triggerer has taken over; see :func:`.is_still_deferred`.
+        """
+        if await is_still_deferred(self):
+            return
         newest_first = sorted(unpack(self.running), key=lambda report: report.sent_at, reverse=True)
         own = [report.report_id for report in newest_first if not report.adopted]
         await run_in_thread(cancel_newest, self.amazon_business_conn_id, own)

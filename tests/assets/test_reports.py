@@ -21,6 +21,7 @@ INVOICE = "GET_AB_INVOICE_PDF"
         ("amazon-business://EU.business-api.amazon.com/reports/T/1", "eu.business-api.amazon.com/reports/T/1"),
         ("amazon-business://eu.business-api.amazon.com/reports/T/", "eu.business-api.amazon.com/reports/T"),
         ("amazon-business://127.0.0.1:8099/documents/amzn1.tortuga.3", "127.0.0.1:8099/documents/amzn1.tortuga.3"),
+        ("amazon-business://NA.business-api.amazon.com/transactions", "na.business-api.amazon.com/transactions"),
     ],
 )
 def test_uris_of_reports_are_assets(uri, normal):
@@ -36,6 +37,7 @@ def test_uris_of_reports_are_assets(uri, normal):
         "amazon-business://host/reports/T/1/2",
         "amazon-business://host/documents/1/2",
         "amazon-business://host/invoices/1",
+        "amazon-business://host/transactions/1",
     ],
 )
 def test_a_uri_that_names_nothing_is_refused(uri, monkeypatch):

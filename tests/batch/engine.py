@@ -237,7 +237,7 @@ class Process:
         head, _ = self.record().read()
         state = self.record().load(head)
         ended = []
-        for item in state.running:
+        for item in state.pending().running:
             made = self.world.by_id(item.report_id)
             if made.status != "IN_PROGRESS":
                 now = datetime.now(timezone.utc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import islice
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_no_segment_is_read_before_the_end():
 
 
 def test_the_head_does_not_grow_with_what_is_finished(monkeypatch):
-    monkeypatch.setattr(record, "_COMPACT_BYTES", 1)
+    monkeypatch.setattr(record, "_DELTAS", 1)
     monkeypatch.setattr(record, "NAMES", 8)
     world, process = started(300)
     sizes = []
@@ -103,6 +104,42 @@ def test_the_head_does_not_grow_with_what_is_finished(monkeypatch):
     assert max(sizes[100:]) < sizes[20] + 400
     _, items = process.manifest()
     assert [item["index"] for item in items] == list(range(300))
+
+
+def test_a_stint_costs_little_while_hundreds_of_reports_are_running(monkeypatch):
+    monkeypatch.setattr(record, "_DELTAS", 4)
+    world, process = started(600)
+    deltas = []
+    while process.record().read()[0].cursor < 600:
+        process.resume(10)
+        deltas.append(len(process.record().read()[0].deltas))
+
+    assert len(deltas) == 60
+    # What a resume reads beside the snapshot.
+    assert max(deltas) < 10
+    # To write all items again every fourth time would be 15 snapshots.
+    assert sum("/snapshot-" in key for key in world.bucket.objects) < 10
+
+
+@pytest.mark.parametrize("deltas", [1, 2, 7])
+def test_merged_deltas_say_what_each_of_them_said(deltas, monkeypatch):
+    monkeypatch.setattr(record, "_DELTAS", deltas)
+    world, process = started(200)
+    while process.record().read()[0].cursor < 200:
+        process.resume(10)
+    finished = iter(world.made)
+    merged = 0
+    while not process.resume(3):
+        head, _ = process.record().read()
+        merged = max(merged, sum(name.startswith("delta-") for name in head.deltas))
+        for each in islice(finished, 3):
+            each.status = "DONE"
+
+    assert merged > 0
+    head, items = process.manifest()
+    assert head.counts["stored"] == 200
+    assert [item["report_id"] for item in items] == [each.report_id for each in world.made]
+    assert all(item["objects"] for item in items)
 
 
 def test_a_retry_continues_with_what_is_on_record():
@@ -163,7 +200,7 @@ def test_a_head_that_is_missing_before_anything_was_sent_is_a_new_beginning():
 @pytest.mark.parametrize("kind", ["plan", "log", "snapshot", "segment", "dropped"])
 @pytest.mark.parametrize("damage", ["missing", "no gzip", "cut", "no JSON"])
 def test_a_part_that_cannot_be_read_is_an_error_with_a_remedy(kind, damage, monkeypatch):
-    monkeypatch.setattr("airflow_provider_amzbiz.batch.record._COMPACT_BYTES", 400)
+    monkeypatch.setattr(record, "_DELTAS", 2)
     world, process = started(60)
     process.world.wanted = list(range(1, 61))
     for _ in range(5):

@@ -226,8 +226,7 @@ def test_what_a_batch_promises_holds_whatever_happens(monkeypatch):
     # Small enough that these batches have several segments and plan parts, and one thread, so that a failure is
     # found again.
     monkeypatch.setattr(record, "CHUNK", 3)
-    monkeypatch.setattr(record, "_COMPACT_BYTES", 400)
-    monkeypatch.setattr(record, "_COMPACT_DELTAS", 2)
+    monkeypatch.setattr(record, "_DELTAS", 2)
     monkeypatch.setattr(batch_round, "_MAX_WORKERS", 1)
     logging.disable(logging.CRITICAL)
     try:

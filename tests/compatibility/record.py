@@ -102,12 +102,12 @@ def _batches(sandbox, s3):
     sandbox.script(times=2)
     sandbox.script("FATAL")
     # So that there are a snapshot and segments, and deltas after them.
-    record._COMPACT_BYTES = 300
+    record._DELTAS = 1
     step = _Steps(sandbox, lambda ctx, event: batch().execute_complete(ctx, event))
     step.first(lambda: batch().execute(step.context))
     step.next({"createReport": 4}, {"getReportDocument": 0}, reports=0)
     step.next({"createReport": 2}, {"getReportDocument": 1}, reports=3)
-    record._COMPACT_BYTES = 32 * 1024
+    record._DELTAS = 16
     step.next({"createReport": 1}, {"getReportDocument": 0}, reports=1)
     waiting = {**step.deferral(), "objects": objects_of(s3), "reports": step.reports()}
 

@@ -12,8 +12,10 @@ from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
+from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.transfers.transactions_to_s3 import TransactionsToS3Operator
 from airflow_provider_amzbiz.triggers import base
 
 # There is no scheduler here that would need the time.
@@ -74,10 +76,31 @@ with DAG(dag_id="lineage", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
         )
         for name, requests in (("batch", invoices(1, 3)), ("many", invoices(100, 21)))
     )
+    feed = InvoicesToS3Operator(
+        task_id="feed",
+        s3_bucket="tests",
+        s3_key="lineage/feed/{document_number}/{name}",
+        ledger="s3://tests/lineage-ledger/",
+        tables="s3://tests/lineage-tables/",
+        feed_start="2020-01-01T00:00:00+00:00",
+        poke_interval=1,
+        deferrable=True,
+        amazon_business_conn_id="company",
+        outlets=[Asset("s3://tests/lineage-feed")],
+    )
+    transactions = TransactionsToS3Operator(
+        task_id="transactions",
+        s3_bucket="tests",
+        s3_key="lineage-transactions/{{ ds }}.jsonl",
+        feed_start="2020-01-01T00:00:00+00:00",
+        feed_end=datetime.now(timezone.utc).isoformat(),
+        amazon_business_conn_id="company",
+        outlets=[Asset("s3://tests/lineage-transactions"), AssetAlias("lineage-transaction")],
+    )
     broken = ReportDocumentToS3Operator(
         task_id="broken",
         report_id=create.output,
         s3_uri="s3://no-such-bucket/lineage.tsv",
         outlets=[Asset("s3://tests/lineage-broken")],
     )
-    create_archive >> archive >> create >> wait >> move >> batch >> many >> broken
+    create_archive >> archive >> create >> wait >> move >> batch >> many >> feed >> transactions >> broken

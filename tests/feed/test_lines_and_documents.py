@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -415,6 +416,51 @@ def test_a_row_that_moves_to_another_document_counts_once():
     world.clock.advance(DAY)
     world.run("third")
     assert rows(world) == [("N1", "T1", "3.00"), ("N1", "T2", "0"), ("N2", "T2", "7.00")]
+
+
+ONE, TWO = line(item="L1", total="10.00"), line(item="L2", total="5.00")
+SAME_ONE, SAME_TWO = line(total="10.00"), line(total="5.00")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([ONE, TWO], [TWO, ONE], id="another order"),
+        pytest.param([SAME_ONE, SAME_TWO], [line(total="15.00")], id="fewer lines of the same ids"),
+        pytest.param([SAME_ONE, SAME_TWO], [SAME_TWO, SAME_ONE], id="another order of the same ids"),
+    ],
+)
+def test_lines_that_an_amended_transaction_shows_otherwise_count_once(before, after):
+    details = {(each["orderId"], each["orderLineItemId"], each["shipmentId"]): [invoice("N1")] for each in before}
+    world = world_of(charge("T1", *before), details=details)
+    world.run("first")
+    assert total_of(world, "N1") == Decimal("15.00")
+    world.api.transactions = [charge("T1", *after, feed_date=START + DAY / 2)]
+    world.clock.advance(DAY)
+    world.run("second")
+    assert total_of(world, "N1") == Decimal("15.00")
+
+
+def test_all_lines_of_the_same_ids_move_to_another_document():
+    world = world_of(charge("T1", SAME_ONE, SAME_TWO), details={TRIPLE: [invoice("N1")]})
+    world.run("first")
+    world.api.details[TRIPLE] = [invoice("N2")]
+    world.clock.advance(DAY)
+    world.run("second")
+    assert (total_of(world, "N1"), total_of(world, "N2")) == (0, Decimal("15.00"))
+
+
+def test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error():
+    refund = charge("T2", line(total="-3.00"), kind="REFUND", invoiceNumber="C1")
+    details = {TRIPLE: [invoice("N1"), invoice("C1", "CREDIT_MEMO")]}
+    world = world_of(charge("T1", line()), refund, details=details, types=("Invoice",))
+    result, _ = world.run()
+    assert rows(world) == [("N1", "T1", "10.00")]
+    assert (result["landed"], result["open_items"]) == (1, 0)
+
+
+def total_of(world, number):
+    return sum(Decimal(each["total"]) for each in world.tables.lines if each["document_number"] == number)
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 7])

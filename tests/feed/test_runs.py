@@ -239,6 +239,17 @@ def test_files_sort_in_the_order_of_the_runs(world):
     assert [world.tables.marks[each]["run_id"] for each in files] == ["z", "a", "m"]
 
 
+@pytest.mark.parametrize("off", [-10 * DAY, 10 * DAY])
+def test_files_sort_in_the_order_of_the_runs_although_one_is_told_another_time(world, off):
+    for name, by in (("z", timedelta()), ("a", off), ("m", timedelta())):
+        feed = type(world.feed)(world.feed._state, world.settings, clock=lambda by=by: world.clock.now() + by)
+        begun = feed.begin({"dag_id": "d", "run_id": name, "task_id": "t"}, feed_start=START, feed_end=START)
+        begun.finish(begun.plan(world.api, world.ledger), {}, world.tables)
+        world.clock.advance(timedelta(seconds=1))
+    files = sorted(world.tables.files["documents"])
+    assert [world.tables.marks[each]["run_id"] for each in files] == ["z", "a", "m"]
+
+
 def test_what_is_written_grows_with_what_is_new(world):
     sizes = []
     for day in range(40):

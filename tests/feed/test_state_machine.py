@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
-from tests.feed.test_company import NO_SHRINKING, check_books, world_of
+from tests.feed.test_company import NO_SHRINKING, world_of
 from tests.feed.world import DAY, START, Killed
 
 
@@ -93,7 +93,7 @@ class AnyRuns(RuleBasedStateMachine):
             self.world.clock.advance(DAY)
             self.runs += 1
             self.world.run(f"run-{self.runs}")
-        check_books(self.world)
+        self.world.check_books()
 
 
 TestAnyRuns = AnyRuns.TestCase

@@ -28,6 +28,7 @@ from airflow_provider_amzbiz.feed.state import FeedState
 from airflow_provider_amzbiz.sandbox import invoices
 from airflow_provider_amzbiz.sandbox.company_reports import company_report
 from airflow_provider_amzbiz.sandbox.reconciliation_wire import Wire
+from tests.feed.books import FeedTables, check_books
 
 UTC = timezone.utc
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -109,13 +110,12 @@ class MemoryLedger:
         return self.entries.setdefault(identity, delivery)
 
 
-@dataclass
-class MemoryTables:
-    """Tables as files, and what a reader makes of them."""
+class MemoryTables(FeedTables):
+    """Tables as files."""
 
-    store: MemoryStore
-    files: dict = field(default_factory=lambda: {name: {} for name in TABLES})
-    marks: dict = field(default_factory=dict)
+    def __init__(self, store):
+        super().__init__()
+        self.store = store
 
     def write(self, name, file, rows):
         read = []
@@ -130,38 +130,6 @@ class MemoryTables:
         self.store.put(f"tables/_SUCCESS/{file}", json.dumps(content).encode(), content_type="")
         self.marks[file] = content
         return f"s3://bucket/tables/_SUCCESS/{file}"
-
-    def upserted(self, name, *key):
-        """Return the rows that are left after all files were read in their order, by their key."""
-        found = {}
-        for file in sorted(self.files[name]):
-            if file in self.marks:
-                found.update((tuple(row[each] for each in key), row) for row in self.files[name][file])
-        return found
-
-    @property
-    def documents(self):
-        return list(self.upserted("documents", "object_uri").values())
-
-    @property
-    def lines(self):
-        key = ("document_number", "transaction_id", "order_id", "order_line_item_id", "shipment_id", "line_number")
-        return list(self.upserted("document_lines", *key).values())
-
-    @property
-    def transactions(self):
-        return list(self.upserted("transactions", "transaction_id", "line_number").values())
-
-    @property
-    def open_items(self):
-        """Return the whole list, as of the last run."""
-        return self.files["open_items"][max(self.marks)] if self.marks else []
-
-    @property
-    def expired(self):
-        """Return what any run gave up."""
-        files = [self.files["open_items"][name] for name in self.marks]
-        return [row for file in files for row in file if row["status"] == "expired"]
 
 
 @dataclass
@@ -253,6 +221,11 @@ class World:
         begun = self.begin(run or f"run-{self.clock.now().isoformat()}", **window)
         plan = begun.plan(self.api, self.ledger)
         return begun.finish(plan, self.deliver(begun, plan), self.tables), plan
+
+    def check_books(self):
+        """Compare all that was fetched with the company's own books."""
+        stored = {self.store.uri(key): content for key, content in self.stored.items()}
+        check_books(self.company, self.tables, stored)
 
     def deliver(self, begun, plan):
         """Do what a batch does: create each report that is due, and store its document."""

@@ -65,6 +65,16 @@ def test_the_clock_offset_is_learned_from_responses(sandbox):
     assert hook.clock_offset == pytest.approx(5000, abs=60)
 
 
+def test_the_time_of_the_api_is_that_of_its_token_at_first(sandbox):
+    sandbox.clock.advance(3 * 86400)
+    hook = AmazonBusinessHook()
+
+    assert abs(hook.api_time() - sandbox.clock.now()).total_seconds() < 60
+    assert [call.operation for call in sandbox.calls] == ["token"]
+    # A process has one token, and the next hook learns no time from it.
+    assert abs(AmazonBusinessHook().api_time() - sandbox.clock.now()).total_seconds() < 60
+
+
 def test_a_page_and_its_token(sandbox):
     created = [sandbox.add_report() for _ in range(3)]
     hook = AmazonBusinessHook()

@@ -66,6 +66,21 @@ def test_every_invoice_can_be_had_by_its_number(api, world, download, region):
     assert found == of(world.company, invoice)
 
 
+def test_known_invoices_exist_besides_those_of_the_company(caller, download):
+    company = Company(seed=4, orders=9, start=START, marketplaces=["A1PA6795UKMFR9"])
+    invoice = some(company, "eu", "Invoice")
+    known = ["1111-2222-3333"]
+    settings = {"throttle": False, "queue_seconds": 0, "processing_seconds": 0, "region": "eu"}
+    with Sandbox(company=company, known_invoices=known, **settings) as sandbox:
+        sandbox.clock.advance((company.end - sandbox.clock.now()).total_seconds() + 86400)
+        api = caller(sandbox)
+        (made,) = files(api, download, invoice.marketplace_id, {"invoiceId": known[0]}).values()
+
+        assert known[0].encode() in made
+        assert files(api, download, invoice.marketplace_id, {"invoiceId": invoice.number}) == of(company, invoice)
+        assert files(api, download, invoice.marketplace_id, {"invoiceId": "1111-2222-9999"}) is None
+
+
 def test_a_credit_memo_of_north_america(api, world, download):
     memo = some(world.company, "na", "CreditMemo")
     place = memo.marketplace_id

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter, defaultdict
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
@@ -18,6 +15,7 @@ from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 from tests.conftest import BUCKET, connect
 from tests.deferring import context, events_of, rebuilt, run
+from tests.feed.books import check_books, objects_under, stored_documents, stored_tables
 
 DAY = timedelta(days=1)
 US, DE, JP = "ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528"
@@ -75,48 +73,27 @@ def run_named(name):
     return found
 
 
-def stored(s3, folder):
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=folder)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
-    return {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
-
-
-def table(s3, prefix, name):
-    files = stored(s3, f"{prefix}tables/{name}/")
-    return [json.loads(line) for key in sorted(files) for line in files[key].splitlines()]
-
-
 def created(sandbox):
     return [call for call in sandbox.calls if call.operation == "createReport"]
 
 
-def check_books(s3, prefix, company):
-    pdfs = stored(s3, f"{prefix}invoices/")
-    pdfs = {key: body for key, body in pdfs.items() if "_manifests/" not in key}
-    assert Counter(pdfs.values()) == Counter(company.pdf(each) for each in company.documents)
-    totals = defaultdict(Decimal)
-    rows = {
-        (row["document_number"], row["transaction_id"], row["order_line_item_id"], row["shipment_id"]): row
-        for row in table(s3, prefix, "document_lines")
-    }
-    for row in rows.values():
-        totals[row["document_number"]] += Decimal(row["total"])
-    assert totals == {each.number: each.total for each in company.documents}
-    documents = {row["object_uri"]: row["document_number"] for row in table(s3, prefix, "documents")}
-    assert sorted(documents.values()) == sorted(each.number for each in company.documents)
-    for uri, number in documents.items():
-        assert pdfs[uri.removeprefix(f"s3://{BUCKET}/")] == company.pdf(company.document(number))
+def tables(s3, prefix):
+    return stored_tables(s3, BUCKET, f"{prefix}tables/")
+
+
+def check(s3, prefix, company):
+    check_books(company, tables(s3, prefix), stored_documents(s3, BUCKET, f"{prefix}invoices/"))
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_every_document_once_and_the_tables_are_the_books(company_sandbox, s3, prefix, deferrable):
     company = company_sandbox.company
     result = run(lambda: feed(prefix, deferrable=deferrable), run_named("first"))
-    check_books(s3, prefix, company)
+    check(s3, prefix, company)
     assert result["landed"] == result["requested"] == len(created(company_sandbox))
     assert (result["failed"], result["skipped"], result["already_delivered"]) == (0, 0, 0)
     assert sorted(result["tables"]) == ["document_lines", "documents", "open_items", "transactions"]
-    assert result["open_items"] == len(table(s3, prefix, "open_items")) > 0
+    assert result["open_items"] == len(tables(s3, prefix).open_items) > 0
     pdfs = sum(len(company.pdf(each)) for each in company.documents)
     assert result["bytes"] == pdfs
     # A second run of the day.
@@ -124,7 +101,7 @@ def test_every_document_once_and_the_tables_are_the_books(company_sandbox, s3, p
     again = run(lambda: feed(prefix, deferrable=deferrable), run_named("second"))
     assert len(created(company_sandbox)) == before
     assert (again["landed"], again["already_delivered"]) == (0, result["requested"])
-    check_books(s3, prefix, company)
+    check(s3, prefix, company)
 
 
 def test_a_lost_worker_and_a_retry_continue_with_the_plan(company_sandbox, s3, prefix):
@@ -145,7 +122,7 @@ def test_a_lost_worker_and_a_retry_continue_with_the_plan(company_sandbox, s3, p
         return feed(prefix, **other).execute_complete(ctx, event)
 
     result = run(lambda: feed(prefix, **other), ctx, begin=resumed)
-    check_books(s3, prefix, company_sandbox.company)
+    check(s3, prefix, company_sandbox.company)
     assert len(created(company_sandbox)) == result["requested"]
 
 
@@ -156,17 +133,17 @@ def test_a_cleared_task_creates_nothing_twice(company_sandbox, s3, prefix):
     assert len(created(company_sandbox)) == before
     assert result["landed"] == 0
     assert result["manifest"].endswith("-2.json")
-    check_books(s3, prefix, company_sandbox.company)
+    check(s3, prefix, company_sandbox.company)
 
 
 def test_what_is_missing_in_s3_is_delivered_again(company_sandbox, s3, prefix):
     run(lambda: feed(prefix), run_named("first"))
     before = len(created(company_sandbox))
-    keys = [key for key in stored(s3, f"{prefix}invoices/") if "ATVPDKIKX0DER" in key]
-    s3.delete_object(Bucket=BUCKET, Key=keys[0])
+    keys = [key for key in objects_under(s3, BUCKET, f"{prefix}invoices/") if US in key]
+    s3.delete_object(Bucket=BUCKET, Key=f"{prefix}invoices/{keys[0]}")
     result = run(lambda: feed(prefix), run_named("second"))
     assert result["landed"] == len(created(company_sandbox)) - before == 1
-    check_books(s3, prefix, company_sandbox.company)
+    check(s3, prefix, company_sandbox.company)
 
 
 def test_simulated_days_with_late_and_consolidated_invoices(s3, prefix, monkeypatch):
@@ -181,7 +158,22 @@ def test_simulated_days_with_late_and_consolidated_invoices(s3, prefix, monkeypa
             arguments = {"feed_start": None, "feed_end": sandbox.clock.now().isoformat()}
             ctx = {**run_named(f"day-{day}"), "data_interval_start": start - DAY}
             run(lambda arguments=arguments: feed(prefix, **arguments), ctx)
-        check_books(s3, prefix, company)
+        check(s3, prefix, company)
+
+
+def test_a_window_ends_now_by_the_clock_of_the_api(s3, prefix, monkeypatch):
+    start = datetime.now(timezone.utc)
+    company = Company(seed=5, orders=6, days=2, start=start, marketplaces=[DE])
+    with sandbox_of(company) as sandbox:
+        connect(monkeypatch, sandbox)
+        sandbox.clock.advance(6 * 86400)
+        # As a template renders that has no value.
+        arguments = {"feed_start": "", "feed_end": ""}
+        ctx = {**run_named("run"), "data_interval_start": start}
+        run(lambda: feed(prefix, **arguments), ctx)
+        there = {company.pdf(each) for each in company.documents_at(sandbox.clock.now() - 2 * DAY)}
+    assert there
+    assert there <= set(stored_documents(s3, BUCKET, f"{prefix}invoices/").values())
 
 
 def test_an_account_without_the_role_is_told_which_one(s3, prefix, monkeypatch):
@@ -209,12 +201,12 @@ def test_parameters_are_checked_before_any_call(company_sandbox, s3, prefix, arg
     with pytest.raises(InvalidInputError, match=said):
         feed(prefix, **arguments).execute(run_named("run"))
     assert company_sandbox.calls == []
-    assert stored(s3, prefix) == {}
+    assert objects_under(s3, BUCKET, prefix) == {}
 
 
 def test_a_damaged_cursor_is_an_error_that_no_retry_helps(company_sandbox, s3, prefix):
     run(lambda: feed(prefix), run_named("first"))
-    (key,) = [key for key in stored(s3, f"{prefix}ledger/feed/") if key.endswith("cursor.json")]
-    s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    (key,) = [key for key in objects_under(s3, BUCKET, f"{prefix}ledger/") if key.endswith("cursor.json")]
+    s3.put_object(Bucket=BUCKET, Key=f"{prefix}ledger/{key}", Body=b"x")
     with pytest.raises(AmazonBusinessPermanentError, match=r"cursor\.json is damaged"):
         feed(prefix).execute(run_named("second"))

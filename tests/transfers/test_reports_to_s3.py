@@ -195,7 +195,8 @@ def test_two_batches_of_one_account_share_the_limit_and_both_finish(s3, prefix, 
 
         assert {result["landed"] for result in results.values()} == {18}
         assert len(sandbox.reports) == 36
-        assert sum(call.status == 429 for call in sandbox.calls) <= 3
+        # Two that knew nothing of each other are throttled some sixty times; a slow machine adds a few.
+        assert sum(call.status == 429 for call in sandbox.calls) <= 8
 
 
 def test_what_fails_does_not_stop_the_others(sandbox, s3, prefix):

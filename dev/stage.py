@@ -1,0 +1,69 @@
+"""Where the example DAGs run on this machine: a real Airflow, the API's sandbox, and a real S3 server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from airflow_provider_amzbiz.sandbox import Company, Sandbox
+from dev.airflow_server import AirflowServer
+from dev.s3_server import S3Server
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
+BUCKET = "amazon-business"
+# Sandbox seconds per real second: this shortens the API's waits, not Airflow's.
+TIME_SCALE = 2.0
+# Days for which the sandbox's company has ordered already.
+HISTORY = timedelta(days=12)
+# Those that the other examples ask for by default.
+_EXAMPLE_INVOICES = ("1111-2222-3333", "1111-2222-4444", "1111-2222-5555")
+_MARKETPLACES = ("ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528")
+
+
+@dataclass
+class Stage:
+    """Airflow with the connections that the examples need, the API, and the bucket."""
+
+    airflow: AirflowServer
+    sandbox: Sandbox
+    s3: S3Server
+
+    @property
+    def company(self) -> Company:
+        """The company whose invoices the sandbox has."""
+        company = self.sandbox.company
+        if company is None:
+            raise AssertionError("the stage's sandbox has a company")
+        return company
+
+
+def company() -> Company:
+    """Return a small company that has late, consolidated and credited invoices in the next two days, too."""
+    start = datetime.now(timezone.utc) - HISTORY
+    return Company(seed=9, orders=12, days=HISTORY.days + 2, start=start, marketplaces=_MARKETPLACES)
+
+
+@contextmanager
+def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
+    """Start everything; leaving the context stops it.
+
+    :param folder: for Airflow's home and logs; the caller removes it.
+    :param logging_level: of Airflow's logs.
+    """
+    settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
+    with (
+        Sandbox(
+            time_scale=TIME_SCALE, region="any", company=company(), known_invoices=_EXAMPLE_INVOICES
+        ) as sandbox,
+        S3Server() as s3,
+        AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow,
+    ):
+        s3.make_bucket(BUCKET)
+        # With a port, so that the test button of Airflow's UI works; see get_provider_info.
+        for conn_id in ("amazon_business_default", "amazon_business_na", "amazon_business_eu"):
+            airflow.add_connection(conn_id, {**sandbox.connection, "port": 0})
+        airflow.add_connection("aws_default", s3.airflow_connection)
+        yield Stage(airflow, sandbox, s3)

@@ -1,0 +1,171 @@
+-- Once. The keys of the tables are unique indexes, because some of their columns may be null.
+
+CREATE TABLE IF NOT EXISTS feed_runs (
+    loaded_run text,
+    run_id text,
+    requested bigint,
+    landed bigint,
+    already_delivered bigint,
+    failed bigint,
+    skipped bigint,
+    open_items bigint,
+    bytes bigint
+);
+
+CREATE TABLE IF NOT EXISTS documents (
+    document_number text,
+    document_type text,
+    consolidated_number text,
+    document_date timestamptz,
+    marketplace_id text,
+    legal_entity text,
+    group_name text,
+    order_ids text[],
+    purchase_order_numbers text[],
+    currency text,
+    total_amount numeric,
+    tax_amount numeric,
+    issuer_name text,
+    issuer_registration_number text,
+    payment_instrument_type text,
+    last4 text,
+    charge_identifier text,
+    due_date timestamptz,
+    payment_status text,
+    related_document_number text,
+    report_id text,
+    report_document_id text,
+    object_uri text,
+    size_bytes bigint,
+    sha256 text,
+    archive_entry text,
+    requested_options text,
+    feed_date_min timestamptz,
+    feed_date_max timestamptz,
+    fetched_at timestamptz,
+    run_id text,
+    loaded_run text
+);
+
+CREATE TABLE IF NOT EXISTS document_lines (
+    document_number text,
+    transaction_id text,
+    transaction_type text,
+    transaction_date timestamptz,
+    feed_date timestamptz,
+    order_id text,
+    order_line_item_id text,
+    shipment_id text,
+    shipment_date timestamptz,
+    po_number text,
+    po_line text,
+    asin text,
+    title text,
+    quantity bigint,
+    unit_price numeric,
+    principal numeric,
+    shipping numeric,
+    gift_wrap numeric,
+    regulatory_fee numeric,
+    discount numeric,
+    tax numeric,
+    tax_rate text,
+    total numeric,
+    unspsc text,
+    refund_reason text,
+    budget_id text,
+    business_order_info text,
+    buyer text,
+    document_type text,
+    marketplace_id text,
+    currency text,
+    line_number bigint,
+    is_retracted boolean,
+    run_id text,
+    loaded_run text
+);
+
+CREATE TABLE IF NOT EXISTS transactions (
+    transaction_id text,
+    line_number bigint,
+    transaction_type text,
+    transaction_date timestamptz,
+    feed_date timestamptz,
+    marketplace_id text,
+    legal_entity text,
+    group_name text,
+    invoice_number text,
+    amount numeric,
+    currency text,
+    payment_instrument_type text,
+    last4 text,
+    charge_identifier text,
+    associated_transaction_ids text[],
+    ship_tax_rate text,
+    gift_wrap_tax_rate text,
+    order_id text,
+    order_line_item_id text,
+    shipment_id text,
+    shipment_date timestamptz,
+    po_number text,
+    po_line text,
+    asin text,
+    title text,
+    quantity bigint,
+    unit_price numeric,
+    principal numeric,
+    shipping numeric,
+    gift_wrap numeric,
+    regulatory_fee numeric,
+    discount numeric,
+    tax numeric,
+    tax_rate text,
+    total numeric,
+    unspsc text,
+    refund_reason text,
+    budget_id text,
+    business_order_info text,
+    seller_name text,
+    buyer text,
+    payer text,
+    run_id text,
+    loaded_run text
+);
+
+CREATE TABLE IF NOT EXISTS open_items (
+    order_id text,
+    order_line_item_id text,
+    shipment_id text,
+    reason text,
+    status text,
+    document_type text,
+    document_numbers text[],
+    marketplace_id text,
+    transaction_ids text[],
+    transaction_date timestamptz,
+    feed_date timestamptz,
+    currency text,
+    total numeric,
+    legal_entity text,
+    group_name text,
+    po_number text,
+    payment_instrument_type text,
+    first_asked_at timestamptz,
+    last_asked_at timestamptz,
+    times_asked bigint,
+    run_id text,
+    loaded_run text
+);
+
+CREATE TABLE IF NOT EXISTS expired_items (LIKE open_items);
+
+CREATE UNIQUE INDEX IF NOT EXISTS feed_runs_key ON feed_runs (loaded_run);
+
+CREATE UNIQUE INDEX IF NOT EXISTS documents_key ON documents (object_uri);
+
+CREATE UNIQUE INDEX IF NOT EXISTS document_lines_key ON document_lines (
+    transaction_id, line_number, document_number,
+    COALESCE(order_id, ''), COALESCE(order_line_item_id, ''), COALESCE(shipment_id, '')
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS transactions_key ON transactions (transaction_id, line_number);
