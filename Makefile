@@ -47,6 +47,7 @@ bench: .venv/bench-ready    ## measure the figures of docs/benchmarks.rst, for a
 	.venv/bin/python -m bench.quota
 	.venv/bin/python -m bench.batch_scale
 	.venv/bin/python -m bench.waits
+	.venv/bin/python -m bench.limits
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer
 
@@ -110,7 +111,8 @@ endef
 .venv/bench-ready: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
 	  --constraint $(call CONSTRAINTS,$(RELEASE_3.3))
-	which curl igzip > /dev/null || (apt-get update && apt-get install --yes curl isal)
+	which curl igzip redis-server > /dev/null \
+	  || (apt-get update && apt-get install --yes --no-install-recommends curl isal redis-server)
 	touch $@
 
 .venv/release-ready: .venv/ready

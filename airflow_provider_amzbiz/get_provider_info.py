@@ -42,6 +42,11 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "description": 'Where yours differ: {"createReport": [0.1, 15]} is 0.1 requests a second, 15 at once.',
         "schema": {"type": ["string", "null"]},
     },
+    "rate_limit_store": {
+        "label": "Rate limit store",
+        "description": "Id of a Redis connection through which all workers and triggerers share one limit.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 
 FIELD_BEHAVIOUR: dict[str, Any] = {

@@ -22,6 +22,10 @@ class CallMetrics(CallListener):
         """Time a wait for a permit; Airflow's timers use milliseconds."""
         Stats.timing(f"{_PREFIX}.permit_wait.{operation}", seconds * 1000)
 
+    def on_store_failure(self) -> None:
+        """Count a failed call of the rate limit store."""
+        Stats.incr(f"{_PREFIX}.rate_limit_store.failed")
+
 
 def poll_lag(seconds: float) -> None:
     """Time how much later than requested the reports were polled."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from dev.airflow_server import AirflowServer, free_port
+from dev.airflow_server import AirflowServer
 from dev.postgres import PostgresServer
+from dev.redis_server import RedisServer
 
 _WATCH_SECONDS = 1.0
 _PARTS: dict[str, list[str]] = {
@@ -50,7 +50,7 @@ class AirflowCluster(AirflowServer):
         database_port: int | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._redis_port = free_port()
+        self._redis = RedisServer()
         database = postgres.url(database_port)
         super().__init__(
             home,
@@ -62,7 +62,7 @@ class AirflowCluster(AirflowServer):
                 "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
                 "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
-                "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+                "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis.port}/0",
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
                 "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
                 # Shorter than the defaults, so that no test waits for minutes.
@@ -76,7 +76,6 @@ class AirflowCluster(AirflowServer):
             },
         )
         self.fernet_key = self.environment["AIRFLOW__CORE__FERNET_KEY"]
-        self._redis: subprocess.Popen[bytes] | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stay_down: set[str] = set()
         self._stopping = threading.Event()
@@ -87,9 +86,7 @@ class AirflowCluster(AirflowServer):
         self._stopping.set()
         with self._lock:
             super().stop()
-        if self._redis:
-            self._redis.kill()
-            self._redis.wait()
+        self._redis.stop()
 
     def kill(self, part: str, *, stay_down: bool = False) -> None:
         """Kill a part and all its child processes by SIGKILL.
@@ -122,26 +119,7 @@ class AirflowCluster(AirflowServer):
         return [process, *process.children(recursive=True)]
 
     def _launch(self) -> None:
-        server = shutil.which("redis-server")
-        if server is None:
-            raise RuntimeError("There is no redis-server; install Debian's package redis-server")
-        with (self.home / "redis.log").open("wb") as log:
-            self._redis = subprocess.Popen(
-                [
-                    server,
-                    "--bind",
-                    "127.0.0.1",
-                    "--port",
-                    str(self._redis_port),
-                    "--save",
-                    "",
-                    "--dir",
-                    str(self.home),
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._redis.start()
         migrate = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
         done = subprocess.run(migrate, env=self.environment, capture_output=True, check=False)
         if done.returncode:

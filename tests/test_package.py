@@ -165,6 +165,7 @@ def test_the_form_has_every_field_of_a_connection():
         "client_secret_created_on",
         "application_name",
         "rate_limits",
+        "rate_limit_store",
     }
     assert all(field["label"] and field["description"] for field in fields.values())
     assert fields["refresh_token"]["schema"]["format"] == "password"
@@ -197,7 +198,7 @@ print(mine.model_dump_json())
     )
 
     fields = shown["extra_fields"]
-    assert len(fields) == 7
+    assert len(fields) == 8
     hidden = [name for name, each in fields.items() if each["schema"].get("format") == "password"]
     assert hidden == ["refresh_token"]
     assert shown["standard_fields"]["host"]["title"] == "Endpoint"

@@ -11,3 +11,6 @@ class CallListener:
 
     def on_permit_wait(self, operation: str, seconds: float) -> None:
         """Handle the time that a call waited for its permit."""
+
+    def on_store_failure(self) -> None:
+        """Handle a call of the rate limit store that failed."""

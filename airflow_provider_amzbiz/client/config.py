@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import itertools
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.client.store_address import StoreAddress
 from airflow_provider_amzbiz.client.usage_plan import Limit
 
 # Amazon's own regional hosts; the far east is served by the Japanese one.
@@ -49,6 +51,8 @@ class ClientConfig:
     :param rate_limits: operation id to :class:`.Limit`, where they differ from the built-in usage plan.
     :param source: where these values come from, such as the id of a connection: its rate limits apply until the
         same source is read again without them.
+    :param rate_limit_store: the Redis server that holds the account's limits for all processes; None if each
+        process counts for itself.
     :ivar order: grows with each instance, so that of two from one source the newer is known.
     :raises InvalidParameterError: a value is missing or not allowed; the message does not show it, because it may
         be a secret in the wrong field.
@@ -62,6 +66,7 @@ class ClientConfig:
     application_name: str | None = None
     rate_limits: Mapping[str, Limit] = field(default_factory=dict, hash=False)
     source: str = field(default="", compare=False)
+    rate_limit_store: StoreAddress | None = field(default=None, compare=False)
     order: int = field(default_factory=itertools.count().__next__, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +88,11 @@ class ClientConfig:
     def identity(self) -> tuple[str, str, str]:
         """What identifies the account, whatever connection it comes from. Secret."""
         return self.endpoint, self.client_id, self.refresh_token
+
+    @property
+    def account_hash(self) -> str:
+        """A SHA-256 of the identity, which is the same in all processes and no secret."""
+        return hashlib.sha256("\n".join(("limits of", *self.identity)).encode()).hexdigest()
 
 
 def normalized_url(name: str, url: str) -> str:

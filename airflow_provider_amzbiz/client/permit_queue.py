@@ -8,18 +8,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from airflow_provider_amzbiz.client.call_listener import CallListener
 from airflow_provider_amzbiz.client.errors import ThrottledError
-from airflow_provider_amzbiz.client.token_bucket import TokenBucket
+from airflow_provider_amzbiz.client.limit_state import MAX_PAUSE
+from airflow_provider_amzbiz.client.token_bucket import AnyBucket, TokenBucket
 
 log = logging.getLogger(__name__)
 
 # Seconds between two log lines about a wait for a permit.
 _LOG_SECONDS = 120.0
-# Longest random pause in seconds after a 429, on top of what the bucket demands.
-_MAX_JITTER = 60.0
+# Range of the random factor of a pause after a 429: calls that were throttled at the same moment must not all come
+# back at the same moment.
+_JITTER = (0.5, 1.2)
+# Factor from one pause to the next.
+_GROWTH = 4.0
+# A pause takes about this share of the time that the call has left at most: the oldest calls come most often.
+_SHARE_OF_TIME_LEFT = 0.5
 
 
 class PermitQueue:
@@ -33,7 +40,7 @@ class PermitQueue:
 
     def __init__(
         self,
-        buckets: Mapping[str, TokenBucket],
+        buckets: Mapping[str, AnyBucket],
         *,
         max_wait: float,
         sleep: Callable[[str, float], None],
@@ -118,19 +125,27 @@ class PermitWait:
         :raises ThrottledError: the call may not wait so long.
         """
         self._throttled += 1
+        now = time.monotonic()
+        # One queue for all processes keeps them apart.
+        own = self._bucket.unshared
+        pause = _back_off(own, self._throttled, self._until - now) if own else 0.0
         self._bucket.throttled(error.retry_after)
-        # Calls that were throttled at the same moment must not all come back at the same moment.
-        pause = random.uniform(0, min(2.0**self._throttled, _MAX_JITTER))  # noqa: S311
-        if time.monotonic() + pause + 1 / self._bucket.rate > self._until:
+        if not self._bucket.is_shared:
+            _log_remedy(self._operation)
+        if now >= self._until:
             raise error
         log.warning("%s; queueing again", error)
-        self._place = _Place(self._bucket.join(first=True), time.monotonic() + pause)
+        self._place = _Place(self._bucket.join(first=True), now + pause)
 
     def _wait(self, ticket: int, earliest: float) -> None:
         log_at = time.monotonic()
         while left := max(earliest - time.monotonic(), 0.0) or self._bucket.claim(ticket):
             now = time.monotonic()
-            if now + left > self._until:
+            # The rate may have stepped down, and may recover. A 429 shows only that there was no whole permit, but
+            # there may have been most of one.
+            full = self._bucket.limit.rate
+            soonest = left * min(self._bucket.rate / full, 1.0) - (2 / full if self._throttled else 0.0)
+            if now >= self._until or now + soonest > self._until:
                 raise ThrottledError(
                     f"{self._operation} may be called again in {left:.0f} s: the account's limit is used up",
                     operation=self._operation,
@@ -140,4 +155,30 @@ class PermitWait:
                 log.info(
                     "%s waits about %.0f s for its permit: the account's limit is used up", self._operation, left
                 )
-            self._queue.sleep(self._operation, self._bucket.pause(left))
+            self._queue.sleep(self._operation, min(self._bucket.pause(left), self._until - now))
+
+
+def _back_off(bucket: TokenBucket, throttled: int, left: float) -> float:
+    """Return the seconds before a throttled call queues for its next attempt, if the processes share no store.
+
+    It grows with the number of 429s, because that shows how many others there are.
+
+    :param throttled: how often the call was throttled.
+    :param left: seconds until its deadline.
+    """
+    rate, burst = bucket.limit
+    # Without other signs, somebody may have used the burst once; else there are enough to use it up all the time.
+    permits = burst if throttled > 1 or bucket.is_crowded else 2
+    pause = min(permits / rate, MAX_PAUSE) * _GROWTH ** min(throttled - 1, 10)
+    return min(pause, left * _SHARE_OF_TIME_LEFT) * random.uniform(*_JITTER)  # noqa: S311
+
+
+@cache
+def _log_remedy(operation: str) -> None:
+    """Log once what a user can do."""
+    log.warning(
+        "Other processes use the account's limit of %s as well, and each can only guess what the others do. Let "
+        "the tasks wait in the triggerer (deferrable=True), or name a Redis connection in the field "
+        "rate_limit_store of the connection, so that all processes share one queue",
+        operation,
+    )

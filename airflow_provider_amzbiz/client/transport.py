@@ -30,6 +30,7 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_response,
     rejected_token,
 )
+from airflow_provider_amzbiz.client.limit_store import limit_store
 from airflow_provider_amzbiz.client.permit_queue import PermitQueue, PermitWait
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
@@ -88,6 +89,8 @@ class Transport:
         self._stopped = stopped
         self._tokens = access_tokens(config)
         self._buckets = token_buckets(config)
+        if config.rate_limit_store is not None:
+            limit_store(config.rate_limit_store).on_failure = listener.on_store_failure
         self._permits = PermitQueue(self._buckets, max_wait=max_throttle_wait, sleep=self.sleep, listener=listener)
         self._announced: str | None = None
         self._clock_offset: float | None = None

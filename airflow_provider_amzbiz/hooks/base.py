@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowNotFoundException,
-    BaseHook,
-)
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_amzbiz.client.config import is_loopback
-from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.parameters import required_string, seconds
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ConnectionNotFoundError, translated_errors
+from airflow_provider_amzbiz.exceptions import translated_errors
 from airflow_provider_amzbiz.hooks import supervisor
 from airflow_provider_amzbiz.hooks.connection import config_from_connection
 from airflow_provider_amzbiz.hooks.connection_check import SECRET_DAYS, SECRET_WARNING_DAYS, secret_age
+from airflow_provider_amzbiz.hooks.rate_limit_store import rate_limit_store_of
+from airflow_provider_amzbiz.hooks.reading import read_connection
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,10 +26,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_amzbiz.client.config import ClientConfig
     from airflow_provider_amzbiz.client.reports import ReportsClient
-    from airflow_provider_amzbiz.client.token_bucket import TokenBucket
+    from airflow_provider_amzbiz.client.token_bucket import AnyBucket
 
-# What Airflow raises when a stored connection cannot be parsed.
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _keep_first = threading.Lock()
 
 
@@ -115,29 +111,15 @@ class AmazonBusinessBaseHook(BaseHook):
     def _read_connection(self) -> Connection:
         with translated_errors():
             conn_id = required_string("amazon_business_conn_id", self.amazon_business_conn_id)
-            try:
-                with supervisor.turn():
-                    return self.get_connection(conn_id)
-            except AirflowNotFoundException:
-                raise ConnectionNotFoundError(
-                    f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
-                    f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
-                    f"AIRFLOW_CONN_{conn_id.upper()} must be exported and valid JSON or a "
-                    "valid URI; outside a task, Airflow 3 does not search its database"
-                ) from None
-            except Exception as error:  # noqa: BLE001
-                unreadable = isinstance(error, _UNREADABLE) and not isinstance(error, OSError)
-                kind = type(error).__name__
-                if not unreadable and type(error) is not AirflowException:
-                    # The database, the secrets backend or the API server may only be down for a while.
-                    raise AmazonBusinessError(f"Connection {conn_id!r} cannot be read now ({kind})") from None
-            # Not chained: Airflow's own message may hold a part of the connection, and so a secret.
-            form = f"Connection {conn_id!r} is stored in a form that Airflow cannot read ({kind})"
-            if unreadable:
-                raise InvalidParameterError(
-                    f"{form}, but must be valid JSON, a valid URI, or fields with a port that is a number"
-                )
-            raise AmazonBusinessError(f"{form}, or cannot be read now")
+            return read_connection(
+                self.get_connection,
+                conn_id,
+                shown=f"Connection {conn_id!r}",
+                missing=f"There is no connection {conn_id!r}, or it cannot be read; add one of type "
+                f"{self.conn_type!r}, or set another amazon_business_conn_id. An environment variable "
+                f"AIRFLOW_CONN_{conn_id.upper()} must be exported and valid JSON or a "
+                "valid URI; outside a task, Airflow 3 does not search its database",
+            )
 
     def _make_client(self) -> ReportsClient:
         from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -145,6 +127,9 @@ class AmazonBusinessBaseHook(BaseHook):
 
         with translated_errors():
             config = config_from_connection(self.connection)
+            store = rate_limit_store_of(self.connection, self.get_connection)
+            if store is not None:
+                config = replace(config, rate_limit_store=store)
             _warn_of_old_secret(self.connection, self.log)
             return ReportsClient(
                 config,
@@ -184,8 +169,11 @@ class AmazonBusinessBaseHook(BaseHook):
         with translated_errors():
             return self.client.transport.now()
 
-    def token_bucket(self, operation: str) -> TokenBucket:
-        """Return the process's token bucket of the account for an operation, such as ``createReport``."""
+    def token_bucket(self, operation: str) -> AnyBucket:
+        """Return the token bucket of the account for an operation, such as ``createReport``.
+
+        It is the process's own, or shares the connection's limit store with other processes.
+        """
         from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
         return token_buckets(self.config)[operation]

@@ -140,7 +140,7 @@ def _stripped(name: str, value: object, allowed: str = "a string") -> str | None
 
 def _endpoint(connection: Connection) -> str | None:
     """Return the base URL: as given, or joined from the parts into which a URI or a form has split it."""
-    host, port = _field(connection, "host"), _port(connection)
+    host, port = _field(connection, "host"), port_of(connection)
     if host is None:
         if port not in (None, 443):
             raise InvalidParameterError(f"port is {port}, but there is no Endpoint (host) to which it belongs")
@@ -164,8 +164,11 @@ def _endpoint(connection: Connection) -> str | None:
     return f"{parts.scheme}://{shown}{parts.path}"
 
 
-def _port(connection: Connection) -> int | None:
-    """Return the port field; None if it is empty, or 0, which some versions of Airflow require."""
+def port_of(connection: Connection) -> int | None:
+    """Return the port field; None if it is empty, or 0, which some versions of Airflow require.
+
+    :raises InvalidParameterError: it is no port.
+    """
     value: Any = connection.port
     if isinstance(value, str):
         value = value.strip() or None

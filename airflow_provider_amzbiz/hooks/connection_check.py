@@ -51,10 +51,31 @@ def check(client: ReportsClient, secret_age: int | None) -> tuple[bool, str]:
                 "Login with Amazon gave an access token, so Client ID, Client secret and Refresh token are right; "
                 f"but {_failure(endpoint, error)}"
             )
-    return True, (
+    works = (
         f"Login with Amazon gave an access token, {endpoint} accepts it, and the application has the role that "
-        f"getReport needs. {_age(secret_age)}"
+        "getReport needs"
     )
+    reached, store = _check_store(client)
+    if not reached:
+        return False, f"{works}; but {store}"
+    return True, f"{works}. {store}{_age(secret_age)}"
+
+
+def _check_store(client: ReportsClient) -> tuple[bool, str]:
+    """Return whether the rate limit store works, and a sentence about it; an empty one where there is none."""
+    from airflow_provider_amzbiz.client.limit_store import LimitStore, StoreUnavailableError
+
+    address = client.config.rate_limit_store
+    if address is None:
+        return True, ""
+    try:
+        LimitStore(address).check()
+    except StoreUnavailableError as error:
+        return False, (
+            f"the rate limit store {address.name!r} cannot be used ({error}), so each process counts its own "
+            "calls; check the connection that rate_limit_store names"
+        )
+    return True, f"The rate limit store {address.name!r} works. "
 
 
 def secret_age(connection: Connection) -> int | None:

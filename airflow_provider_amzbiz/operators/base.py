@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -157,6 +158,16 @@ class QueueingOperator(AmazonBusinessOperator):
         ti: Any = context.get("ti")
         return self.deferrable and getattr(ti, "map_index", -1) >= 0
 
+    def _expect_others(self, context: Context, operation: str) -> None:
+        """Let this process believe in no burst, where others have probably used it: a mapped task, or a retry."""
+        from airflow_provider_amzbiz.client.token_bucket import TokenBucket
+
+        ti: Any = context.get("ti")
+        if getattr(ti, "map_index", -1) >= 0 or getattr(ti, "try_number", 1) > 1:
+            bucket = self.hook.token_bucket(operation)
+            if isinstance(bucket, TokenBucket):
+                bucket.expect_others()
+
     def _defer_for_permits(
         self,
         operation: str,
@@ -190,6 +201,7 @@ class QueueingOperator(AmazonBusinessOperator):
                 throttled_at=now if throttled else None,
                 had_permit=event is not None and event.operation == operation,
                 state=dict(state or {}),
+                queue_name=uuid.uuid4().hex,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=MAX_QUEUE_SECONDS + BACKSTOP),

@@ -191,6 +191,7 @@ class CreateReportOperator(QueueingOperator):
                         return self._hand_on(context, reused, request, record, own=False)
                 if event is None and self._should_queue_first(context):
                     self._defer_for_permits("createReport", state={"record": record.load(request), "reuse": reuse})
+                self._expect_others(context, "createReport")
                 report_id = self._create(request, record)
         except ThrottledError as error:
             if not self.deferrable or error.operation is None:

@@ -165,6 +165,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         self._remember_attempt(context)
         if self._should_queue_first(context):
             self._defer_for_permits("getReportDocument")
+        self._expect_others(context, "getReportDocument")
         return self._transfer_or_defer(context, None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.batch.running import RunningReport, unpack
 from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
-from airflow_provider_amzbiz.client.token_bucket import TokenBucket
 from airflow_provider_amzbiz.durable_create import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, error_from_dict
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger, is_still_deferred, run_in_thread
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 from airflow_provider_amzbiz.triggers.events import Event, typed
 from airflow_provider_amzbiz.triggers.listing import Created
-from airflow_provider_amzbiz.triggers.permits import wait_for_permits
+from airflow_provider_amzbiz.triggers.permits import call_bucket, wait_for_permits
 from airflow_provider_amzbiz.triggers.poller import poller
 from airflow_provider_amzbiz.triggers.subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from airflow_provider_amzbiz.client.token_bucket import AnyBucket
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +161,10 @@ class BatchTrigger(WaitingTrigger):
         await asyncio.sleep(max(min(self.not_before, self.deadline) - time.time(), 0.0))
         hook = await wait_for_hook(self.amazon_business_conn_id, self.deadline)
         for operation in self.throttled:
-            hook.token_bucket(operation).throttled()
+            bucket = hook.token_bucket(operation)
+            # With a limit store, the worker has told it.
+            if not bucket.is_shared:
+                bucket.throttled()
         return await _BatchWait(
             self, hook.token_bucket("createReport"), hook.token_bucket("getReportDocument")
         ).run()
@@ -178,7 +184,7 @@ class BatchTrigger(WaitingTrigger):
 class _BatchWait:
     """One wait of a batch: what has come together so far."""
 
-    def __init__(self, trigger: BatchTrigger, creating: TokenBucket, storing: TokenBucket) -> None:
+    def __init__(self, trigger: BatchTrigger, creating: AnyBucket, storing: AnyBucket) -> None:
         self._trigger = trigger
         self._creating = creating
         self._storing = storing
@@ -198,7 +204,10 @@ class _BatchWait:
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
         if creates:
-            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates))
+            # Another triggerer that takes over from this one gets its place.
+            name = "-".join(str(trigger.record.get(each)) for each in ("key", "attempt", "stint"))
+            hidden = hashlib.sha256(name.encode()).hexdigest()
+            queueing = asyncio.create_task(wait_for_permits(self._creating, "createReport", creates, name=hidden))
             queueing.add_done_callback(lambda _: self._news.put_nowait(None))
         try:
             while not (queueing and queueing.done()) and not self._should_fire():
@@ -280,7 +289,7 @@ class _BatchWait:
             return 0
         left = self._fires_at - time.time()
         if not wait or left <= 0:
-            return self._storing.take_up_to(wanted)
+            return await call_bucket(self._storing, self._storing.take_up_to, wanted)
         try:
             await asyncio.wait_for(wait_for_permits(self._storing, "getReportDocument", wanted), left)
         except TimeoutError:
@@ -288,5 +297,5 @@ class _BatchWait:
         return wanted
 
 
-def _handful(bucket: TokenBucket) -> int:
+def _handful(bucket: AnyBucket) -> int:
     return max(min(_HANDFUL, bucket.burst * 2 // 3), 1)

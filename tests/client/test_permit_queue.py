@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
-from airflow_provider_amzbiz.client import errors
+from airflow_provider_amzbiz.client import errors, permit_queue
+from airflow_provider_amzbiz.client.call_listener import CallListener
+from airflow_provider_amzbiz.client.permit_queue import PermitQueue, PermitWait
 from airflow_provider_amzbiz.client.reports import ReportsClient
-from airflow_provider_amzbiz.client.token_bucket import token_buckets
+from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
 from airflow_provider_amzbiz.client.usage_plan import Limit
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from tests.client.clients import LINES, US, account_of
+from tests.client.virtual_time import VirtualApi, VirtualTime
 
 
 def test_after_a_429_the_call_queues_for_the_next_permit(sandbox):
@@ -103,3 +109,111 @@ def test_two_connections_to_one_account_share_its_limit(sandbox):
     other = ReportsClient(replace(account, application_name="other"), max_throttle_wait=0)
     with pytest.raises(errors.ThrottledError):
         other.create_report(LINES, [US])
+
+
+# Processes that share an account, but no store.
+
+SCARCE = Limit(0.1, 15)
+
+
+@pytest.fixture
+def virtual(monkeypatch):
+    """Virtual time for the permit queue."""
+    virtual = VirtualTime()
+    monkeypatch.setattr(permit_queue, "time", virtual)
+    monkeypatch.setattr(permit_queue, "random", random.Random(1))
+    return virtual
+
+
+def one_call(virtual, api, *, max_wait=3600.0, is_mapped=True):
+    """Make one scarce call as a fresh process does; return the seconds that it took, None if it failed."""
+    bucket = TokenBucket(api.limit, clock=virtual.monotonic)
+    if is_mapped:
+        bucket.expect_others()
+    queue = PermitQueue(
+        {"createReport": bucket},
+        max_wait=max_wait,
+        sleep=lambda _, seconds: virtual.sleep(seconds),
+        listener=CallListener(),
+    )
+    start = virtual.now
+    try:
+        with PermitWait(queue, "createReport") as wait:
+            while True:
+                wait.acquire()
+                try:
+                    api.call()
+                    return virtual.now - start
+                except errors.ThrottledError as error:
+                    wait.rejoin(error)
+    except errors.ThrottledError:
+        assert virtual.now - start >= max_wait, "it failed before its deadline"
+        return None
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_128_processes_without_a_store_are_throttled_three_times_a_call_at_most(virtual, is_mapped):
+    api, waits = VirtualApi(virtual, SCARCE), []
+
+    def worker(number):
+        for _ in range(number, 300, 128):
+            waits.append(one_call(virtual, api, is_mapped=is_mapped))
+            virtual.sleep(5.0)
+
+    for number in range(128):
+        virtual.start(worker, number, delay=number % 3)
+    virtual.run()
+
+    assert len(waits) == 300
+    assert None not in waits
+    assert api.throttled <= 3 * 300
+    assert virtual.now - 1000 <= 1.4 * SCARCE.min_seconds(300)
+
+
+def test_no_call_gives_up_before_its_deadline(virtual):
+    api = VirtualApi(virtual, Limit(0.001, 1))
+    api.call()
+    waits = []
+    for _ in range(5):
+        virtual.start(lambda: waits.append(one_call(virtual, api, max_wait=600.0)))
+    virtual.run()
+    assert waits == [None] * 5
+
+
+def test_the_pause_grows_with_each_429_and_ends_at_the_deadline(virtual):
+    api, moments = VirtualApi(virtual, Limit(0.1, 15)), []
+
+    def refuse():
+        moments.append(virtual.now)
+        raise errors.ThrottledError("throttled", operation="createReport")
+
+    api.call = refuse
+    virtual.start(one_call, virtual, api)
+    virtual.run()
+
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
+    assert 60 <= pauses[0] <= 180
+    assert pauses[1] > 100
+    assert pauses[2] > 200
+    assert moments[-1] - moments[0] <= 3600
+
+
+def test_a_first_429_without_other_signs_costs_little(virtual):
+    api = VirtualApi(virtual, SCARCE)
+    for _ in range(15):
+        api.call()
+    virtual.start(one_call, virtual, api)
+    alone = []
+    virtual.start(lambda: alone.append(one_call(virtual, api, is_mapped=False)))
+    virtual.run()
+    assert alone[0] <= 40
+
+
+def test_the_log_says_once_what_to_do(sandbox, caplog):
+    permit_queue._log_remedy.cache_clear()
+    sandbox.inject(Fault(operation="getReport", kind="status", status=429, times=2))
+    report_id = sandbox.add_report(report_type=LINES)
+    with caplog.at_level(logging.WARNING):
+        ReportsClient(account_of(sandbox, getReport=Limit(50.0, 15))).get_report(report_id)
+    assert caplog.text.count("name a Redis connection in the field rate_limit_store") == 1
+    assert caplog.text.count("queueing again") == 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_amzbiz.client import token_bucket
+from airflow_provider_amzbiz.client import limit_state
 from airflow_provider_amzbiz.client.token_bucket import TokenBucket
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from tests.fuzzing import bounded
@@ -205,7 +205,7 @@ def test_every_rate_that_may_be_meant_is_learned_and_stops_nothing_for_longer_th
     drain(bucket)
     bucket.learn(rate)
     assert bucket.rate == rate
-    assert take(bucket) <= token_bucket.MAX_PAUSE
+    assert take(bucket) <= limit_state.MAX_PAUSE
 
 
 @pytest.mark.parametrize("limit", [*USAGE_PLAN.values(), Limit(500.0, 500)])
@@ -213,7 +213,7 @@ def test_every_rate_that_may_be_meant_is_learned_and_stops_nothing_for_longer_th
 def test_no_retry_after_stops_for_longer_than_the_bound(clock, limit, retry_after):
     bucket = TokenBucket(limit, clock=clock)
     bucket.throttled(retry_after)
-    bound = min(max(limit.burst / limit.rate, 10.0), token_bucket.MAX_PAUSE)
+    bound = min(max(limit.burst / limit.rate, 10.0), limit_state.MAX_PAUSE)
     assert bound <= take(bucket) <= bound + 1 / limit.rate
     assert bucket.take_up_to(limit.burst) == 0
     clock.now += bound + 1 / limit.rate
@@ -232,7 +232,7 @@ def test_throttling_after_a_slow_rate_does_not_stop_for_longer_than_the_bound(bu
         bucket.throttled()
         clock.now += 1 / bucket.rate + 1
     bucket.throttled()
-    assert take(bucket) <= token_bucket.MAX_PAUSE
+    assert take(bucket) <= limit_state.MAX_PAUSE
 
 
 def test_a_limit_that_the_user_removes_no_longer_applies(bucket):

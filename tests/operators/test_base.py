@@ -14,6 +14,7 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ThrottledError,
 )
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import (
     CancelReportOperator,
     CreateReportOperator,
@@ -213,3 +214,11 @@ class TestRunInline:
 
         with pytest.raises(ExecutionTimeout):
             create().run_inline(Waiting(wait))
+
+
+@pytest.mark.parametrize(("where", "expected"), [({}, 13), ({"map_index": 0}, 0), ({"try_number": 2}, 0)])
+def test_a_task_that_is_not_alone_does_not_believe_in_a_burst(sandbox, monkeypatch, where, expected):
+    connect(monkeypatch, sandbox, rate_limits='{"createReport": [0.001, 15]}')
+    CreateReportOperator(task_id="t", report_type=LINES, wait_for_completion=False).execute(context(**where))
+
+    assert AmazonBusinessHook().token_bucket("createReport").take_up_to(15) == expected

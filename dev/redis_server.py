@@ -1,0 +1,99 @@
+"""A Redis server on this machine, from Debian's package."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dev.airflow_server import free_port
+
+_START_SECONDS = 20.0
+
+
+def redis_server() -> str | None:
+    """Return the path of the server; None where it is not installed."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+class RedisServer:
+    """Redis or Valkey on a free port of 127.0.0.1, in a temporary folder, for the length of a ``with`` block.
+
+    :param settings: more settings, as on the command line without the hyphens, such as ``("requirepass", "...")``.
+    :ivar port: its port, also after a restart.
+    """
+
+    def __init__(self, *settings: tuple[str, str]) -> None:
+        self.port = free_port()
+        self._settings = settings
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server, which has lost all that it knew.
+
+        :raises RuntimeError: it is not installed, or does not start.
+        """
+        server = redis_server()
+        if server is None:
+            raise RuntimeError("There is no redis-server; install Debian's package redis-server")
+        self._folder = self._folder or Path(tempfile.mkdtemp(prefix="redis-"))
+        settings = [("bind", "127.0.0.1"), ("port", str(self.port)), ("save", ""), ("dir", str(self._folder))]
+        arguments = [each for name, value in [*settings, *self._settings] for each in (f"--{name}", value)]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen([server, *arguments], stdout=log, stderr=log, start_new_session=True)
+        until = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(
+                    f"redis-server does not start: {(self._folder / 'redis.log').read_text()[-500:]}"
+                )
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End the server by SIGKILL; :meth:`start` starts it again."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End the server, and remove its files."""
+        self.kill()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def client(self, **arguments: Any) -> Any:
+        """Return a client of redis-py."""
+        from redis import Redis
+
+        return Redis("127.0.0.1", self.port, **arguments)
+
+    def _is_ready(self) -> bool:
+        from redis.exceptions import AuthenticationError, RedisError
+
+        with self.client() as client:
+            try:
+                client.ping()
+            except AuthenticationError:
+                return True
+            except RedisError:
+                return False
+        return True
