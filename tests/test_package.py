@@ -179,7 +179,7 @@ def test_the_form_that_airflow_2_shows():
     shown = ProvidersManager().connection_form_widgets
     mine = {name: widget for name, widget in shown.items() if name.startswith("extra__amazon_business__")}
 
-    assert len(mine) == 7
+    assert len(mine) == 8
     assert [name for name, widget in mine.items() if widget.is_sensitive] == [
         "extra__amazon_business__refresh_token"
     ]
