@@ -7,7 +7,6 @@ import logging
 import time
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import unpack
@@ -21,6 +20,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.airflow_names import TaskDeferred
 from tests.conftest import BUCKET
 from tests.creating import LINES, WINDOW, create, dated
 from tests.deferring import Store, context, events_of, rebuilt, run
