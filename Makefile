@@ -48,6 +48,8 @@ bench: .venv/bench-ready    ## measure the figures of docs/benchmarks.rst, for a
 	.venv/bin/python -m bench.batch_scale
 	.venv/bin/python -m bench.waits
 	.venv/bin/python -m bench.limits
+	.venv/bin/python -m bench.simulation
+	.venv/bin/python -m bench.triggerers
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer
 
