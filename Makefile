@@ -47,6 +47,7 @@ bench: .venv/bench-ready    ## measure the figures of docs/benchmarks.rst, for a
 	.venv/bin/python -m bench.quota
 	.venv/bin/python -m bench.batch_scale
 	.venv/bin/python -m bench.waits
+	.venv/bin/python -m bench.masking
 	.venv/bin/python -m bench.limits
 	.venv/bin/python -m bench.simulation
 	.venv/bin/python -m bench.triggerers
