@@ -120,6 +120,11 @@ class Poller:
         self._polled: dict[Report, float] = {}
         self._runs = self._reads = False
 
+    @property
+    def awaited(self) -> list[Report]:
+        """The reports that are waited for."""
+        return list(self._due)
+
     def join(self, report: Report) -> None:
         """Poll for a report."""
         self._due[report] = self._time.now + POKE_INTERVAL
@@ -154,16 +159,18 @@ class Poller:
 
     def _choose(self, due: list[Report]) -> list[Report]:
         """Return the reports to poll one by one, and read the listing for the others."""
-        due.sort(key=lambda each: self._polled[each])
+        due = self._longest_unpolled(due)
         if len(due) <= FEW:
             return due
         single, page = (1 / self._buckets[each].rate for each in ("getReport", "getReports"))
         if len(due) * single <= self._pages(due) * page:
             return due[: max(FEW, int(POKE_INTERVAL / single))]
         if not self._reads:
-            self._reads = True
-            self._time.start(self._read(due))
-        return due[: _checked(len(due))]
+            self._start_to_read(due)
+        return due[: checked(len(due))]
+
+    def _longest_unpolled(self, due: list[Report]) -> list[Report]:
+        return sorted(due, key=lambda each: self._polled[each])
 
     def _pages(self, due: list[Report]) -> int:
         oldest = min(each.created for each in due)
@@ -177,6 +184,13 @@ class Poller:
         self._tell(report)
         return True
 
+    def _start_to_read(self, awaited: list[Report]) -> None:
+        self._reads = True
+        self._time.start(self._read(awaited))
+
+    def _has_read(self) -> None:
+        self._reads = False
+
     def _read(self, awaited: list[Report]) -> Process:
         """Read the listing, from the newest report to the oldest one that is awaited."""
         oldest, page = min(each.created for each in awaited), 0
@@ -189,13 +203,16 @@ class Poller:
                 break
             listed = self._account.finished_since(oldest)[page * listing._PAGE_SIZE :]
             for report in listed[: listing._PAGE_SIZE]:
-                if report in left:
-                    del left[report]
-                    self._tell(report)
+                self._listed(report, is_awaited=report in left)
+                left.pop(report, None)
             if len(listed) <= listing._PAGE_SIZE:
                 break
             page += 1
-        self._reads = False
+        self._has_read()
+
+    def _listed(self, report: Report, *, is_awaited: bool) -> None:
+        if is_awaited:
+            self._tell(report)
 
     def _tell(self, report: Report) -> None:
         if report.ends <= self._time.now and self._due.pop(report, None) is not None:
@@ -203,7 +220,8 @@ class Poller:
             report.told(report)
 
 
-def _checked(listed: int) -> int:
+def checked(listed: int) -> int:
+    """Return how many of the listed reports are polled by themselves as well."""
     return min(max(listed // poller._CHECKED_SHARE, poller._CHECKED_MIN), poller._CHECKED_MAX)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.client import shared_bucket
+from bench import shared_polls
 from bench.script_server import ScriptServer
 from bench.simulated_account import Account, Triggerer
 from bench.simulated_batch import Batch, Machines
@@ -107,6 +108,18 @@ def test_a_single_batch_takes_as_long_as_the_real_one():
     assert len(machines.stored) == 1000
     assert last / 60 == pytest.approx(173, rel=0.05)
     assert machines.stints == pytest.approx(105, rel=0.1)
+
+
+def test_several_triggerers_know_later_that_a_report_has_ended_unless_one_reads_for_all():
+    """``python -m bench.triggerers`` has measured 12, 39, 27 and 105 seconds with the real pollers."""
+    alone, each_for_itself, one = (
+        shared_polls.run(design, triggerers, 400) for design, triggerers in (("own", 1), ("own", 4), ("one", 4))
+    )
+    assert alone["median delay s"] == pytest.approx(12, abs=5)
+    assert alone["p95 delay s"] == pytest.approx(39, abs=15)
+    assert each_for_itself["median delay s"] == pytest.approx(27, abs=5)
+    assert each_for_itself["p95 delay s"] > 2 * alone["p95 delay s"]
+    assert one["p95 delay s"] < 1.5 * alone["p95 delay s"]
 
 
 def test_the_engine_counts_its_calls_to_s3():
