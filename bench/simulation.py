@@ -29,7 +29,7 @@ HOUR = 3600.0
 # accounts request as many for how many hours.
 LOADS = (5_000, 8_000, 10_000, 20_000, 50_000)
 WITHIN = 8_000
-MORE_ACCOUNTS = ((500, 2), (1_000, 2))
+MORE_ACCOUNTS = ((500, 1), (700, 1), (1_000, 1))
 # Writes a second that S3 promises for one prefix.
 S3_WRITES = 3500.0
 # Seconds of one core: of a triggerer for one poll (bench.waits accounts), of Redis for one run of the script.

@@ -21,7 +21,7 @@ from dev.redis_server import RedisServer
 
 TIME_SCALE = 10
 TRIGGERERS = (1, 2, 4)
-WAITS = (80, 400, 1000)
+WAITS = (400,)
 _STORE = "bench_redis"
 
 
