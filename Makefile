@@ -75,12 +75,16 @@ e2e-again: .venv/e2e-ready  ## repeat the slow tests that failed, one after the 
 soak: .venv/e2e-ready       ## run a team's daily work for an hour, with random kills and faults
 	AMZBIZ_SOAK_MINUTES=$(or $(MINUTES),60) .venv/bin/python -m pytest -s e2e/test_soak.py
 
-bench: .venv/bench-ready    ## measure the figures of docs/benchmarks.rst, for an hour
+bench: .venv/bench-ready    ## measure the figures of docs/benchmarks.rst, for an hour and a half
 	.venv/bin/python -m bench.parsing
 	.venv/bin/python -m bench.quota
 	.venv/bin/python -m bench.batch_scale
 	.venv/bin/python -m bench.waits
+	.venv/bin/python -m bench.masking
 	.venv/bin/python -m bench.limits
+	.venv/bin/python -m bench.simulation
+	.venv/bin/python -m bench.triggerers
+	.venv/bin/python -m bench.shared_polls
 	.venv/bin/python -m bench.mapped
 	.venv/bin/python -m bench.transfer
 

@@ -12,25 +12,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
+import secrets
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import parse_qs
 
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.sandbox.state import SandboxReport
-from dev.airflow_server import airflow_settings
+from bench.waiting_process import Result, WaitingProcess
 
 TIME_SCALE = 10
 # The reports end within this many seconds of the API's clock.
@@ -43,67 +37,6 @@ WAITS_OF_AN_ACCOUNT = 20
 API_SECONDS = 0.2
 # Real seconds: until all accounts have tokens and have been polled, then until the reports end.
 WARM_UP, ENDING = 60.0, 120.0
-
-
-@dataclass
-class Result:
-    """The results of a process that waited, in times of the sandbox's clock.
-
-    :ivar joined: when all its waits had joined.
-    :ivar ends: when each report's event arrived.
-    :ivar figures: see :mod:`bench.waiting`.
-    """
-
-    joined: datetime
-    ends: dict[str, datetime]
-    figures: dict[str, float]
-
-
-def wait_in_a_process(
-    sandbox: Sandbox,
-    connections: Mapping[str, Mapping[str, Any]],
-    waits: Sequence[Mapping[str, Any]],
-    *,
-    design: str = "ours",
-    warm_up: float = 0.0,
-    until: Callable[[], bool] | None = None,
-) -> Result:
-    """Run waits in a process of their own until all have ended.
-
-    :param connections: Airflow connections by id.
-    :param waits: see :mod:`bench.waiting`.
-    :param warm_up: real seconds that the figures leave out.
-    :param until: when to stop, where the reports do not end.
-    """
-    scale = sandbox.clock.scale
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as waits_file:
-        environment = {
-            **os.environ,
-            **airflow_settings(Path(home), Path(home)),
-            **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in connections.items()},
-            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-        }
-        json.dump(waits, waits_file)
-        waits_file.seek(0)
-        real, api = time.time(), sandbox.clock.now()
-        command = [sys.executable, "-m", "bench.waiting", design, str(scale), str(warm_up)]
-        process = subprocess.Popen(command, stdin=waits_file, stdout=subprocess.PIPE, env=environment, text=True)
-        assert process.stdout
-        joined = process.stdout.readline()
-        while until and process.poll() is None and not until():
-            time.sleep(0.1)
-        if until:
-            process.send_signal(signal.SIGTERM)
-        output = process.stdout.read()
-        if process.wait():
-            raise RuntimeError("The process that waits has failed; its error is above")
-
-    def by_the_sandbox(moment: float) -> datetime:
-        return api + timedelta(seconds=(moment - real) * scale)
-
-    figures = json.loads(output)
-    ends = {each: by_the_sandbox(at) for each, at in figures.pop("ends").items()}
-    return Result(by_the_sandbox(float(joined)), ends, figures)
 
 
 def add_reports(sandbox: Sandbox, count: int, status: str = "DONE") -> list[SandboxReport]:
@@ -136,8 +69,9 @@ def as_create(report: SandboxReport) -> dict[str, Any]:
 
 
 def delays(result: Result, reports: Sequence[SandboxReport]) -> list[float]:
-    """Return the seconds from each report's end to its event, shortest first."""
-    return sorted((result.ends[each.report_id] - each.ends).total_seconds() for each in reports)
+    """Return the seconds from the end of each report that was waited for to its event, shortest first."""
+    ends = {each.report_id: each.ends for each in reports}
+    return sorted((at - ends[report_id]).total_seconds() for report_id, at in result.ends.items())
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -164,7 +98,8 @@ def ended(count: int, design: str) -> dict[str, float]:
             limits = {"getReport": [100000, 100000]}
             connection["extra"]["rate_limits"] = json.dumps(limits)
         waits = [as_sensor(each) for each in reports]
-        result = wait_in_a_process(sandbox, {DEFAULT: connection}, waits, design=design)
+        with WaitingProcess(sandbox, {DEFAULT: connection}, waits, design=design) as process:
+            result = process.result()
         late = delays(result, reports)
         calls = sandbox.count("getReport") + sandbox.count("getReports")
         return {
@@ -218,7 +153,8 @@ def joined(count: int, kind: str, *, ended: bool) -> dict[str, float]:
         first = FirstPolls(sandbox, reports)
         waits = [wait_of(each) for each in reports]
         until = None if ended else first.are_complete
-        result = wait_in_a_process(sandbox, {DEFAULT: sandbox.connection}, waits, until=until)
+        with WaitingProcess(sandbox, {DEFAULT: sandbox.connection}, waits) as process:
+            result = process.result(until)
         moments = result.ends if ended else first.polls
         took = sorted((each - result.joined).total_seconds() for each in moments.values())
         return {
@@ -270,10 +206,27 @@ class FirstPolls:
                     yield report_id
 
 
+class Credentials(TypedDict):
+    """What an account logs in with."""
+
+    client_id: str
+    client_secret: str
+    refresh_token: str
+
+
+def long_credentials() -> Credentials:
+    """Return random credentials as long as those of Login with Amazon, because Airflow's masker takes longer."""
+    return {
+        "client_id": f"amzn1.application-oa2-client.{secrets.token_hex(16)}",
+        "client_secret": f"amzn1.oa2-cs.v1.{secrets.token_hex(32)}",
+        "refresh_token": f"Atzr|{secrets.token_urlsafe(270)}",
+    }
+
+
 def of_accounts(count: int) -> dict[str, float]:
     """Wait for reports of many accounts, in real time."""
     with Sandbox() as sandbox:
-        accounts = [sandbox.accounts[0], *(sandbox.add_account() for _ in range(count - 1))]
+        accounts = [sandbox.add_account(**long_credentials()) for _ in range(count)]
         reports = add_reports(sandbox, WAITS_OF_AN_ACCOUNT * count)
         sandbox.accounts[0].reports.clear()
         connections, waits = {}, []
@@ -287,7 +240,8 @@ def of_accounts(count: int) -> dict[str, float]:
                 waits.append(as_sensor(report, conn_id))
         sandbox.inject(Fault("*", "delay", seconds=API_SECONDS, times=None))
         end_at_random(reports, sandbox.clock.now() + timedelta(seconds=WARM_UP), ENDING)
-        result = wait_in_a_process(sandbox, connections, waits, warm_up=WARM_UP)
+        with WaitingProcess(sandbox, connections, waits, warm_up=WARM_UP) as process:
+            result = process.result()
         late, figures = delays(result, reports), result.figures
         minutes = (sandbox.calls[-1].at - result.joined).total_seconds() / 60
         return {
@@ -312,18 +266,19 @@ def main() -> None:
     if part in ("all", "ended"):
         for count in counts or [10, 100, 1000, 5000]:
             for design in ("ours", "plain") if count <= 1000 else ("ours",):
-                _print(design, ended(count, design))
+                show(design, ended(count, design))
     if part in ("all", "joined"):
         for count in counts or [100, 1000, 5000]:
             for kind in ("sensor", "create"):
-                _print(f"joined at once, by a {kind}, all ended", joined(count, kind, ended=True))
-                _print(f"joined at once, by a {kind}, none ended", joined(count, kind, ended=False))
+                show(f"joined at once, by a {kind}, all ended", joined(count, kind, ended=True))
+                show(f"joined at once, by a {kind}, none ended", joined(count, kind, ended=False))
     if part in ("all", "accounts"):
         for count in counts or [1, 10, 50, 100]:
-            _print("N accounts", of_accounts(count))
+            show("N accounts", of_accounts(count))
 
 
-def _print(row: str, figures: Mapping[str, float]) -> None:
+def show(row: str, figures: Mapping[str, float]) -> None:
+    """Print a row."""
     print(row.ljust(40), ", ".join(f"{name} {value:.6g}" for name, value in figures.items()), flush=True)
 
 

@@ -280,7 +280,7 @@ class _BatchWait:
             if update.processing_status == ProcessingStatus.DONE:
                 self._ready_since = self._ready_since if self._ready else time.monotonic()
                 self._ready += 1
-        elif self._waits[report_id].finished:
+        elif update is self._waits[report_id].ended_by:
             self._errors[report_id] = update
 
     async def _permits_to_store(self, *, wait: bool) -> int:

@@ -209,7 +209,7 @@ class ReportStatusTrigger(WaitingTrigger):
         :raises AmazonBusinessError: the update is an error that ends the wait.
         """
         if isinstance(update, AmazonBusinessError):
-            if subscription.finished:
+            if update is subscription.ended_by:
                 with about_report(self.report_id, subscription.report_type):
                     # A copy, because other waits may have received the same error.
                     raise error_from_dict(update.to_dict())

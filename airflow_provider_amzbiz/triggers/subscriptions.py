@@ -21,13 +21,13 @@ class Subscription:
     :ivar not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     :ivar created: when the report was created, if known. Without it and ``report_type``, the report is never found
         in the listing.
-    :ivar on_update: called with the report at each change of its status, or with an error, which ends the wait
-        if :attr:`finished` is set.
+    :ivar on_update: called with the report at each change of its status, or with an error.
     :ivar status: the status at the last poll that worked.
     :ivar due: when the next poll is due, in monotonic seconds.
     :ivar failures: polls that failed for this report alone since the last one that worked.
     :ivar missed: whether access to the report was denied, or the report not found, at its last poll.
-    :ivar finished: whether the wait has ended.
+    :ivar ended_by: the update that has ended the wait, None before. Who receives updates through a queue compares
+        them with it: after an error that ends nothing, the wait may have ended before the error is received.
     """
 
     report_id: str
@@ -41,10 +41,15 @@ class Subscription:
     due: float = 0.0
     failures: int = 0
     missed: bool = False
-    finished: bool = False
+    ended_by: Report | AmazonBusinessError | None = None
 
     def __post_init__(self) -> None:
         self.poke_interval = max(self.poke_interval, _SHORTEST_PAUSE)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the wait has ended."""
+        return self.ended_by is not None
 
     def notify(self, update: Report | AmazonBusinessError, *, last: bool = False) -> None:
         """Pass an update on, unless the status is unchanged or the wait has ended.
@@ -58,7 +63,8 @@ class Subscription:
             if update.processing_status == self.status:
                 return
             self.status = update.processing_status
-        self.finished = last or (isinstance(update, Report) and update.is_terminal)
+        if last or (isinstance(update, Report) and update.is_terminal):
+            self.ended_by = update
         self.on_update(update)
 
     def failed(self, error: AmazonBusinessError) -> None:

@@ -9,11 +9,14 @@ import time
 import pytest
 
 from airflow_provider_amzbiz.batch.running import RunningReport, pack
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
+from airflow_provider_amzbiz.triggers.poller import ReportPoller
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 from tests.airflow_names import redact
@@ -246,3 +249,25 @@ class TestMaskedTokens:
         for token in tokens:
             assert redact(f"a line with {token}") == f"a line with {token}"
         assert sandbox.refresh_token not in redact(f"a line with {sandbox.refresh_token}")
+
+
+@pytest.mark.parametrize("make", [trigger, a_batch])
+async def test_a_failed_poll_does_not_end_a_wait_whose_report_has_ended_just_after_it(sandbox, monkeypatch, make):
+    """A poll fails and the listing shows the report, before the trigger's own task runs again."""
+    report_id = sandbox.add_report(report_type="SANDBOX_ORDER_LINES", status="DONE")
+    report = AmazonBusinessHook().get_report(report_id)
+    joining = ReportPoller.join
+
+    def join(self, subscription):
+        joining(self, subscription)
+        subscription.notify(AmazonBusinessError("getReport returned 429"))
+        subscription.notify(report)
+
+    monkeypatch.setattr(ReportPoller, "join", join)
+    event = await only_event(make(report_id))
+    if event["status"] == "ready":
+        assert event["errors"] == {}
+        assert [each["report_id"] for each in event["reports"]] == [report_id]
+    else:
+        assert event["status"] == "ended"
+        assert event["report"]["processing_status"] == "DONE"
