@@ -17,6 +17,7 @@ from airflow_provider_amzbiz.get_provider_info import get_provider_info
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from dev.check_links import broken_links
+from dev.parameter_tables import Parameter, parameters
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not in page.parts}
@@ -38,14 +39,62 @@ def classes():
     kinds = [entry for kind in ("hooks", "operators", "sensors", "triggers") for entry in info[kind]]
     modules = [name for entry in kinds for name in entry["python-modules"]]
     for name in modules + [entry["python-module"] for entry in info["transfers"]]:
-        for found, value in inspect.getmembers(importlib.import_module(name), inspect.isclass):
-            if value.__module__ == name and not found.startswith("_") and found not in INNER:
+        module = importlib.import_module(name)
+        exported = getattr(module, "__all__", ())
+        for found, value in inspect.getmembers(module, inspect.isclass):
+            if (
+                (value.__module__ == name or found in exported)
+                and not found.startswith("_")
+                and found not in INNER
+            ):
                 yield f"{name}.{found}"
 
 
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_a_class_has_a_page(name):
     assert f".. autoclass:: {name}\n" in TEXT
+
+
+def with_parameters():
+    """Return what a task of a DAG is made of, by dotted name."""
+    return sorted(name for name in classes() if re.search(r"_amzbiz\.(operators|sensors|transfers)\.", name))
+
+
+def test_operators_and_sensors_have_parameters():
+    assert len(with_parameters()) >= 9
+
+
+@pytest.mark.parametrize("name", [*with_parameters(), "airflow_provider_amzbiz.task_groups.report_to_s3"])
+def test_what_becomes_a_task_has_a_table_of_its_parameters_which_its_docstring_explains(name):
+    assert TEXT.count(f".. parameters:: {name}\n") == 1
+    module, _, attribute = name.rpartition(".")
+    found = getattr(importlib.import_module(module), attribute)
+
+    table = list(parameters(name))
+
+    docstring = getattr(found, "function", found).__doc__
+    explained = re.findall(r"^ *:param (\w+):(.*?)(?=^ *:|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    assert {each.name for each in table} == {each for each, _ in explained} - {"kwargs"}
+    said = {each for each, text in explained if "(templated)" in " ".join(text.split())}
+    assert {each.name for each in table if each.templated} == said
+
+
+def test_a_table_has_the_facts_of_the_class():
+    create = {
+        each.name: each for each in parameters("airflow_provider_amzbiz.operators.reports.CreateReportOperator")
+    }
+
+    assert create["report_type"] == Parameter("report_type", "str", None, True, True)
+    assert create["report_options"].type == "dict | str | None"
+    assert create["timeout"] == Parameter("timeout", "timedelta | float", "7 days", False, True)
+    assert create["on_cancelled"].default == '"fail"'
+    assert create["deferrable"].default == "[operators] default_deferrable"
+
+
+def test_a_group_is_mapped_over_templated_parameters_only():
+    group = list(parameters("airflow_provider_amzbiz.task_groups.report_to_s3"))
+
+    assert [each.name for each in group if not each.mappable] == ["on_cancelled", "timeout", "deferrable"]
 
 
 @pytest.mark.parametrize(
