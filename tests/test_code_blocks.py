@@ -253,7 +253,9 @@ QUICKSTART = [each for each in SHELL if each.page == "quickstart" and "airflow" 
 
 
 def words(command: str) -> list[str]:
-    return shlex.split(command, comments=True)
+    """Return the words of a command, without the variables that it sets for itself."""
+    found = shlex.split(command, comments=True)
+    return found[1:] if re.match(r"AIRFLOW__\w+=", found[0]) else found
 
 
 def is_connection(command: str) -> bool:

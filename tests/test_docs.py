@@ -6,7 +6,9 @@ import importlib
 import inspect
 import operator
 import re
+import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import airflow
 import pytest
@@ -22,6 +24,7 @@ from dev.parameter_tables import Parameter, parameters
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not in page.parts}
 TEXT = "\n".join(PAGES.values())
+README = (DOCS.parent / "README.md").read_text()
 # Parts of other classes, triggers that only operators create, and functions that Airflow finds in the metadata.
 INNER = {"AmazonBusinessOperator", "QueueingOperator", "ReportWatch", "BatchTrigger", "PermitTrigger"}
 INNER |= {
@@ -166,6 +169,31 @@ def test_each_error_is_explained():
 
 
 ROOT = DOCS.parent
+
+
+def test_the_badges_are_true():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    python = project["requires-python"].removeprefix(">=")
+    [airflow_floor] = re.findall(r"apache-airflow>=(\d+\.\d+)", " ".join(project["dependencies"]))
+    badges = re.findall(r"^!\[(.*?)\]\(https://img\.shields\.io/badge/(.*?)-\w+\)$", README, re.MULTILINE)
+
+    shown = [(text, re.sub("(?<!-)-(?!-)", " ", unquote(path)).replace("--", "-")) for text, path in badges]
+    assert shown == [
+        (f"Python {python} and newer", f"python {python}+"),
+        (f"Airflow {airflow_floor} and newer", f"airflow {airflow_floor}+"),
+        (f"Licence: {project['license']}", f"licence {project['license']}"),
+    ]
+
+
+def test_the_index_leads_to_every_page():
+    index = PAGES[DOCS / "index.rst"] + PAGES[DOCS / "tables" / "index.rst"]
+    named = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES}
+    listed = set(re.findall(r"^   ([\w/]+)$", index, re.MULTILINE))
+    assert {each for each in named if each.split("/")[-1] != "index"} <= listed | {
+        f"tables/{each}" for each in listed
+    }
+
+
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")])
 
 
