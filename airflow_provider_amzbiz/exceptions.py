@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSensorTimeout,
-)
-
 from airflow_provider_amzbiz.batch import delivery
 from airflow_provider_amzbiz.batch import errors as batch_errors
 from airflow_provider_amzbiz.client import errors as client_errors
 from airflow_provider_amzbiz.client.parameters import required_id
+from airflow_provider_amzbiz.compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+)
 from airflow_provider_amzbiz.documents import errors as document_errors
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
-from airflow.providers.common.compat.sdk import Asset, AssetAlias, NoOpCollector
 
 from airflow_provider_amzbiz.assets.reports import dataset_name, document_uri, report_uri
+from airflow_provider_amzbiz.compat import Asset, AssetAlias, NoOpCollector
 from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_amzbiz.compat import Context
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 
 # Reports and objects that are named one by one. More are reported as a whole: thousands would make an event of

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
-
+from airflow_provider_amzbiz.compat import BaseOperatorLink, XCom
 from airflow_provider_amzbiz.documents.s3_location import access_point
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_amzbiz.compat import Context
 
 # By AWS partition. The others have no public console.
 _CONSOLES = {

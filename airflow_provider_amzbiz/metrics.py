@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import Stats
-
 from airflow_provider_amzbiz.client.call_listener import CallListener
+from airflow_provider_amzbiz.compat import Stats
 
 _PREFIX = "amazon_business"
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
-
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.compat import AirflowSkipException
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import airflow
 
 try:
-    from airflow.providers.common.compat.sdk import ExceptionRetryPolicy, RetryRule
+    from airflow_provider_amzbiz.compat import ExceptionRetryPolicy, RetryRule
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"airflow_provider_amzbiz.retry_policy needs Airflow 3.3 or newer, but this is {airflow.__version__}; set "

@@ -8,7 +8,7 @@ import json
 from functools import partial
 from types import SimpleNamespace
 
-from airflow.providers.common.compat.sdk import TaskDeferred
+from tests.airflow_names import TaskDeferred
 
 
 class Store(dict):

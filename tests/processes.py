@@ -15,3 +15,16 @@ def lost_at(store, method):
 
     setattr(store, method, lose)
     return store
+
+
+def lost_with(store, field):
+    """Lose the process when it would write a record that has a value in a field."""
+    write = store.set
+
+    def lose(key, value, **more):
+        if value[field]:
+            raise ProcessLost
+        write(key, value, **more)
+
+    store.set = lose
+    return store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client.request import ReportRequest
@@ -15,6 +14,7 @@ from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
 )
 from airflow_provider_amzbiz.sandbox import Fault
+from tests.airflow_names import TaskDeferred
 from tests.creating import INVOICE, LINES, WINDOW, by_a_stranger, create, dated
 from tests.deferring import Store, cleared, context, run
 from tests.processes import lost_at

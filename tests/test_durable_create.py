@@ -7,7 +7,6 @@ import logging
 import time
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import unpack
@@ -21,10 +20,11 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.airflow_names import TaskDeferred
 from tests.conftest import BUCKET
 from tests.creating import LINES, WINDOW, create, dated
 from tests.deferring import Store, context, events_of, rebuilt, run
-from tests.processes import ProcessLost, lost_at
+from tests.processes import ProcessLost, lost_with
 
 
 @pytest.fixture(autouse=True)
@@ -117,8 +117,8 @@ def test_a_retry_continues_with_the_report_of_the_previous_attempt(sandbox, capl
     caplog.set_level("INFO")
     store = Store()
     with pytest.raises(ProcessLost):
-        create(**WINDOW).execute(context(lost_at(store, "delete")))
-    del store.delete
+        create(**WINDOW).execute(context(lost_with(store, "handed_on")))
+    del store.set
 
     report_id = create(**WINDOW).execute(context(store))
 
@@ -128,17 +128,9 @@ def test_a_retry_continues_with_the_report_of_the_previous_attempt(sandbox, capl
 
 def test_a_worker_that_died_before_it_could_record_the_id(sandbox):
     store = Store()
-    record = store.set
-
-    def die_with_the_id(key, value, **_):
-        if value["report_id"]:
-            raise ProcessLost
-        record(key, value)
-
-    store.set = die_with_the_id
     with pytest.raises(ProcessLost):
-        create(**WINDOW).execute(context(store))
-    store.set = record
+        create(**WINDOW).execute(context(lost_with(store, "report_id")))
+    del store.set
 
     assert [create(**WINDOW).execute(context(store))] == list(sandbox.reports)
 
@@ -148,8 +140,8 @@ def test_a_report_that_is_not_known_yet_is_waited_for_while_it_is_new(sandbox, m
     monkeypatch.setattr(durable_create, "NOT_FOUND_GRACE", grace)
     store = Store()
     with pytest.raises(ProcessLost):
-        create(**WINDOW).execute(context(lost_at(store, "delete")))
-    del store.delete
+        create(**WINDOW).execute(context(lost_with(store, "handed_on")))
+    del store.set
     (first,) = sandbox.reports
     sandbox.inject(Fault(operation="getReport", kind="status", status=404))
 
@@ -163,8 +155,8 @@ def test_a_retry_continues_with_a_report_with_options_by_its_id(sandbox):
     store = Store()
     options = {"report_options": {"rows": "3"}}
     with pytest.raises(ProcessLost):
-        create(**options).execute(context(lost_at(store, "delete")))
-    del store.delete
+        create(**options).execute(context(lost_with(store, "handed_on")))
+    del store.set
 
     assert [create(**options).execute(context(store))] == list(sandbox.reports)
 
@@ -172,8 +164,8 @@ def test_a_retry_continues_with_a_report_with_options_by_its_id(sandbox):
 def test_another_request_creates_another_report(sandbox):
     store = Store()
     with pytest.raises(ProcessLost):
-        create(**WINDOW).execute(context(lost_at(store, "delete")))
-    del store.delete
+        create(**WINDOW).execute(context(lost_with(store, "handed_on")))
+    del store.set
 
     create(report_options={"rows": "3"}).execute(context(store))
     assert len(sandbox.reports) == 2
@@ -184,8 +176,8 @@ def test_a_useless_report_is_created_again(sandbox, outcome):
     sandbox.script(outcome=outcome)
     store = Store()
     with pytest.raises(ProcessLost):
-        create(**WINDOW).execute(context(lost_at(store, "delete")))
-    del store.delete
+        create(**WINDOW).execute(context(lost_with(store, "handed_on")))
+    del store.set
 
     create(**WINDOW).execute(context(store))
     assert len(sandbox.reports) == 2

@@ -22,7 +22,6 @@ from types import SimpleNamespace
 import airflow
 import duckdb
 import pytest
-from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from sqlalchemy import event, select
@@ -32,6 +31,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from tests.airflow_names import DAG
 from tests.conftest import connect
 
 # Airflow 3.1 takes seconds for each task of dag.test().

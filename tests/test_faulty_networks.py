@@ -33,6 +33,8 @@ US = "ATVPDKIKX0DER"
 BREAKS: tuple[Any, ...] = ("cut", "reset", "stall")
 WAYS: tuple[Any, ...] = ("up", "down")
 EARLY_BREAKS = [Toxic(way, kind, after=after) for way in WAYS for kind in BREAKS for after in (0, 150, 500)]
+# Of each timeout: a busy machine needs some time for a response.
+SECONDS = 1.0
 SLOW = [
     Toxic("down", "latency", seconds=0.02),
     Toxic("up", "latency", seconds=0.02),
@@ -53,11 +55,11 @@ def slow_copies():
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """Shorten timeouts to half a second, and retry without pauses."""
+    """Shorten timeouts, and retry without pauses."""
     monkeypatch.setattr(transport, "wait_random_exponential", lambda **_: wait_none())
-    monkeypatch.setattr(transport, "TIMEOUT", (0.5, 0.5))
-    monkeypatch.setattr(auth, "_TIMEOUT", (0.5, 0.5))
-    monkeypatch.setattr(download, "TIMEOUT", (0.5, 0.5))
+    monkeypatch.setattr(transport, "TIMEOUT", (SECONDS, SECONDS))
+    monkeypatch.setattr(auth, "_TIMEOUT", (SECONDS, SECONDS))
+    monkeypatch.setattr(download, "TIMEOUT", (SECONDS, SECONDS))
     monkeypatch.setattr(download, "LONGEST_WAIT", 0.0)
 
 
@@ -279,8 +281,8 @@ class TestStorage:
         return s3_server.client(
             # boto3's defaults, but with short timeouts.
             retries={"total_max_attempts": 4, "mode": "legacy"},
-            connect_timeout=0.5,
-            read_timeout=0.5,
+            connect_timeout=SECONDS,
+            read_timeout=SECONDS,
         )
 
     @pytest.fixture(autouse=True)

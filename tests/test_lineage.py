@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import airflow
 import pytest
-from airflow.providers.common.compat.sdk import Asset
 from openlineage.client import event_v2
 from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
 
 from airflow_provider_amzbiz.assets.reports import document_uri
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
+from tests.airflow_names import Asset
 from tests.conftest import BUCKET, connect
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
@@ -331,6 +331,7 @@ def test_nothing_shows_a_secret(ran):
     assert [each for each in secrets if each in told] == []
 
 
+@pytest.mark.main_path
 def test_a_document_without_a_report_has_a_name_too():
     moved = [MovedDocument(None, None, "amzn1.tortuga.3/x", [{"uri": "s3://b/k", "bytes": 1, "sha256": None}])]
 
@@ -338,6 +339,7 @@ def test_a_document_without_a_report_has_a_name_too():
     assert document_uri("host", "amzn1.tortuga.3/x") == "amazon-business://host/documents/amzn1.tortuga.3%2Fx"
 
 
+@pytest.mark.main_path
 def test_a_key_that_is_no_plain_uri_stays_one_asset():
     moved = [MovedDocument(LINES, "1", "d", [{"uri": "s3://b/報告 #1?.tsv", "bytes": 1, "sha256": None}])]
 
@@ -358,6 +360,7 @@ class OneEvent:
         return self
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("separator", ["/", ":"])
 def test_an_access_point_is_the_bucket(separator):
     arn = f"arn:aws:s3:us-west-2:123456789012:accesspoint{separator}invoices"

@@ -9,7 +9,6 @@ from typing import Any
 import airflow
 import boto3
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 from moto import mock_aws
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -23,6 +22,7 @@ from airflow_provider_amzbiz.sandbox import RawDocument
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.airflow_names import TaskDeferred
 from tests.deferring import context
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
@@ -204,10 +204,12 @@ def test_the_provider_registers_every_link():
     assert {f"{link.__module__}.{link.__qualname__}" for link in links} <= registered
 
 
+@pytest.mark.main_path
 def test_links_survive_the_way_into_the_database(monkeypatch):
     """What the webserver makes of a DAG has the links still."""
-    from airflow.providers.common.compat.sdk import DAG
     from airflow.serialization import serialized_objects
+
+    from tests.airflow_names import DAG
 
     # DagSerialization since Airflow 3.2, SerializedDAG before.
     new = hasattr(serialized_objects, "DagSerialization")

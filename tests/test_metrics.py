@@ -29,6 +29,7 @@ def stats(monkeypatch):
     return recorder
 
 
+@pytest.mark.main_path
 def test_calls_429s_and_waits_are_counted_by_operation(sandbox, stats):
     sandbox.inject(Fault("getReport", "status", status=429))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_amzbiz import durable_create, report_status
 from airflow_provider_amzbiz.exceptions import (
@@ -14,6 +13,7 @@ from airflow_provider_amzbiz.exceptions import (
     ReportTimeoutError,
 )
 from airflow_provider_amzbiz.sandbox import Fault
+from tests.airflow_names import AirflowSkipException
 from tests.creating import create, dated
 from tests.deferring import context, run
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow.providers.common.compat.sdk import TaskDeferred
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -21,6 +20,7 @@ from airflow_provider_amzbiz.exceptions import AmazonBusinessError
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.sandbox.throttle import PLANS
+from tests.airflow_names import TaskDeferred
 from tests.deferring import Store, context, events_of, rebuilt
 from tests.processes import ProcessLost
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(400)
 DAGS = """
 from datetime import datetime, timezone
 
-from airflow.providers.common.compat.sdk import DAG, task, task_group
+from tests.airflow_names import DAG, task, task_group
 
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from airflow_provider_amzbiz.windows import report_windows
@@ -68,13 +68,16 @@ def dags(tmp_path_factory, request):
 
         # Its home since Airflow 3.2.
         if find_spec("airflow.dag_processing.dagbag"):
-            from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+            from airflow.dag_processing import dagbag
         else:
-            from airflow.models.dagbag import DagBag, sync_bag_to_db
+            from airflow.models import dagbag
 
-        bag = DagBag(str(file))
+        bag = dagbag.DagBag(str(file))
         DagBundlesManager().sync_bundles_to_db()
-        sync_bag_to_db(bag, "dags-folder", None)
+        if hasattr(bag, "sync_to_db"):  # Airflow 3.0
+            bag.sync_to_db("dags-folder", None)
+        else:
+            dagbag.sync_bag_to_db(bag, "dags-folder", None)
     assert bag.import_errors == {}
     return bag.dags
 
@@ -87,6 +90,7 @@ def states(run):
     return {(each.task_id, each.map_index): each.state for each in run.get_task_instances()}
 
 
+@pytest.mark.main_path
 def test_a_group_creates_waits_and_moves(sandbox, s3, dags):
     run = dags["group_alone"].test()
 

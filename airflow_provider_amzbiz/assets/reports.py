@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from airflow.providers.common.compat.openlineage.facet import Dataset
-    from airflow.providers.common.compat.sdk import Asset
+
+    from airflow_provider_amzbiz.compat import Asset
 
 SCHEME = "amazon-business"
 

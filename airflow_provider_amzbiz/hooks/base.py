@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import BaseHook
-
 from airflow_provider_amzbiz.client.config import is_loopback
 from airflow_provider_amzbiz.client.parameters import required_string, seconds
+from airflow_provider_amzbiz.compat import BaseHook
 from airflow_provider_amzbiz.exceptions import translated_errors
 from airflow_provider_amzbiz.hooks import supervisor
 from airflow_provider_amzbiz.hooks.connection import config_from_connection
@@ -22,11 +21,10 @@ from airflow_provider_amzbiz.hooks.reading import read_connection
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Connection
-
     from airflow_provider_amzbiz.client.config import ClientConfig
     from airflow_provider_amzbiz.client.reports import ReportsClient
     from airflow_provider_amzbiz.client.token_bucket import AnyBucket
+    from airflow_provider_amzbiz.compat import Connection
 
 _keep_first = threading.Lock()
 

@@ -21,7 +21,7 @@ from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
 from airflow_provider_amzbiz.hooks import supervisor
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_provider_amzbiz.compat import Connection
 
 # No secret is so short.
 _HARMLESS_LENGTH = 4

@@ -18,9 +18,8 @@ from airflow_provider_amzbiz.client.errors import (
 from airflow_provider_amzbiz.hooks.connection import extra_string, naming, read_extra
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
-
     from airflow_provider_amzbiz.client.reports import ReportsClient
+    from airflow_provider_amzbiz.compat import Connection
 
 # Days after which an LWA client secret expires, and after which it should be rotated.
 SECRET_DAYS = 180

@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.hooks.connection import extra_string, naming, port_
 from airflow_provider_amzbiz.hooks.reading import read_connection
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_provider_amzbiz.compat import Connection
 
 _FIELD = "rate_limit_store"
 # Connection types; the second one is what Airflow makes of a URI that begins with rediss://.

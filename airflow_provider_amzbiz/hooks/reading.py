@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
-
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
+from airflow_provider_amzbiz.compat import AirflowException, AirflowNotFoundException
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ConnectionNotFoundError
 from airflow_provider_amzbiz.hooks import supervisor
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_provider_amzbiz.compat import Connection
 
 # What Airflow raises when a stored connection cannot be parsed.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)

@@ -12,7 +12,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from airflow.providers.common.compat.sdk import mask_secret
+from airflow_provider_amzbiz.compat import mask_secret
 
 # Reentrant, because a signal handler may cancel a report while its thread reads a connection.
 _task_lock = threading.RLock()

@@ -9,9 +9,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
-
 from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.compat import BaseOperator, conf
 from airflow_provider_amzbiz.exceptions import (
     ThrottledError,
     about_report,
@@ -23,8 +22,7 @@ from airflow_provider_amzbiz.triggers.base import InlineWait
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
-
+    from airflow_provider_amzbiz.compat import BaseOperatorLink, Context
     from airflow_provider_amzbiz.triggers.base import WaitingTrigger
     from airflow_provider_amzbiz.triggers.events import PermitGranted
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.create_record import CreateRecord
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -29,9 +28,8 @@ from airflow_provider_amzbiz.triggers.events import PermitGranted, ReportEnded, 
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_amzbiz.client.request import ReportRequest
+    from airflow_provider_amzbiz.compat import Context
 
 
 class CreateReportOperator(QueueingOperator):

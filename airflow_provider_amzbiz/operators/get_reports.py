@@ -13,7 +13,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, check_rendered
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_amzbiz.compat import Context
 
 
 class GetReportsOperator(AmazonBusinessOperator):

@@ -14,7 +14,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, check_rendered
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow_provider_amzbiz.compat import BaseOperatorLink, Context
 
 # What names a person, in a buyer or payer.
 _PERSONAL = ("name", "email", "extra")

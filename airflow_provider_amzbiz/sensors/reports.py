@@ -9,15 +9,14 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.compat import (
     AirflowSensorTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
-
-from airflow_provider_amzbiz.client import parameters
-from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.durable_create import NOT_FOUND_GRACE
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
@@ -34,7 +33,7 @@ from airflow_provider_amzbiz.triggers.events import ReportEnded, ReportTimedOut,
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_amzbiz.compat import Context
 
 
 # Minimum seconds that a poll waits for its permit: with a short poke_interval, every poll would fail at once.

@@ -10,10 +10,10 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import AirflowException
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
 
 from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.compat import AirflowException
 from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
 from airflow_provider_amzbiz.documents.open_uploads import NoRecord
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES, UNPACK_MODES, UploadOptions
@@ -31,10 +31,10 @@ from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_amzbiz.client.models import ReportDocument
+    from airflow_provider_amzbiz.compat import BaseOperatorLink, Context
     from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
     from airflow_provider_amzbiz.lineage import MovedDocument, S3Output, Transfer
 

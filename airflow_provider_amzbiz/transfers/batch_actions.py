@@ -9,11 +9,10 @@ from datetime import datetime, timezone
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
-
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordError, ThrottledCall
 from airflow_provider_amzbiz.batch.plan import names
+from airflow_provider_amzbiz.compat import AirflowSkipException
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,

@@ -14,9 +14,8 @@ from airflow_provider_amzbiz.transfers.keys import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_amzbiz.batch.plan import Place
+    from airflow_provider_amzbiz.compat import Context
     from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
 

@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
-
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import RunningReport, pack
+from airflow_provider_amzbiz.compat import AirflowSkipException
 from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ReportNotFoundError,
@@ -22,8 +21,6 @@ from airflow_provider_amzbiz.transfers.batch_time import check_time, min_seconds
 from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_amzbiz.batch.attempt import Attempt
     from airflow_provider_amzbiz.batch.head import Head
     from airflow_provider_amzbiz.batch.item import Item
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.record import Record, Stint
     from airflow_provider_amzbiz.batch.state import BatchState
     from airflow_provider_amzbiz.client.request import ReportRequest
+    from airflow_provider_amzbiz.compat import Context
     from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
     from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 

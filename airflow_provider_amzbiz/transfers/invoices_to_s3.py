@@ -7,9 +7,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_amzbiz.client.marketplaces import region_of_endpoint, region_of_marketplace
+from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
 from airflow_provider_amzbiz.exceptions import InvalidInputError, TaskKilledError, translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -19,9 +18,8 @@ from airflow_provider_amzbiz.transfers.batch_place import default_manifest_key, 
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_amzbiz.batch.item import Item
+    from airflow_provider_amzbiz.compat import Context
     from airflow_provider_amzbiz.feed.plan import Plan
     from airflow_provider_amzbiz.feed.run import FeedRun, InvoiceFeed
     from airflow_provider_amzbiz.lineage import MovedDocument

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import jinja2
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+    from airflow_provider_amzbiz.compat import BaseOperator, Context
 else:
     # A base operator of its own would end the chain of constructors on Airflow 2.
     BaseOperator = object

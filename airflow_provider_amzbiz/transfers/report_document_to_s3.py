@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
-
+from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
 from airflow_provider_amzbiz.exceptions import (
@@ -37,9 +36,8 @@ from airflow_provider_amzbiz.transfers.keys import (
 from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_amzbiz.client.models import ReportDocument
+    from airflow_provider_amzbiz.compat import Context
 
 
 class ReportDocumentToS3Operator(DocumentToS3Operator):

@@ -8,10 +8,9 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -35,9 +34,8 @@ from airflow_provider_amzbiz.triggers.events import read_event
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_amzbiz.batch.item import Item
+    from airflow_provider_amzbiz.compat import Context
     from airflow_provider_amzbiz.transfers.batch_actions import Deliveries
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
+from airflow_provider_amzbiz.compat import AirflowNotFoundException
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,

@@ -22,9 +22,9 @@ from airflow_provider_amzbiz.transfers.keys import (
 from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_amzbiz.compat import Context
     from airflow_provider_amzbiz.lineage import Transfer
 
 
@@ -156,9 +156,8 @@ class TransactionsToS3Operator(GetTransactionsOperator):
 
     def _emit_lineage(self, context: Context, summary: Mapping[str, Any]) -> None:
         """Report the table to lineage, and in the events of the task's outlets."""
-        from airflow.providers.common.compat.sdk import Asset, AssetAlias
-
         from airflow_provider_amzbiz.assets.reports import transactions_uri
+        from airflow_provider_amzbiz.compat import Asset, AssetAlias
         from airflow_provider_amzbiz.lineage import S3Output, Transfer
 
         host = urlsplit(self.hook.config.endpoint).netloc

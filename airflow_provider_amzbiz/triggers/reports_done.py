@@ -11,13 +11,13 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
-from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.clock import CLOCK_PRECISION
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.compat import BaseEventTrigger
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ReportNotFoundError,

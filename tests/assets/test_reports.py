@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import airflow
 import pytest
-from airflow.providers.common.compat.sdk import Asset
 
 from airflow_provider_amzbiz.assets.reports import report_uri
 from airflow_provider_amzbiz.lineage import MovedDocument, Transfer
+from tests.airflow_names import Asset
 
 AIRFLOW_3 = airflow.__version__.startswith("3")
 

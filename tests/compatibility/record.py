@@ -47,9 +47,8 @@ def _record():
 
 
 def _waits(sandbox):
-    from airflow.providers.common.compat.sdk import TaskDeferred
-
     from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+    from tests.airflow_names import TaskDeferred
     from tests.compatibility.tasks import LINES, TASKS
     from tests.deferring import context, events_of, rebuilt
 
@@ -168,7 +167,7 @@ class _Steps:
         self._resume = resume
 
     def first(self, execute):
-        from airflow.providers.common.compat.sdk import TaskDeferred
+        from tests.airflow_names import TaskDeferred
 
         try:
             execute()
@@ -201,7 +200,7 @@ class _Steps:
         return [_described(each) for each in self._sandbox.reports.values() if each.report_options]
 
     def to_the_end(self):
-        from airflow.providers.common.compat.sdk import TaskDeferred
+        from tests.airflow_names import TaskDeferred
 
         while True:
             event = self.deferral()["event"]

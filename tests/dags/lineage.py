@@ -7,9 +7,10 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
+from airflow import DAG
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
-from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias
 
+from airflow_provider_amzbiz.compat import Asset, AssetAlias
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator

@@ -7,12 +7,12 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from tests.airflow_names import redact
 from tests.hooks.test_amazon_business import define
 
 LINES = "SANDBOX_ORDER_LINES"

@@ -168,6 +168,7 @@ def test_no_call_fails_because_there_is_no_server(store, sandbox):
     assert AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES") in sandbox.reports
 
 
+@pytest.mark.main_path
 @real_only
 def test_the_keys_of_the_store_are_there_after_a_call(store):
     with RedisServer() as running:

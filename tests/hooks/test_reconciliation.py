@@ -7,7 +7,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import Limit
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Company, Fault, Sandbox
+from tests.airflow_names import AirflowFailException
 from tests.conftest import connect
 from tests.fuzzing import bounded
 

@@ -7,11 +7,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_amzbiz.hooks import supervisor
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.airflow_names import mask_secret
 from tests.deferring import context, run
 
 

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import (
@@ -26,6 +25,7 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger
 from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
+from tests.airflow_names import DAG, AirflowFailException
 from tests.conftest import BUCKET, connect
 from tests.creating import LINES, create
 from tests.deferring import context, run

@@ -17,6 +17,7 @@ def create(**arguments):
     return CreateReportOperator(task_id="create", **{"report_type": LINES, **arguments})
 
 
+@pytest.mark.main_path
 def test_cancel(sandbox):
     sandbox.script(outcome="DONE", queue_seconds=100)
     report_id = create().execute({})

@@ -11,7 +11,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import TaskKilledError
@@ -24,6 +23,7 @@ from airflow_provider_amzbiz.operators.reports import (
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.airflow_names import AirflowFailException, AirflowSkipException
 from tests.conftest import BUCKET, connect
 from tests.deferring import Store, context, run
 

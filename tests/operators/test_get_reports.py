@@ -14,6 +14,7 @@ from airflow_provider_amzbiz.operators.reports import (
 LINES = "SANDBOX_ORDER_LINES"
 
 
+@pytest.mark.main_path
 def test_get_reports_is_a_list_for_xcom(sandbox):
     ids = [sandbox.add_report(report_type=LINES) for _ in range(5)]
 

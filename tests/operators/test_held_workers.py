@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
@@ -15,6 +14,7 @@ from airflow_provider_amzbiz.sensors import reports
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers import base as transfers
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.airflow_names import TaskDeferred
 from tests.conftest import BUCKET, connect
 from tests.deferring import context, events_of, rebuilt
 

@@ -8,11 +8,11 @@ from decimal import Decimal
 from urllib.parse import parse_qs
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_amzbiz.exceptions import AccessDeniedError, InvalidInputError
 from airflow_provider_amzbiz.operators.reconciliation import GetTransactionsOperator
 from airflow_provider_amzbiz.sandbox import Company, ReconciliationSettings, Sandbox
+from tests.airflow_names import AirflowFailException
 from tests.conftest import connect
 
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)
@@ -34,6 +34,7 @@ def get(**arguments):
     return GetTransactionsOperator(task_id="get", **arguments)
 
 
+@pytest.mark.main_path
 def test_it_returns_all_transactions_as_json(world):
     found = get(feed_start=START.isoformat(), feed_end=world.company.end).execute({})
 

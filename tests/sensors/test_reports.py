@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_amzbiz.exceptions import (
     AuthenticationError,
@@ -25,6 +24,7 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.triggers import reports as triggers
+from tests.airflow_names import AirflowFailException, AirflowSkipException, TaskDeferred
 
 MODES = ["poke", "reschedule", "deferrable", "deferrable-after-a-while"]
 LINES = "SANDBOX_ORDER_LINES"
@@ -101,6 +101,7 @@ def create(sandbox, mode, **script):
     return AmazonBusinessHook().create_report(LINES, ["ATVPDKIKX0DER"])
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("mode", MODES)
 def test_done_returns_the_report(sandbox, mode):
     report_id = create(sandbox, mode)
@@ -123,6 +124,7 @@ def test_cancelled_fails(sandbox, mode):
     assert isinstance(caught.value, AirflowFailException)
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("mode", MODES)
 def test_cancelled_skips(sandbox, mode):
     report_id = create(sandbox, mode, outcome="CANCELLED")
@@ -147,6 +149,7 @@ def test_fatal_without_a_document(sandbox, mode):
     assert isinstance(caught.value, AirflowFailException)
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("mode", MODES)
 def test_fatal_with_a_document_shows_the_reason(sandbox, mode):
     reason = "The invoice does not exist. " + "x" * 5000
@@ -199,6 +202,7 @@ def test_an_unknown_status_is_waited_on_until_the_timeout_and_logged_once(sandbo
     assert len(seen) == (1 if mode == "poke" else 2)
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
 def test_a_timeout_can_soft_fail(sandbox, mode):
     report_id = create(sandbox, mode, processing_seconds=1000)

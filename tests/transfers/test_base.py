@@ -11,7 +11,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_amzbiz.documents import to_s3
 from airflow_provider_amzbiz.exceptions import (
@@ -24,6 +23,7 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.transfers import base
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.airflow_names import AirflowTaskTimeout
 from tests.transfers.transferring import (
     BUCKET,
     TEXT,

@@ -6,7 +6,6 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import AccessDeniedError, AmazonBusinessPermanentError, InvalidInputError
@@ -14,6 +13,7 @@ from airflow_provider_amzbiz.sandbox import Company, Sandbox
 from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 from dev.s3_server import objects_under
+from tests.airflow_names import TaskDeferred
 from tests.conftest import BUCKET, connect
 from tests.deferring import context, events_of, rebuilt, run
 from tests.feed.books import check_books, stored_documents, stored_tables
@@ -86,6 +86,7 @@ def check(s3, prefix, company):
     check_books(company, tables(s3, prefix), stored_documents(s3, BUCKET, f"{prefix}invoices/"))
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_every_document_once_and_the_tables_are_the_books(company_sandbox, s3, prefix, deferrable):
     company = company_sandbox.company

@@ -6,13 +6,13 @@ import gzip
 from datetime import datetime, timezone
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, task, task_group
 
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import RawDocument
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.airflow_names import DAG, task, task_group
 from tests.transfers.transferring import zipped
 
 BUCKET = "tests"

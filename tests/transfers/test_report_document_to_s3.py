@@ -10,7 +10,6 @@ import sys
 import zlib
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -24,6 +23,7 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.airflow_names import AirflowFailException
 from tests.conftest import connect
 from tests.deferring import context, run
 from tests.transfers.transferring import (
@@ -38,6 +38,7 @@ from tests.transfers.transferring import (
 )
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("by", ["report", "document"])
 def test_a_document_arrives_decoded_and_described(sandbox, s3, key, by):
     report_id = create(sandbox, gzip.compress(TEXT), content_type="text/plain; charset=UTF-8")
@@ -60,6 +61,7 @@ def test_a_document_arrives_decoded_and_described(sandbox, s3, key, by):
     assert json.loads(json.dumps(result)) == result
 
 
+@pytest.mark.main_path
 def test_a_document_of_many_parts(sandbox, s3, key):
     body = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(1_000_000))
     report_id = create(sandbox, gzip.compress(body, 1))
@@ -265,6 +267,7 @@ def test_no_api_header_reaches_the_document_host(sandbox, s3, key):
     assert not any(name.startswith("x-amz") or name == "authorization" for name in download.headers)
 
 
+@pytest.mark.main_path
 def test_an_invoice_is_unpacked_to_its_pdf(sandbox, s3, key):
     report_id = AmazonBusinessHook().create_report("GET_AB_INVOICE_PDF", [US], report_options={"invoiceId": "77"})
 
@@ -330,6 +333,7 @@ def test_missing_bucket(sandbox, s3, key):
         )
 
 
+@pytest.mark.main_path
 def test_boto3s_own_credentials(sandbox, s3_server, s3, key, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
@@ -436,6 +440,7 @@ def deferrable(report_id, key):
     )
 
 
+@pytest.mark.main_path
 def test_a_throttled_task_waits_for_its_permit_in_the_triggerer(sandbox, s3, key, monkeypatch):
     connect(monkeypatch, sandbox, rate_limits='{"getReportDocument": [2, 1]}')
     report_id = create(sandbox, gzip.compress(TEXT))

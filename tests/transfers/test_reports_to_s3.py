@@ -17,13 +17,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import (
-    DAG,
-    AirflowFailException,
-    AirflowSkipException,
-    BaseOperator,
-    TaskDeferred,
-)
 from botocore.endpoint import Endpoint
 from botocore.exceptions import ConnectionClosedError
 from jinja2.exceptions import UndefinedError
@@ -51,6 +44,13 @@ from airflow_provider_amzbiz.transfers import batch_actions, batch_run
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
+from tests.airflow_names import (
+    DAG,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    TaskDeferred,
+)
 from tests.conftest import connect
 from tests.deferring import context, events_of, rebuilt, run
 
@@ -124,6 +124,7 @@ def keys(s3, prefix):
     return sorted(each["Key"].removeprefix(prefix) for each in listed if "_manifests" not in each["Key"])
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_every_document_lands_under_its_key(sandbox, s3, prefix, deferrable):
     result = run(lambda: batch(prefix, invoices(1, 2, 3), deferrable=deferrable), context())
@@ -340,6 +341,7 @@ def test_the_timeout_ends_a_batch_and_a_cleared_task_goes_on(sandbox, s3, prefix
     assert len(sandbox.reports) == 3
 
 
+@pytest.mark.main_path
 def test_a_retry_tries_again_what_failed_and_leaves_the_rest(sandbox, s3, prefix):
     sandbox.script(outcome="DONE")
     sandbox.script(outcome="FATAL")
@@ -1004,6 +1006,7 @@ def test_what_a_ledger_has_is_not_created_again(sandbox, s3, prefix):
     assert (result["landed"], result["already_delivered"]) == (0, 1)
 
 
+@pytest.mark.main_path
 def test_the_result_is_a_table_too(sandbox, s3, prefix):
     key = f"{prefix}audit/run.jsonl"
     requests = invoices("1", "FATAL-2", "NO-DATA-3")

@@ -7,12 +7,12 @@ import json
 import socket
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, ConnectionNotFoundError, InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import RawDocument
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
+from tests.airflow_names import AirflowFailException
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 TOKEN = "FwoGZXIvYXdzEBYaDNot0A0RealToken"

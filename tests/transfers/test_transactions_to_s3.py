@@ -46,6 +46,7 @@ def read(s3, form):
     return parquet.read_table(io.BytesIO(body)).to_pylist()
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_the_table_is_the_books(sandbox, s3, form):
     result = transactions(form).execute(interval())

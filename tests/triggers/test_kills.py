@@ -7,10 +7,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from tests.airflow_names import TaskDeferred
 from tests.conftest import BUCKET
 from tests.deferring import context, events_of, rebuilt
 

@@ -7,7 +7,6 @@ import inspect
 import time
 
 import pytest
-from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.sandbox import Fault
@@ -17,6 +16,7 @@ from airflow_provider_amzbiz.triggers.events import ReportTimedOut
 from airflow_provider_amzbiz.triggers.permits import PermitTrigger
 from airflow_provider_amzbiz.triggers.reports import ReportStatusTrigger
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from tests.airflow_names import redact
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,7 @@ async def test_a_deadline_that_passed_while_no_triggerer_ran_still_allows_one_po
     assert await only_event(trigger(running, **past)) == timed_out.to_dict()
 
 
+@pytest.mark.main_path
 async def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(sandbox, monkeypatch):
     import os
 
@@ -149,6 +150,7 @@ async def test_a_triggerer_that_stops_or_hands_the_trigger_over_cancels_no_repor
     assert sandbox.count("cancelReport") == 0
 
 
+@pytest.mark.main_path
 @pytest.mark.parametrize(
     "trigger",
     [

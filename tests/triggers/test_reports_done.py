@@ -28,6 +28,7 @@ def _quick(monkeypatch):
         monkeypatch.setattr(module, name, 0.02)
 
 
+@pytest.mark.main_path
 async def test_each_report_is_announced_once_when_it_is_done(sandbox):
     old = sandbox.add_report(LINES)
     async with Watching(watch()) as watching:
