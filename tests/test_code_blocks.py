@@ -46,6 +46,9 @@ from dev.s3_server import download_under
 from tests.deferring import context
 from tests.feed.warehouse import write_files
 
+# Airflow's commands, and the creation of its database, take minutes on a busy machine.
+pytestmark = pytest.mark.timeout(500)
+
 BLOCKS = code_blocks()
 VERSION = Version(airflow.__version__)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -419,7 +422,6 @@ def keys(s3: Any, prefix: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("my_bucket")
-@pytest.mark.timeout(400)
 def test_mapped_groups(sandbox, s3, dags_of_pages):
     run = dags_of_pages["mapped_groups"].test()
 
@@ -434,7 +436,6 @@ def test_mapped_groups(sandbox, s3, dags_of_pages):
 
 @pytest.mark.skipif(Version("3") > VERSION, reason="dag.test() of Airflow 2 cannot map over mapped tasks' results")
 @pytest.mark.usefixtures("my_bucket")
-@pytest.mark.timeout(400)
 def test_mapped_operators(sandbox, s3, dags_of_pages):
     run = dags_of_pages["mapped_operators"].test()
 
@@ -451,7 +452,6 @@ def test_each_dag_of_a_page_is_included_and_run(dags_of_pages):
 
 # It starts a server, the sandbox and six commands of Airflow, one after the other.
 @pytest.mark.skipif(Version("3.3") > VERSION, reason="once is enough for commands that all versions have")
-@pytest.mark.timeout(500)
 def test_the_quickstart_with_pip(tmp_path):
     script = "\n".join(each.text for each in QUICKSTART if "pip install" not in each.text.splitlines()[0])
     # What it installs is here, and another test may use the port.
