@@ -70,9 +70,8 @@ def data_interval_of(
 ) -> tuple[datetime, datetime]:
     """Return start and end of the data interval of a task's run.
 
-    On Airflow 3, a run that was triggered by an asset or by hand has none (its ``logical_date`` may be None), and
-    the interval of a plain cron schedule is empty; ``CronDataIntervalTimetable`` gives each run the time before
-    it.
+    On Airflow 3, a run that was triggered by an asset or by hand has none (its ``logical_date`` may be None). The
+    interval of a plain cron schedule is empty; ``CronDataIntervalTimetable`` gives each run the time before it.
 
     :param context: the task's context.
     :param fallback: length of the interval for a run without one, which then ends when the run was due; by default

@@ -1,16 +1,23 @@
 """Sphinx configuration."""
 
+import sys
+from pathlib import Path
+
+# The extension is in this repository, which need not be installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from airflow_provider_amzbiz import __version__
 
 project = "airflow-provider-amzbiz"
 author = "The airflow-provider-amzbiz authors"
 copyright = f"2026, {author}"  # noqa: A001
 version = release = __version__
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "dev.parameter_tables"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 html_theme = "furo"
 html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 # Every reference has to lead somewhere; what is others' is named in their documentation, not here.
 nitpicky = True
 nitpick_ignore_regex = [

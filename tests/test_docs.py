@@ -6,7 +6,9 @@ import importlib
 import inspect
 import operator
 import re
+import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import airflow
 import pytest
@@ -17,10 +19,12 @@ from airflow_provider_amzbiz.get_provider_info import get_provider_info
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from dev.check_links import broken_links
+from dev.parameter_tables import Parameter, parameters
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not in page.parts}
 TEXT = "\n".join(PAGES.values())
+README = (DOCS.parent / "README.md").read_text()
 # Parts of other classes, triggers that only operators create, and functions that Airflow finds in the metadata.
 INNER = {"AmazonBusinessOperator", "QueueingOperator", "ReportWatch", "BatchTrigger", "PermitTrigger"}
 INNER |= {
@@ -38,14 +42,62 @@ def classes():
     kinds = [entry for kind in ("hooks", "operators", "sensors", "triggers") for entry in info[kind]]
     modules = [name for entry in kinds for name in entry["python-modules"]]
     for name in modules + [entry["python-module"] for entry in info["transfers"]]:
-        for found, value in inspect.getmembers(importlib.import_module(name), inspect.isclass):
-            if value.__module__ == name and not found.startswith("_") and found not in INNER:
+        module = importlib.import_module(name)
+        exported = getattr(module, "__all__", ())
+        for found, value in inspect.getmembers(module, inspect.isclass):
+            if (
+                (value.__module__ == name or found in exported)
+                and not found.startswith("_")
+                and found not in INNER
+            ):
                 yield f"{name}.{found}"
 
 
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_a_class_has_a_page(name):
     assert f".. autoclass:: {name}\n" in TEXT
+
+
+def with_parameters():
+    """Return what a task of a DAG is made of, by dotted name."""
+    return sorted(name for name in classes() if re.search(r"_amzbiz\.(operators|sensors|transfers)\.", name))
+
+
+def test_operators_and_sensors_have_parameters():
+    assert len(with_parameters()) >= 9
+
+
+@pytest.mark.parametrize("name", [*with_parameters(), "airflow_provider_amzbiz.task_groups.report_to_s3"])
+def test_what_becomes_a_task_has_a_table_of_its_parameters_which_its_docstring_explains(name):
+    assert TEXT.count(f".. parameters:: {name}\n") == 1
+    module, _, attribute = name.rpartition(".")
+    found = getattr(importlib.import_module(module), attribute)
+
+    table = list(parameters(name))
+
+    docstring = getattr(found, "function", found).__doc__
+    explained = re.findall(r"^ *:param (\w+):(.*?)(?=^ *:|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    assert {each.name for each in table} == {each for each, _ in explained} - {"kwargs"}
+    said = {each for each, text in explained if "(templated)" in " ".join(text.split())}
+    assert {each.name for each in table if each.templated} == said
+
+
+def test_a_table_has_the_facts_of_the_class():
+    create = {
+        each.name: each for each in parameters("airflow_provider_amzbiz.operators.reports.CreateReportOperator")
+    }
+
+    assert create["report_type"] == Parameter("report_type", "str", None, True, True)
+    assert create["report_options"].type == "dict | str | None"
+    assert create["timeout"] == Parameter("timeout", "timedelta | float", "7 days", False, True)
+    assert create["on_cancelled"].default == '"fail"'
+    assert create["deferrable"].default == "[operators] default_deferrable"
+
+
+def test_a_group_is_mapped_over_templated_parameters_only():
+    group = list(parameters("airflow_provider_amzbiz.task_groups.report_to_s3"))
+
+    assert [each.name for each in group if not each.mappable] == ["on_cancelled", "timeout", "deferrable"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +169,31 @@ def test_each_error_is_explained():
 
 
 ROOT = DOCS.parent
+
+
+def test_the_badges_are_true():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    python = project["requires-python"].removeprefix(">=")
+    [airflow_floor] = re.findall(r"apache-airflow>=(\d+\.\d+)", " ".join(project["dependencies"]))
+    badges = re.findall(r"^!\[(.*?)\]\(https://img\.shields\.io/badge/(.*?)-\w+\)$", README, re.MULTILINE)
+
+    shown = [(text, re.sub("(?<!-)-(?!-)", " ", unquote(path)).replace("--", "-")) for text, path in badges]
+    assert shown == [
+        (f"Python {python} and newer", f"python {python}+"),
+        (f"Airflow {airflow_floor} and newer", f"airflow {airflow_floor}+"),
+        (f"Licence: {project['license']}", f"licence {project['license']}"),
+    ]
+
+
+def test_the_index_leads_to_every_page():
+    index = PAGES[DOCS / "index.rst"] + PAGES[DOCS / "tables" / "index.rst"]
+    named = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES}
+    listed = set(re.findall(r"^   ([\w/]+)$", index, re.MULTILINE))
+    assert {each for each in named if each.split("/")[-1] != "index"} <= listed | {
+        f"tables/{each}" for each in listed
+    }
+
+
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")])
 
 

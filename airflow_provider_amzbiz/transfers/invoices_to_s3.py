@@ -30,28 +30,29 @@ _CANCELLED = "its report ended CANCELLED, as one does whose document is not ther
 
 
 class InvoicesToS3Operator(ReportsToS3Operator):
-    """Stores all invoices and credit memos that became available, each once, and their lines as tables.
+    """Stores all invoices and credit memos that become available, each once, and writes their lines to tables.
 
-    The numbers come from Amazon's Reconciliation API, so no list is needed: a run reads the transactions of a
-    window of feed dates, asks for the documents of each order line, and has those created that no run with the
-    same ledger has delivered. What has no document yet is asked for again by the next runs, and listed in
-    ``open_items`` with the reason. A missed day is caught up by the next run. A retry, a cleared task and a lost
-    worker continue with what the run found first; a task that had succeeded and is cleared reads again, and
-    creates nothing twice.
+    The numbers come from Amazon's Reconciliation API, so no list is needed. A run reads the transactions in a
+    window of feed dates, looks up the documents of each order line, and requests those that no run with the same
+    ledger has delivered. Lines without a document are looked up again by the next runs, and listed in
+    ``open_items`` with the reason. The next run catches up on a missed day. A retry, a cleared task and a lost
+    worker continue with what the run found first. If a task that succeeded is cleared, it reads again, and creates
+    nothing twice.
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
     ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded) and
     ``tables`` (name to a list of URIs). The events of assets in ``outlets`` carry the same.
 
     :param s3_bucket: the bucket of the documents. (templated)
-    :param s3_key: the key. ``{marketplace_id}``, ``{year}`` and ``{month}`` (of the document, or of the feed where
-        its date is unknown), ``{document_type}``, ``{document_number}``, ``{order_id}`` and ``{name}`` (the file's
-        name in the archive, which orders with several documents need) are filled in. (templated)
-    :param ledger: S3 URI prefix, such as ``s3://bucket/ledger/``: remembers what was delivered, how far the feed
-        has come, and what is open. All runs of a feed need the same. (templated)
+    :param s3_key: the key. These names are filled in: ``{marketplace_id}``, ``{document_type}``,
+        ``{document_number}``, ``{order_id}``, ``{year}``, ``{month}`` and ``{name}``. Year and month are those of
+        the document, or of the feed if its date is unknown. ``{name}`` is the file's name in the archive, and is
+        needed for orders with several documents. (templated)
+    :param ledger: S3 URI prefix, such as ``s3://bucket/ledger/``. The ledger records what was delivered, how far
+        the feed has been read, and what is open. All runs of a feed need the same one. (templated)
     :param tables: S3 URI prefix of the tables ``documents``, ``document_lines``, ``transactions`` and
-        ``open_items``: a file for each run in the folder of each, and a marker in ``_SUCCESS/`` when all are
-        there. By default there are none. (templated)
+        ``open_items``. Each has a folder with one file per run, and a marker in ``_SUCCESS/`` shows that all files
+        of a run are complete. By default no tables are written. (templated)
     :param table_format: ``"jsonl"``, by default, or ``"parquet"``, which needs the extra ``parquet``.
     :param feed_start: where the window begins, an aware datetime or an ISO 8601 string with an offset. By default
         ``overlap`` before the end of the last run that succeeded, and at first the start of the data interval.
@@ -59,10 +60,11 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     :param feed_end: where it ends; by default now, by the API's clock. (templated)
     :param overlap: how long before the end of the last run a window begins, because rows appear late and are
         amended; three days by default.
-    :param open_for: how long a line without a document is asked for; 45 days by default.
-    :param document_types: of ``"Invoice"``, ``"CreditMemo"`` and ``"OrderSummary"`` (card orders in North America,
-        which have no invoice), those to store; by default the first two.
-    :param include_personal_data: whether the tables have ids, names and e-mail addresses of buyers and payers.
+    :param open_for: for how long the document of a line is looked up again; 45 days by default.
+    :param document_types: which of ``"Invoice"``, ``"CreditMemo"`` and ``"OrderSummary"`` (card orders in North
+        America, which have no invoice) to store; by default the first two.
+    :param include_personal_data: whether the tables contain ids, names and e-mail addresses of buyers and payers;
+        by default not.
     :param manifest_key: key of the batch's manifest; see :class:`.ReportsToS3Operator`. (templated)
     :param max_failed: reports that may fail without failing the task: a number, or a share as a float below 1.
         They are in ``open_items``.

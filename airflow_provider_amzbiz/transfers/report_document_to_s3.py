@@ -47,9 +47,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
     under its key only when every byte has arrived and every checksum matches; a transfer that fails leaves neither
     an object nor an open upload. Running the task again writes the same key.
 
-    The return value in XCom is a list with one dict per object: ``uri``, ``bytes`` and ``sha256`` (hex, or None)
-    of the content in S3, ``crc32`` (the base64 string that S3 keeps for the whole object) and ``content_type``.
-    The events of assets in ``outlets`` carry the report's ids and the checksum too.
+    The return value in XCom is a list with one dict per object: ``uri``, ``bytes``, ``sha256``, ``crc32`` and
+    ``content_type``. Size and checksums are those of the content in S3. ``sha256`` is hex, or None; ``crc32`` is
+    the base64 string that S3 stores for the whole object. The events of assets in ``outlets`` also carry the
+    report's ids and the checksum.
 
     .. seealso:: :doc:`/transfer` and :doc:`/documents`
 

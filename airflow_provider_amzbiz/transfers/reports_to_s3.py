@@ -42,23 +42,25 @@ if TYPE_CHECKING:
 class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
     """Creates many reports and stores their documents in S3, in one task that holds a worker slot for seconds.
 
-    This is the tool for a list of invoices: the limits allow six reports a minute, so a thousand take at least 164
-    minutes, however they are asked for. The task creates a handful, defers until the next handful may be created,
+    This is the tool for a list of invoices. The limits allow six reports a minute, so a thousand take at least 164
+    minutes, however they are requested. The task creates a handful, defers until the next handful may be created,
     stores what is finished meanwhile, and so on.
 
-    The first process of an attempt freezes the list, the keys and the account; what templates render when the task
-    resumes changes nothing. The record of the batch lies in S3, at the manifest's key and in the folder
-    ``<manifest key>.parts/`` beside it, and becomes the manifest, one JSON document, at the end. A retry, a
-    cleared task and a lost worker continue from it: what is stored is left alone, what was created is waited for,
-    what failed is tried again, and what the list has no longer is dropped. Requests are compared by their content,
-    their key and the account, never by their position. Only one process can continue; one that is late stops.
+    The first process of an attempt freezes the list, the keys and the account. Templates that render differently
+    when the task resumes change nothing. The record of the batch is in S3, at the manifest's key and in the folder
+    ``<manifest key>.parts/`` beside it. At the end, it becomes the manifest, one JSON document. A retry, a cleared
+    task and a lost worker continue from it. They leave stored documents alone, wait for reports that were created,
+    try failed requests again, and drop requests that are no longer in the list. Requests are compared by their
+    content, their key and the account, never by their position. Only one process can continue; one that is late
+    stops.
 
-    The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed`` (stored by this batch),
-    ``already_delivered``, ``failed``, ``skipped`` (numbers of requests), ``bytes`` (of what it stored, decoded),
-    and with ``audit_key`` ``audit`` (the table's URI). The events of assets in ``outlets`` carry the same.
+    The return value in XCom is a dict. ``requested``, ``landed`` (stored by this batch), ``already_delivered``,
+    ``failed`` and ``skipped`` are numbers of requests, and ``bytes`` is the decoded size of what it stored.
+    ``manifest`` is the manifest's URI and, with ``audit_key``, ``audit`` is the table's. The events of assets in
+    ``outlets`` carry the same.
 
     If a user stops the task, or Airflow ends it, its newest reports are cancelled while they are IN_QUEUE, as many
-    as the limit of cancelReport allows at once; while the task is deferred, that needs Airflow 3.3 or newer.
+    as the limit of cancelReport allows at once. While the task is deferred, that needs Airflow 3.3 or newer.
 
     :param requests: a list of dicts with the parameters of :class:`.CreateReportOperator` ``report_type``,
         ``marketplace_ids``, ``data_start_time``, ``data_end_time`` and ``report_options``, and optionally ``key``
@@ -73,15 +75,15 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
     :param max_failed: requests that may fail without failing the task: a number, or a share as a float below 1.
     :param on_cancelled: what CANCELLED means for a request: ``"fail"``, or ``"skip"`` and ``"succeed"``, which
         both count it as skipped.
-    :param skip_if_empty: whether an empty list skips the task.
+    :param skip_if_empty: whether an empty list skips the task; by default False.
     :param ledger: S3 URI prefix of a ledger, such as ``s3://bucket/ledger/``: a request that any batch with the
         same ledger has delivered for the account is not created again. (templated)
-    :param verify_delivered: whether what the ledger has as delivered must still be in S3, one HEAD for each
-        object.
+    :param verify_delivered: whether objects that are delivered according to the ledger must still be in S3, which
+        costs one HEAD for each object; by default True.
     :param audit_key: key of a table of the result, a row for each object: JSON Lines where it ends with
         ``.jsonl``, Parquet with ``.parquet`` (extra ``parquet``). (templated)
-    :param timeout: seconds for one attempt of the task, or a timedelta. What cannot be done in that time is
-        refused at once.
+    :param timeout: seconds for one attempt of the task, or a timedelta. A list that cannot be finished in that
+        time is refused at once.
     :param poke_interval: seconds between two polls of the reports, or a timedelta.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
@@ -91,10 +93,10 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         :class:`.ReportDocumentToS3Operator`.
     :param sha256: whether to compute the SHA-256 of each object.
     :param content_type: of the objects. (templated)
-    :param encoding: the charset of text, which is stored as UTF-8 then.
-    :param extra_args: more parameters of S3's; those of access and encryption apply to the record, too.
+    :param encoding: the charset of text, which is then stored as UTF-8.
+    :param extra_args: more of S3's own parameters; those for access and encryption apply to the record, too.
         (templated)
-    :param max_bytes: decoded bytes of a document above which it is refused.
+    :param max_bytes: maximum decoded size of a document in bytes.
     :param deferrable: wait in the triggerer. Without it the same happens on the worker.
     :param max_throttle_wait: seconds that one call may wait on the worker for its permit.
     :raises InvalidInputError: a parameter or a request is not allowed, two requests would write the same key, or
