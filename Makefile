@@ -53,7 +53,7 @@ test: $(ENV)/ready          ## run all tests on the newest Airflow, or: make tes
 	$(if $(RELEASE_$(AIRFLOW)),,$(error make test needs AIRFLOW=3.3, 3.1 or 2.11; with $(AIRFLOW), use make main-paths))
 	$(ENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-main-paths: $(ENV)/ready    ## run the tests of the main paths, in two minutes: also with AIRFLOW=3.0.6, see LOWEST
+main-paths: $(ENV)/ready    ## run the tests of the main paths: AIRFLOW=3.0.6 for the libraries of its release
 	$(ENV)/bin/python -m pytest -m main_path $$(grep --recursive --files-with-matches --include '*.py' mark.main_path tests)
 
 lowest:                     ## run the main paths on every Airflow of LOWEST, with the libraries of its time
