@@ -18,7 +18,7 @@ from dev.fault_proxy import FaultProxy
 from dev.leaks import TriggerRows, leaks, secrets_of
 from dev.postgres import PostgresServer
 from dev.s3_server import S3Server
-from e2e.pipelines import connection_of, everything_written
+from e2e.pipelines import connection_of, everything_written, open_uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -154,6 +154,9 @@ def s3(airflow: AirflowCluster, s3_server: S3Server) -> Iterator[S3Client]:
     for page in client.get_paginator("list_objects_v2").paginate(Bucket="e2e"):
         for stored in page.get("Contents", []):
             client.delete_object(Bucket="e2e", Key=stored["Key"])
+    # A test that fails must not fail those after it.
+    for upload in open_uploads(client):
+        client.abort_multipart_upload(Bucket="e2e", Key=upload["Key"], UploadId=upload["UploadId"])
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from dev.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
+    from mypy_boto3_s3.type_defs import MultipartUploadTypeDef, PartTypeDef
 
 # The DAG of the whole job: create, wait, transfer.
 PIPELINE = "pipeline"
@@ -129,6 +129,14 @@ class Pipeline:
 def open_uploads(s3: S3Client) -> list[MultipartUploadTypeDef]:
     """Return the multipart uploads that are neither completed nor aborted."""
     return s3.list_multipart_uploads(Bucket="e2e").get("Uploads", [])
+
+
+def stored_parts(s3: S3Client) -> list[list[PartTypeDef]]:
+    """Return the parts of each open upload; once there is one, the task has recorded the upload."""
+    return [
+        s3.list_parts(Bucket="e2e", Key=each["Key"], UploadId=each["UploadId"]).get("Parts", [])
+        for each in open_uploads(s3)
+    ]
 
 
 def everything_written(

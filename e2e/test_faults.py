@@ -11,7 +11,7 @@ from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from dev.airflow_cluster import AirflowCluster
 from dev.fault_proxy import FaultProxy
 from dev.postgres import PostgresServer
-from e2e.pipelines import Pipeline, open_uploads, text, wait_until
+from e2e.pipelines import Pipeline, open_uploads, stored_parts, text, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -51,7 +51,7 @@ def test_a_worker_killed_while_it_defers_a_wait(airflow: AirflowCluster, sandbox
 def test_a_worker_killed_in_a_transfer(airflow: AirflowCluster, sandbox: Sandbox, s3: S3Client) -> None:
     sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
     pipeline = Pipeline(airflow, sandbox, s3, "killed-in-move.txt", text("killed", 40 * MIB))
-    wait_until(lambda: open_uploads(s3))
+    wait_until(lambda: any(stored_parts(s3)))
     time.sleep(2)
 
     pipeline.kill_worker_of("move")
@@ -203,7 +203,7 @@ def test_s3_that_is_down_during_a_transfer(
 ) -> None:
     sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
     pipeline = Pipeline(airflow, sandbox, s3, "s3-down.txt", text("down", 40 * MIB))
-    wait_until(lambda: open_uploads(s3))
+    wait_until(lambda: any(stored_parts(s3)))
 
     storage.down()
     time.sleep(20)
@@ -219,7 +219,7 @@ def test_a_database_that_crashes_during_a_wait_and_a_transfer(
     waiting.wait_for("wait", "deferred")
     sandbox.inject(Fault("document", "slow", bytes_per_second=2 * MIB))
     transferring = Pipeline(airflow, sandbox, s3, "database-2.txt", text("database", 40 * MIB))
-    wait_until(lambda: open_uploads(s3), 120)
+    wait_until(lambda: any(stored_parts(s3)), 120)
 
     postgres.restart()
 

@@ -12,11 +12,10 @@ import pytest
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_cluster import AirflowCluster
 from dev.leaks import files
-from e2e.pipelines import evict, wait_until
+from e2e.pipelines import evict, open_uploads, stored_parts, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import PartTypeDef
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -117,23 +116,16 @@ def test_a_worker_killed_in_a_transfer_of_a_gibibyte_leaves_one_object_and_no_up
     report_id = sandbox.add_report(LINES, report_options={"bytes": str(1024**3)})
     run = airflow.start("move", {"report_id": report_id})
 
-    def parts() -> list[list[PartTypeDef]]:
-        uploads = s3.list_multipart_uploads(Bucket="e2e").get("Uploads", [])
-        return [
-            s3.list_parts(Bucket="e2e", Key=each["Key"], UploadId=each["UploadId"]).get("Parts", [])
-            for each in uploads
-        ]
-
-    wait_until(lambda: any(len(each) > 20 for each in parts()), 120)
+    wait_until(lambda: any(len(each) > 20 for each in stored_parts(s3)), 300)
     (task,) = airflow.tasks("move", run)
     os.kill(task["pid"], signal.SIGKILL)
     # SIGKILL left no chance to clean up.
-    assert len(parts()) == 1
+    assert len(open_uploads(s3)) == 1
 
     assert airflow.wait_for_run("move", run, 900) == "success"
     (task,) = airflow.tasks("move", run)
     assert task["try_number"] == 2
-    assert parts() == []
+    assert open_uploads(s3) == []
     (result,) = airflow.xcom("move", run, "move")
     (stored,) = s3.list_objects_v2(Bucket="e2e")["Contents"]
     assert (stored["Key"], stored["Size"]) == ("document.tsv", result["bytes"])
