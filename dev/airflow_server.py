@@ -11,18 +11,17 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import requests
 
 from dev.airflow_api import AirflowApi
+from dev.server import Server
 
 START_SECONDS = 180
 STOP_SECONDS = 5
 
 
-class AirflowServer(AirflowApi):
+class AirflowServer(Server, AirflowApi):
     """``airflow standalone`` on a free port of 127.0.0.1; leaving the context stops it.
 
     :param home: folder for AIRFLOW_HOME; the caller removes it.
@@ -38,21 +37,11 @@ class AirflowServer(AirflowApi):
         self.environment = {**inherited, **airflow_settings(home, dags, self.url), **(settings or {})}
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Self:
+    def _boot(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
-        try:
-            self._launch()
-            self._wait_until_healthy()
-            self.log_in()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self._launch()
+        self._wait_until_healthy()
+        self.log_in()
 
     def stop(self) -> None:
         """End all processes of this Airflow."""

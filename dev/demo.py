@@ -106,14 +106,18 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, clock: _Clock) -> 
                 took = f" ({task['duration']:.1f} s)" if state in _ENDED and task["duration"] else ""
                 clock.log(f"{dag_id}: {name} is {state}{took}")
                 if state == "failed":
-                    print("\n".join(f"          {line}" for line in airflow.log_tail(task)), flush=True)
+                    _print_log(airflow, task)
         if run_state in ("success", "failed"):
             return {f"{dag_id}.{name}": state for name, state in seen.items()}
         time.sleep(0.5)
     for task in tasks:
         if task["state"] not in _ENDED:
-            print("\n".join(f"          {line}" for line in airflow.log_tail(task)), flush=True)
+            _print_log(airflow, task)
     raise RuntimeError(f"{dag_id} did not end within {RUN_SECONDS} s: {seen}")
+
+
+def _print_log(airflow: AirflowServer, task: dict[str, Any]) -> None:
+    print("\n".join(f"          {line}" for line in airflow.log_tail(task)), flush=True)
 
 
 def _name(task: dict[str, Any]) -> str:

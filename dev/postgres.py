@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dev.airflow_server import free_port
+from dev.server import Server
 
 # PostgreSQL refuses to run as root. The package creates this user, who owns the server's files then.
 _USER = "postgres"
@@ -28,30 +28,20 @@ _SETTINGS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """PostgreSQL on a free port, in a temporary folder, with the database ``airflow``."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def _boot(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         if os.getuid() == 0:
             shutil.chown(self._folder, _USER)
-        try:
-            self._run("initdb", "--auth=trust", f"--username={_USER}", "-D", str(self._data))
-            self._start()
-            self._run("createdb", *self._address, "airflow")
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+        self._run("initdb", "--auth=trust", f"--username={_USER}", "-D", str(self._data))
+        self._start()
+        self._run("createdb", *self._address, "airflow")
 
     def url(self, port: int | None = None) -> str:
         """Return the database's URL for SQLAlchemy; ``port`` may be that of a proxy."""
@@ -118,7 +108,8 @@ class PostgresServer:
                 raise RuntimeError(f"PostgreSQL did not start:\n{(self._folder / 'log').read_text()[-2000:]}")
             time.sleep(0.1)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the server, and remove its files."""
         self._end(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -7,10 +7,10 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dev.airflow_server import free_port
+from dev.server import Server
 
 _START_SECONDS = 20.0
 
@@ -20,7 +20,7 @@ def redis_server() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
-class RedisServer:
+class RedisServer(Server):
     """Redis or Valkey on a free port of 127.0.0.1, in a temporary folder, for the length of a ``with`` block.
 
     :param settings: more settings, as on the command line without the hyphens, such as ``("requirepass", "...")``.
@@ -33,18 +33,8 @@ class RedisServer:
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _boot(self) -> None:
+        self.start()
 
     def start(self) -> None:
         """Start the server, which has lost all that it knew.

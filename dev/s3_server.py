@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from dev.server import Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,7 +51,7 @@ class _EndedAtOnceError(RuntimeError):
     """The server has ended before it responded."""
 
 
-class S3Server:
+class S3Server(Server):
     """A SeaweedFS server on free ports, in a temporary folder, for the length of a ``with`` block.
 
     :ivar endpoint_url: its address.
@@ -69,27 +70,17 @@ class S3Server:
         self._folder: Path | None = None
         self._socket_files: list[Path] = []
 
-    def __enter__(self) -> S3Server:
+    def _boot(self) -> None:
         for left in reversed(range(_STARTS)):
             try:
                 self._start()
                 self._wait_until_it_responds()
+                return
             except _EndedAtOnceError:
-                # Somebody may have taken one of its ports, which were free a moment ago.
-                self._stop()
                 if not left:
                     raise
-            except BaseException:
-                self._stop()
-                raise
-            else:
-                break
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+                # Somebody may have taken one of its ports, which were free a moment ago.
+                self.stop()
 
     def client(self, **config: Any) -> S3Client:
         """Return a boto3 client.
@@ -183,7 +174,8 @@ class S3Server:
                     raise kind(f"SeaweedFS does not respond ({error}). Its log ends:\n{log}") from error
             time.sleep(0.05)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the server, and remove its files."""
         process, self._process = self._process, None
         if process is not None:
             _end(process)
