@@ -6,10 +6,9 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
+from dev.pages import DOCS, ROOT, pages
+
 _RST = re.compile(r"^( *)\.\. code-block:: (\w+)\n(?:\1 +:.*\n)*\n((?:\1 +.*\n|\n)+)", re.MULTILINE)
 _MARKDOWN = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A paragraph that ends with two colons makes a block without a language.
@@ -31,20 +30,16 @@ class CodeBlock:
 
 def code_blocks() -> list[CodeBlock]:
     """Return the blocks that stand in the pages themselves; those of included files are not among them."""
-    return [*_of_pages(), *_of_markdown()]
+    return [*_ofpages(), *_of_markdown()]
 
 
 def unnamed_blocks() -> list[str]:
     """Return the lines that begin a block without a language."""
-    return [line for page in _pages() for line in _UNNAMED.findall(page.read_text())]
+    return [line for page in pages() for line in _UNNAMED.findall(page.read_text())]
 
 
-def _pages() -> list[Path]:
-    return sorted(page for page in DOCS.rglob("*.rst") if "_build" not in page.parts)
-
-
-def _of_pages() -> Iterator[CodeBlock]:
-    for page in _pages():
+def _ofpages() -> Iterator[CodeBlock]:
+    for page in pages():
         for _, language, text in _RST.findall(page.read_text()):
             name = str(page.relative_to(DOCS).with_suffix(""))
             yield CodeBlock(name, language, textwrap.dedent(text).strip() + "\n")

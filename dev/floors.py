@@ -10,14 +10,22 @@ from pathlib import Path
 _FLOOR = re.compile(r"([\w.\[\]-]+)>=([\d.]+)")
 
 
-def main() -> None:
-    """Print ``name==version`` of each requirement, those of the extras included."""
+def floors() -> list[tuple[str, str]]:
+    """Return each requirement, those of the extras included, as its name and its lowest version."""
+    found = []
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
     for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
-        found = _FLOOR.match(requirement)
-        if found is None:
+        floor = _FLOOR.match(requirement)
+        if floor is None:
             raise SystemExit(f"{requirement!r} must have a lowest version, such as 'requests>=2.32.2'")
-        print(f"{found[1]}=={found[2]}")
+        found.append((floor[1], floor[2]))
+    return found
+
+
+def main() -> None:
+    """Print ``name==version`` of each requirement."""
+    for name, version in floors():
+        print(f"{name}=={version}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ from airflow_provider_amzbiz.task_groups import report_to_s3
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from dev.code_blocks import DOCS, ROOT, CodeBlock, code_blocks, commands, unnamed_blocks
+from dev.code_blocks import CodeBlock, code_blocks, commands, unnamed_blocks
+from dev.pages import DOCS, ROOT, pages
 from dev.s3_server import download_under
 from tests.deferring import context
 from tests.feed.warehouse import write_files
@@ -281,17 +282,15 @@ def test_each_command_is_run_or_not_ours():
 def test_each_target_of_make_exists():
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = {words(command)[1] for _, command in COMMANDS if words(command)[0] == "make"}
-    inline = {
-        each for page in DOCS.rglob("*.rst") for each in re.findall(r"``make (\w[\w-]*)``", page.read_text())
-    }
+    inline = {each for page in pages() for each in re.findall(r"``make (\w[\w-]*)``", page.read_text())}
     assert named
     assert named | inline <= set(targets)
 
 
 def test_each_extra_that_is_installed_exists():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    pages = [*DOCS.rglob("*.rst"), *ROOT.glob("*.md")]
-    lists = [each for page in pages for each in re.findall(r"amzbiz\[([\w,]+)\]", page.read_text())]
+    files = [*pages(), *ROOT.glob("*.md")]
+    lists = [each for page in files for each in re.findall(r"amzbiz\[([\w,]+)\]", page.read_text())]
     assert lists
     assert {name for each in lists for name in each.split(",")} <= set(extras)
 
@@ -444,9 +443,7 @@ def test_mapped_operators(sandbox, s3, dags_of_pages):
 
 
 def test_each_dag_of_a_page_is_included_and_run(dags_of_pages):
-    included = {
-        name for page in DOCS.rglob("*.rst") for name in re.findall(r":: dags/(\w+)\.py", page.read_text())
-    }
+    included = {name for page in pages() for name in re.findall(r":: dags/(\w+)\.py", page.read_text())}
     assert set(dags_of_pages) == included == {"mapped_groups", "mapped_operators"}
 
 

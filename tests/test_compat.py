@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-import tomllib
-from itertools import chain
 from pathlib import Path
 
 import airflow
@@ -14,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from airflow_provider_amzbiz import compat
+from dev.floors import floors
 
 pytestmark = pytest.mark.main_path
 
@@ -41,14 +40,12 @@ def test_a_name_that_is_not_listed_is_no_attribute():
 
 def test_the_tests_have_run_with_the_lowest_version_of_each_requirement():
     """The file of the oldest Airflow pins exactly what pyproject.toml promises to work with."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = (ROOT / "constraints" / "lowest-airflow-2.11.0.txt").read_text().split()
     tested = {name.replace("_", "-"): version for name, _, version in (pin.partition("==") for pin in pins)}
 
-    for text in chain(project["dependencies"], *project["optional-dependencies"].values()):
-        requirement = Requirement(text)
-        (floor,) = [each.version for each in requirement.specifier if each.operator == ">="]
-        assert Version(tested[requirement.name]) == Version(floor), text
+    assert floors()
+    for requirement, floor in floors():
+        assert Version(tested[Requirement(requirement).name]) == Version(floor), requirement
 
 
 def test_this_environment_is_within_the_requirements():

@@ -7,7 +7,6 @@ import inspect
 import operator
 import re
 import tomllib
-from pathlib import Path
 from urllib.parse import unquote
 
 import airflow
@@ -19,10 +18,10 @@ from airflow_provider_amzbiz.get_provider_info import get_provider_info
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.task_groups import report_to_s3
 from dev.check_links import broken_links
+from dev.pages import DOCS, ROOT, markdown_files, pages
 from dev.parameter_tables import Parameter, parameters
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = {page: page.read_text() for page in DOCS.rglob("*.rst") if "_build" not in page.parts}
+PAGES = {page: page.read_text() for page in pages()}
 TEXT = "\n".join(PAGES.values())
 README = (DOCS.parent / "README.md").read_text()
 # Parts of other classes, triggers that only operators create, and functions that Airflow finds in the metadata.
@@ -168,9 +167,6 @@ def test_each_error_is_explained():
     assert [name for name in names if f"``{name}``" not in explained] == []
 
 
-ROOT = DOCS.parent
-
-
 def test_the_badges_are_true():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     python = project["requires-python"].removeprefix(">=")
@@ -194,10 +190,7 @@ def test_the_index_leads_to_every_page():
     }
 
 
-MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")])
-
-
-@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", markdown_files(), ids=lambda path: path.name)
 def test_the_links_of_a_markdown_file_lead_somewhere(path):
     assert list(broken_links(path)) == []
 

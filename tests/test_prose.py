@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import airflow
 import pytest
 from packaging.version import Version
 
 from dev import prose
+from dev.pages import markdown_files
 
-ROOT = Path(__file__).resolve().parent.parent
 LONG = " ".join(["word"] * 36)
 
 
@@ -29,9 +28,7 @@ def test_no_sentence_of_a_page_is_too_long(tmp_path):
 
 
 def test_no_sentence_of_a_markdown_file_is_too_long():
-    files = [*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")]
-
-    paragraphs = {path.name: list(prose.paragraphs_of_markdown(path.read_text())) for path in files}
+    paragraphs = {path.name: list(prose.paragraphs_of_markdown(path.read_text())) for path in markdown_files()}
 
     assert {"README.md", "CONTRIBUTING.md", "SECURITY.md"} <= set(paragraphs)
     assert all(paragraphs.values())
