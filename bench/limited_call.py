@@ -12,7 +12,7 @@ from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.errors import ThrottledError
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.store_address import StoreAddress
-from airflow_provider_amzbiz.client.token_bucket import TokenBucket, token_buckets
+from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.client.usage_plan import Limit
 
 OPERATION = "createReport"
@@ -57,9 +57,8 @@ def create(account: Mapping[str, Any], max_wait: float, *, granted: bool, is_map
     logging.disable(logging.CRITICAL)
     config, began, permits = config_of(account), time.time(), _Permits()
     client = ReportsClient(config, max_throttle_wait=max_wait, listener=permits)
-    bucket = token_buckets(config)[OPERATION]
-    if is_mapped and isinstance(bucket, TokenBucket):
-        bucket.expect_others()
+    if is_mapped:
+        token_buckets(config)[OPERATION].expect_others()
     if granted:
         client.grant(OPERATION)
     worked = True

@@ -21,6 +21,7 @@ from typing import Any
 
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
 from airflow_provider_amzbiz.sandbox import Sandbox
+from bench.figures import percentile
 from bench.limited_call import CONN_ID, OPERATION
 from dev.airflow_server import airflow_settings
 from dev.redis_server import RedisServer
@@ -170,11 +171,6 @@ def ideal_queue(arrivals: Sequence[float]) -> list[float]:
         tokens -= 1
         served.append(now)
     return served
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that a share of the sorted values does not exceed."""
-    return values[min(int(len(values) * share), len(values) - 1)]
 
 
 def main() -> None:

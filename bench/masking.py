@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.figures import show
 from bench.waiting import memory
 from bench.waits import long_credentials
 from dev.airflow_server import airflow_settings
@@ -80,8 +81,7 @@ def main() -> None:
         print(json.dumps(read(int(sys.argv[2]))))
         return
     for count in [int(each) for each in sys.argv[1:]] or ACCOUNTS:
-        figures = measure(count).items()
-        print(f"{count} accounts:", ", ".join(f"{name} {value:.3g}" for name, value in figures), flush=True)
+        show(f"{count} accounts", measure(count))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from airflow_provider_amzbiz.client import shared_bucket
 from airflow_provider_amzbiz.triggers.deadline_polls import FEW
-from bench.limits import percentile
+from bench.figures import percentile, show
 from bench.script_server import ScriptServer
 from bench.simulated_account import Account, Poller, Report, checked
 from bench.virtual_time import VirtualTime
@@ -112,10 +112,7 @@ def main() -> None:
     for count in WAITS:
         for triggerers in TRIGGERERS:
             for design in DESIGNS if triggerers > 1 else DESIGNS[:1]:
-                figures = ", ".join(
-                    f"{name} {value:.4g}" for name, value in run(design, triggerers, count).items()
-                )
-                print(f"{count} waits, {triggerers} triggerers, {design}:", figures, flush=True)
+                show(f"{count} waits, {triggerers} triggerers, {design}", run(design, triggerers, count))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from airflow_provider_amzbiz.client.shared_bucket import SharedBucket
 from airflow_provider_amzbiz.client.token_bucket import AnyBucket, TokenBucket
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
+from airflow_provider_amzbiz.sandbox.clock import Clock
+from airflow_provider_amzbiz.sandbox.throttle import Buckets
 from airflow_provider_amzbiz.triggers import listing, poller
 from airflow_provider_amzbiz.triggers.deadline_polls import FEW
 from bench.script_server import ScriptServer
@@ -34,6 +36,17 @@ class Report:
     told: Callable[[Report], None]
 
 
+class _ApiClock(Clock):
+    """The sandbox's clock, put forward by the simulation."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        super().__init__(1.0)
+        self._time = time
+
+    def seconds(self) -> float:
+        return self._time.now
+
+
 class Api:
     """The API's own buckets of an account, which give a permit or a 429.
 
@@ -41,22 +54,15 @@ class Api:
     """
 
     def __init__(self, time: VirtualTime) -> None:
-        self._time = time
-        self._tokens = {operation: float(USAGE_PLAN[operation].burst) for operation in OPERATIONS}
-        self._filled = dict.fromkeys(OPERATIONS, time.now)
+        self._buckets = Buckets("2026", _ApiClock(time))
         self.calls: Counter[str] = Counter()
         self.throttled: Counter[str] = Counter()
 
     def call(self, operation: str) -> bool:
         """Make a call; return False for a 429."""
-        now, limit = self._time.now, USAGE_PLAN[operation]
-        gained = (now - self._filled[operation]) * limit.rate
-        self._filled[operation] = now
-        tokens = min(self._tokens[operation] + gained, float(limit.burst))
+        is_given = self._buckets.take(operation)
         self.calls[operation] += 1
-        is_given = tokens >= 1
         self.throttled[operation] += not is_given
-        self._tokens[operation] = tokens - is_given
         return is_given
 
 

@@ -18,7 +18,8 @@ from unittest.mock import patch
 from airflow_provider_amzbiz.client import shared_bucket
 from bench.batch_scale import RUNNING_STINTS
 from bench.batch_scale import Batch as BatchInS3
-from bench.limits import RATE, ideal_queue, percentile
+from bench.figures import percentile, show
+from bench.limits import RATE, ideal_queue
 from bench.script_server import ScriptServer
 from bench.simulated_account import Account, Triggerer
 from bench.simulated_batch import Batch, Machines
@@ -154,11 +155,6 @@ def calls_to_s3(requests: int) -> float:
         batch.go_on()
     batch.stint.complete()
     return batch.bucket.calls / requests + 1
-
-
-def show(name: str, figures: Mapping[str, float]) -> None:
-    """Print the figures of a simulation."""
-    print(f"{name}:", ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), flush=True)
 
 
 def first_to_break(scenario: Scenario, figures: Mapping[str, float]) -> list[tuple[float, str]]:

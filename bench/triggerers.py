@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_amzbiz.sandbox import Sandbox
+from bench.figures import percentile, show
 from bench.waiting_process import WaitingProcess
-from bench.waits import DEFAULT, LONGEST, add_reports, as_sensor, calls_of, delays, end_at_random, percentile, show
+from bench.waits import DEFAULT, LONGEST, add_reports, as_sensor, calls_of, delays, end_at_random
 from dev.redis_server import RedisServer
 
 TIME_SCALE = 10

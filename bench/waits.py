@@ -16,7 +16,7 @@ import random
 import secrets
 import statistics
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 from urllib.parse import parse_qs
@@ -24,6 +24,7 @@ from urllib.parse import parse_qs
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
 from airflow_provider_amzbiz.sandbox import Fault, Sandbox
 from airflow_provider_amzbiz.sandbox.state import SandboxReport
+from bench.figures import percentile, show
 from bench.waiting_process import Result, WaitingProcess
 
 TIME_SCALE = 10
@@ -72,11 +73,6 @@ def delays(result: Result, reports: Sequence[SandboxReport]) -> list[float]:
     """Return the seconds from the end of each report that was waited for to its event, shortest first."""
     ends = {each.report_id: each.ends for each in reports}
     return sorted((at - ends[report_id]).total_seconds() for report_id, at in result.ends.items())
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that a share of the sorted values does not exceed."""
-    return values[min(int(len(values) * share), len(values) - 1)]
 
 
 def calls_of(sandbox: Sandbox) -> dict[str, float]:
@@ -275,11 +271,6 @@ def main() -> None:
     if part in ("all", "accounts"):
         for count in counts or [1, 10, 50, 100]:
             show("N accounts", of_accounts(count))
-
-
-def show(row: str, figures: Mapping[str, float]) -> None:
-    """Print a row."""
-    print(row.ljust(40), ", ".join(f"{name} {value:.6g}" for name, value in figures.items()), flush=True)
 
 
 if __name__ == "__main__":
