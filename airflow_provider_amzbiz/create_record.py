@@ -89,13 +89,19 @@ class CreateRecord:
                 self._store.delete(self.KEY)
         self._record, self._adopted = None, False
 
-    def hand_on(self, request: ReportRequest, report_id: str) -> None:
-        """Remember that the task returns the id of its report.
+    def hand_on(self, request: ReportRequest, report_id: str, *, own: bool) -> None:
+        """Remember that the task returns the id of its report, or forget all about one that it has reused.
 
         Airflow stores that success later. If the worker is lost meanwhile, the retry needs the record; but if a
         user clears the task, it creates a new report. A store that fails is only logged: failing the task could
         lose the id.
+
+        :param own: whether the task created the report, in this attempt or a previous one.
+        :raises AmazonBusinessError: it was reused, and the store cannot be written.
         """
+        if not own:
+            self.clear()
+            return
         try:
             self.save(request, report_id=report_id, handed_on=self._clears)
         except AmazonBusinessError as error:

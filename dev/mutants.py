@@ -665,7 +665,7 @@ MUTANTS = [
            "        if now + pause + 1 / self._bucket.rate > self._until:\n            raise error",
            "tests/client/test_permit_queue.py::test_no_call_gives_up_before_its_deadline"),
     Mutant("burst-of-a-mapped-task", "mapped task with a bucket of its own", "operators/base.py",
-           "                bucket.expect_others()\n", "                pass\n",
+           "            self.hook.token_bucket(operation).expect_others()\n", "            pass\n",
            "tests/operators/test_base.py::test_a_task_that_is_not_alone_does_not_believe_in_a_burst"),
     Mutant("loop-blocked-by-store", "server that is slow", "triggers/permits.py",
            "    return await run_in_thread(method, *arguments)", "    return method(*arguments)",

@@ -71,6 +71,9 @@ class StoredLimit:
         """The process's own bucket while the store is unavailable, else None."""
         return self._local if self._is_alone else None
 
+    def expect_others(self) -> None:
+        """Do nothing, because the store counts what others use; see :meth:`.TokenBucket.expect_others`."""
+
     @property
     def rate(self) -> float:
         """Permits per second, as of the last call of the store."""

@@ -158,11 +158,12 @@ class _Account:
         self.stores: dict[str, tuple[int, StoreAddress | None]] = {}
         self._shared: dict[StoreAddress, dict[str, SharedBucket]] = {}
 
-    def shared(self, store: StoreAddress, account: str) -> Mapping[str, AnyBucket]:
+    def shared(self, store: StoreAddress, config: ClientConfig) -> Mapping[str, AnyBucket]:
         from airflow_provider_amzbiz.client.limit_store import limit_store
         from airflow_provider_amzbiz.client.shared_bucket import SharedBucket
 
         if store not in self._shared:
+            account = config.account_hash
             self._shared[store] = {
                 operation: SharedBucket(bucket, limit_store(store), f"{account}:{operation}")
                 for operation, bucket in self.local.items()
@@ -189,4 +190,4 @@ def token_buckets(config: ClientConfig) -> Mapping[str, AnyBucket]:
         if config.order >= account.stores.get(config.source, (config.order, None))[0]:
             account.stores[config.source] = (config.order, config.rate_limit_store)
         store = next((each for _, each in account.stores.values() if each), None)
-        return account.shared(store, config.account_hash) if store else account.local
+        return account.shared(store, config) if store else account.local

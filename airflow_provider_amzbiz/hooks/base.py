@@ -103,7 +103,7 @@ class AmazonBusinessBaseHook(BaseHook):
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a client, so that nothing has to be read for it."""
+        """Whether there is a client, so that nothing must be read for it."""
         return self._client is not None
 
     def _read_connection(self) -> Connection:

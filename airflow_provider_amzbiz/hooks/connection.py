@@ -73,14 +73,23 @@ def read_extra(connection: Connection) -> dict[str, Any]:
 
     :raises InvalidParameterError: they are not a JSON object.
     """
+    extra = parse_extra(connection)
+    if isinstance(token := extra.get("refresh_token"), str) and token.strip():
+        supervisor.mask(token.strip())
+    return extra
+
+
+def parse_extra(connection: Connection) -> dict[str, Any]:
+    """Return the extras; each secret that is masked is a request to Airflow, so once for a connection is enough.
+
+    :raises InvalidParameterError: they are not a JSON object.
+    """
     try:
         extra = json.loads(connection.extra or "{}")
     except (ValueError, TypeError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         raise InvalidParameterError(f"Connection {connection.conn_id!r}: extra must be a JSON object")
-    if isinstance(token := extra.get("refresh_token"), str) and token.strip():
-        supervisor.mask(token.strip())
     return extra
 
 

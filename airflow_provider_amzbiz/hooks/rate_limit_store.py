@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.store_address import StoreAddress
-from airflow_provider_amzbiz.hooks.connection import extra_string, naming, port_of, read_extra, shape
+from airflow_provider_amzbiz.hooks.connection import extra_string, naming, parse_extra, port_of, shape
 from airflow_provider_amzbiz.hooks.reading import read_connection
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def rate_limit_store_of(
     :raises AmazonBusinessError: it cannot be read now.
     """
     with naming(connection):
-        conn_id = extra_string(read_extra(connection), _FIELD, "the id of an Airflow connection of type redis")
+        conn_id = extra_string(parse_extra(connection), _FIELD, "the id of an Airflow connection of type redis")
         if conn_id is None:
             return None
         _check_id(conn_id)
@@ -67,7 +67,7 @@ def rate_limit_store_of(
                 "Valkey"
             )
     with naming(store):
-        return _address(store, read_extra(store))
+        return _address(store, parse_extra(store))
 
 
 def _check_id(conn_id: str) -> None:

@@ -158,13 +158,9 @@ class QueueingOperator(AmazonBusinessOperator):
 
     def _expect_others(self, context: Context, operation: str) -> None:
         """Let this process believe in no burst, where others have probably used it: a mapped task, or a retry."""
-        from airflow_provider_amzbiz.client.token_bucket import TokenBucket
-
         ti: Any = context.get("ti")
         if getattr(ti, "map_index", -1) >= 0 or getattr(ti, "try_number", 1) > 1:
-            bucket = self.hook.token_bucket(operation)
-            if isinstance(bucket, TokenBucket):
-                bucket.expect_others()
+            self.hook.token_bucket(operation).expect_others()
 
     def _defer_for_permits(
         self,

@@ -225,10 +225,7 @@ class CreateReportOperator(QueueingOperator):
             # The kill came while the request was in progress.
             self._raise_killed(report_id if cancels else None)
         if not self.wait_for_completion:
-            if own:
-                record.hand_on(request, report_id)
-            else:
-                record.clear()
+            record.hand_on(request, report_id, own=own)
             return report_id
         now = time.time()
         saved = record.load(request) or {}
@@ -292,11 +289,8 @@ class CreateReportOperator(QueueingOperator):
         raise_for_status(
             report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
         )
-        if (record.load(request) or {}).get("report_id") == report.report_id:
-            record.hand_on(request, report.report_id)
-        else:
-            # It was reused: whoever created it.
-            record.clear()
+        own = (record.load(request) or {}).get("report_id") == report.report_id
+        record.hand_on(request, report.report_id, own=own)
         return report.report_id
 
     def _timed_out(self, context: Context, event: ReportTimedOut) -> NoReturn:

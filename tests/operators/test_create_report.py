@@ -37,6 +37,12 @@ def tight(monkeypatch, sandbox, operation="createReport", rate=2.0, burst=1):
     connect(monkeypatch, sandbox, rate_limits=json.dumps({operation: [rate, burst]}))
 
 
+def handed_on(store):
+    """The report that the task has returned, according to all that its record has."""
+    (record,) = store.values()
+    return record["handed_on"] and record["report_id"]
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_report_that_the_end_of_a_previous_attempt_cancels_is_created_again(sandbox, deferrable):
     """Airflow starts the new attempt of a cleared task a second before it ends the old one's trigger."""
@@ -52,6 +58,7 @@ def test_a_report_that_the_end_of_a_previous_attempt_cancels_is_created_again(sa
 
     assert list(sandbox.reports) == [first, report_id]
     assert sandbox.reports[report_id].status == "DONE"
+    assert handed_on(store) == report_id
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,7 @@ def test_waiting_for_completion(sandbox, deferrable):
     report_id = run(lambda: create(wait_for_completion=True, deferrable=deferrable), context(store))
 
     assert sandbox.reports[report_id].status == "DONE"
+    assert handed_on(store) == report_id
 
 
 @pytest.mark.main_path
