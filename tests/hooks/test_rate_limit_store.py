@@ -181,7 +181,8 @@ def test_the_keys_of_the_store_are_there_after_a_call(store):
 
 @real_only
 def test_a_cluster_holds_all_keys_of_an_operation_together(store):
-    with RedisServer(("cluster-enabled", "yes")) as running:
+    # By default, it is 10,000 above the other port, which may be too high.
+    with RedisServer(("cluster-enabled", "yes"), ("cluster-port", str(free_port()))) as running:
         with running.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
