@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _CARRIED_OUT_SECONDS = 120.0
 # A creation time has whole seconds, and so has the response that the API's clock was read from.
 _CLOCK_ERROR = 2 * CLOCK_PRECISION
-# Documents are kept for 30 days (facts, 0), and reading one takes its time.
+# Amazon keeps documents for 30 days (Amazon Business API changelog, March 2025), and reading one takes its time.
 MAX_REUSE = timedelta(days=30)
 _DOCUMENT_MARGIN = timedelta(hours=1)
 _USEFUL = [status for status in ProcessingStatus if status not in USELESS]

@@ -76,6 +76,10 @@ class _Known:
 def begin(record: Record, attempt: Attempt) -> Stint:
     """Begin an attempt, and return its first stint, which is open.
 
+    After a crash, ``_read`` replays the log of the process that was lost, and ``_write`` bars that process from
+    the record. A request that it had sent without recording a report goes through ``BatchActions.create``, which
+    searches for the report first.
+
     :raises RecordError: the record cannot be used, or another process has begun at the same time.
     :raises InvalidParameterError: two items would write the same key.
     """

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
+from airflow_provider_amzbiz.documents.s3_errors import require_header, storage_errors
 from airflow_provider_amzbiz.documents.s3_location import is_bucket, split_s3_uri
+from airflow_provider_amzbiz.documents.s3_object import S3Object
+from airflow_provider_amzbiz.documents.s3_requests import per_request_args
+from airflow_provider_amzbiz.documents.upload_options import UploadOptions
+from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -92,9 +97,6 @@ class ObjectStore:
 
         :raises DocumentStorageError: S3 did not give it.
         """
-        from airflow_provider_amzbiz.documents.s3_errors import require_header, storage_errors
-        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
-
         for read in range(1, _READS + 1):
             response = None
             try:
@@ -119,36 +121,30 @@ class ObjectStore:
         :raises PreconditionFailed: the condition does not hold.
         :raises DocumentStorageError: S3 did not take it, or did not say so.
         """
+        # Imported late, because they load isal.
         from airflow_provider_amzbiz.documents.digest import to_base64
-        from airflow_provider_amzbiz.documents.s3_errors import require_header
-        from airflow_provider_amzbiz.documents.s3_object import S3Object
         from airflow_provider_amzbiz.documents.s3_verification import check_etag
-        from airflow_provider_amzbiz.documents.upload_options import UploadOptions
-        from airflow_provider_amzbiz.documents.upload_target import UploadTarget
 
-        # Of its own conditions, it knows that of a new object only.
         options = UploadOptions(extra_args=self.arguments)
-        there = S3Object(UploadTarget(self.s3, self.bucket, options), key, content_type)
-        checksum = there.checksum(ChecksumCRC32=to_base64(zlib.crc32(body)))
-        parameters: dict[str, Any] = {**there.location, **there.arguments, **checksum, **condition}
+        s3_object = S3Object(UploadTarget(self.s3, self.bucket, options), key, content_type)
+        checksum = s3_object.checksum(ChecksumCRC32=to_base64(zlib.crc32(body)))
+        # The condition is passed here, because S3Object has only that of a new object.
+        parameters: dict[str, Any] = {**s3_object.location, **s3_object.arguments, **checksum, **condition}
         try:
-            sent: Any = there.write(lambda: self.s3.put_object(Body=body, **parameters))
+            response: Any = s3_object.write(lambda: self.s3.put_object(Body=body, **parameters))
         except DocumentStorageError as error:
             changed = error.status == _PRECONDITION_FAILED
             missing = error.status == _MISSING_STATUS and error.code in _MISSING
             if condition and (changed or missing):
                 raise PreconditionFailed from error
             raise
-        etag = require_header(sent.get("ETag"), self.bucket, key)
+        etag = require_header(response.get("ETag"), self.bucket, key)
         if not checksum:
-            check_etag(sent, body, there)
+            check_etag(response, body, s3_object)
         return etag
 
     def pages(self, prefix: str) -> Iterator[list[Listed]]:
         """List the objects under a prefix, in the order of their keys, a call for each page of up to 1,000."""
-        from airflow_provider_amzbiz.documents.s3_errors import storage_errors
-        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
-
         more: dict[str, Any] = {}
         arguments = per_request_args(self.arguments, content=False)
         while True:
@@ -161,9 +157,6 @@ class ObjectStore:
 
     def folders(self, prefix: str) -> list[str]:
         """List what follows a prefix up to the next slash."""
-        from airflow_provider_amzbiz.documents.s3_errors import storage_errors
-        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
-
         found: list[str] = []
         arguments = per_request_args(self.arguments, content=False)
         with storage_errors(self.bucket, prefix):
@@ -176,9 +169,6 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
-        from airflow_provider_amzbiz.documents.s3_errors import storage_errors
-        from airflow_provider_amzbiz.documents.s3_requests import per_request_args
-
         with storage_errors(self.bucket, key):
             arguments = per_request_args(self.arguments, content=False)
             self.s3.delete_object(Bucket=self.bucket, Key=key, **arguments)

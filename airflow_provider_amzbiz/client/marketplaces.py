@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from airflow_provider_amzbiz.client.config import REGION_ENDPOINTS
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 
-# Amazon's list for Amazon Business (facts, 1.2). It grows, so an id that is not in it may exist.
+# From Amazon Business's page of marketplace ids. It grows, so an id that is not here may exist.
 MARKETPLACES: Mapping[str, Mapping[str, str]] = {
     "na": {
         "A2EUQ1WTGCTBG2": "Canada",

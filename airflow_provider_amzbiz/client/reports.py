@@ -234,7 +234,7 @@ class ReportsClient:
                 return error.attempts > 1 and report.processing_status == ProcessingStatus.CANCELLED
 
         retrying = Retrying(
-            # A report that was just created may be unknown for some seconds (facts, 8).
+            # A report that was just created may be unknown for some seconds, as users of the API report.
             retry=retry_if_exception_type(NotFoundError),
             wait=wait_chain(*(wait_fixed(pause) for pause in CANCEL_GRACE)),
             stop=stop_after_attempt(len(CANCEL_GRACE) + 1),

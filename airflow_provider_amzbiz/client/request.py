@@ -12,10 +12,10 @@ from typing import Any
 from airflow_provider_amzbiz.client import invoice_options, marketplaces, parameters
 from airflow_provider_amzbiz.client.models import Report
 
-# Responses may show times without fractions of a second (facts, 3.4).
+# Responses may show times without fractions of a second.
 _TIME_PRECISION = timedelta(seconds=1)
 
-# Types whose reports always have options (facts, 3.2): a listing shows somebody's invoice, but not which.
+# Types whose reports always have options: a listing shows somebody's invoice, but not which.
 ALWAYS_WITH_OPTIONS = frozenset({"GET_AB_INVOICE_PDF"})
 
 
@@ -92,6 +92,6 @@ class ReportRequest:
 
 def _same_time(requested: str | None, shown: datetime | None, created: datetime) -> bool:
     if requested is None:
-        # The API shows the creation time if the request had no window (facts, 3.4).
+        # The API shows the creation time if the request had no window.
         return shown is None or abs(shown - created) <= _TIME_PRECISION
     return shown is not None and abs(shown - datetime.fromisoformat(requested)) <= _TIME_PRECISION

@@ -142,6 +142,8 @@ class StoredLimit:
 class SharedBucket(StoredLimit):
     """A :class:`.TokenBucket` that all processes share, as far as they use the same store.
 
+    The script ``reserve_permits.lua``, which runs in the store, decides who is next.
+
     While the store is unavailable, callers queue in the process's own bucket. What was reserved before is due when
     the store has said, and keeps its place when the store is back.
 

@@ -47,7 +47,7 @@ _STOP_SECONDS = 0.5
 _CONNECTIONS = 64
 # The gateway rejects a longer User-Agent.
 _MAX_USER_AGENT = 500
-# Status codes that carry a reliable rate; on others the header may be missing or stale (facts, 4).
+# Status codes that carry a reliable rate; on others the header may be missing or stale.
 _RATE_STATUSES = (200, 202, 400, 404)
 
 

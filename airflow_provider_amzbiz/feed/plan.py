@@ -14,7 +14,7 @@ from airflow_provider_amzbiz.feed.collect import Api
 from airflow_provider_amzbiz.feed.documents import Form
 from airflow_provider_amzbiz.feed.lines import iso, open_key
 from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES, INVOICE
-from airflow_provider_amzbiz.feed.requests import FeedRequest, Found, Requests, scope_of
+from airflow_provider_amzbiz.feed.requests import DocumentEntry, FeedRequest, Requests, scope_of
 from airflow_provider_amzbiz.feed.spool import Spool
 from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
 
@@ -35,7 +35,9 @@ class Plan:
         self._retracted: Sequence[str] = content["retracted"]
         self.latest_feed_date: str | None = content["latest_feed_date"]
         self.requests = [FeedRequest(**each) for each in folder.read_lines(content["requests"])]
-        self.documents: dict[int, Found] = {each["id"]: each for each in folder.read_lines(content["documents"])}
+        self.documents: dict[int, DocumentEntry] = {
+            each["id"]: each for each in folder.read_lines(content["documents"])
+        }
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield the lines: ``line``, ``fresh``, ``documents`` (number and own), ``reason`` and ``marks``."""
@@ -71,7 +73,7 @@ class Plan:
 
 
 def write_plan(
-    folder: RunFolder, state: FeedState, spool: Spool, documents: Sequence[Found], api: Api, key: str
+    folder: RunFolder, state: FeedState, spool: Spool, documents: Sequence[DocumentEntry], api: Api, key: str
 ) -> Mapping[str, Any]:
     """Write what a run found, and return the frozen plan: this one, or that of another process of the run."""
     requests = Requests()
@@ -110,8 +112,9 @@ def carry_over(spool: Spool, records: Iterable[Mapping[str, Any]]) -> None:
             spool.add_written(record["written"])
             continue
         spool.carry(record["line"])
-        first, second, third, fourth, fifth, sixth = record["key"]
-        spool.mark((first, second, third, fourth, fifth, sixth), record["first_asked"], record["asked"])
+        marketplace, order_id, line_id, shipment_id, document_type, transaction_id = record["key"]
+        key = (marketplace, order_id, line_id, shipment_id, document_type, transaction_id)
+        spool.mark(key, record["first_asked"], record["asked"])
 
 
 def _planned(spool: Spool) -> Iterator[dict[str, Any]]:
@@ -126,9 +129,9 @@ def _planned(spool: Spool) -> Iterator[dict[str, Any]]:
         }
 
 
-def _add_payments(api: Api, documents: Sequence[Found]) -> None:
+def _add_payments(api: Api, documents: Sequence[DocumentEntry]) -> None:
     """Add status and due date of invoices, as far as Amazon tells them: they are extra, and no reason to fail."""
-    by_number: dict[str, list[Found]] = {}
+    by_number: dict[str, list[DocumentEntry]] = {}
     for document in documents:
         if document["document_type"] == INVOICE and document["form"] != Form.SUMMARY:
             by_number.setdefault(document["number"], []).append(document)

@@ -24,7 +24,9 @@ _CHUNK = 1000
 # Amazon's own words, in North America.
 _CREDITS = "Credits"
 
-Found = dict[str, Any]
+# A document of a run, as its files keep it: what ``_described`` tells of it, the options and identities that
+# ``describe_documents`` adds, its deliveries from ``find_delivered``, its request's number from ``write_plan``.
+DocumentEntry = dict[str, Any]
 
 
 class Deliveries(Protocol):
@@ -64,11 +66,11 @@ class FeedRequest:
         return dict(vars(self))
 
 
-def find_documents(spool: Spool, rules: Rules) -> Iterator[Found]:
+def describe_documents(spool: Spool, rules: Rules) -> Iterator[DocumentEntry]:
     """Yield the documents of a run, each with what its lines tell of it and the options that bring it."""
     for identity, document in spool.documents():
         lines = list(_reduced(spool.lines_of(identity)))
-        found = _facts(document, lines)
+        found = _described(document, lines)
         first = next((each for each in (triple_of(line) for line, _ in lines) if each), None)
         options = options_of(document, rules, order_id=(found["order_ids"] or [None])[0], triple=first)
         found |= {"id": identity, "options": options, "identities": [], "alternatives": [], "refused": None}
@@ -108,9 +110,9 @@ def options_of(
     return {**options, "documentType": _CREDITS} if rules.region_of(document.marketplace_id) == "na" else options
 
 
-def find_delivered(documents: Iterable[Found], deliveries: Deliveries | None) -> Iterator[Found]:
+def find_delivered(documents: Iterable[DocumentEntry], deliveries: Deliveries | None) -> Iterator[DocumentEntry]:
     """Yield documents with ``delivered``: what the ledger has of them, None where one was never delivered."""
-    chunk: list[Found] = []
+    chunk: list[DocumentEntry] = []
     for document in documents:
         chunk.append(document)
         if len(chunk) == _CHUNK:
@@ -119,7 +121,7 @@ def find_delivered(documents: Iterable[Found], deliveries: Deliveries | None) ->
     yield from _looked_up(chunk, deliveries)
 
 
-def _looked_up(documents: Sequence[Found], deliveries: Deliveries | None) -> Iterator[Found]:
+def _looked_up(documents: Sequence[DocumentEntry], deliveries: Deliveries | None) -> Iterator[DocumentEntry]:
     names = ("identities", "alternatives")
     wanted = [identity for document in documents for name in names for identity in document[name]]
     wanted += [document["request_identity"] for document in documents if document["request_identity"]]
@@ -141,7 +143,7 @@ class Requests:
         self._first: list[tuple[Any, Mapping[str, str | None]]] = []
         self._previous: dict[int, str | None] = {}
 
-    def add(self, document: Found) -> int | None:
+    def add(self, document: DocumentEntry) -> int | None:
         """Add what brings a document, and return the request's number; None where none can be made."""
         if document["refused"]:
             return None
@@ -171,7 +173,7 @@ class Requests:
             request.key = (by and previous_key(by, request)) or fill(key, values)
 
 
-def _rank(document: Found) -> tuple[Any, ...]:
+def _rank(document: DocumentEntry) -> tuple[Any, ...]:
     """Order the documents of one request: the first names the key. What is new comes before what is known."""
     return (
         document["delivered"] is not None,
@@ -181,7 +183,7 @@ def _rank(document: Found) -> tuple[Any, ...]:
     )
 
 
-def _values(document: Found) -> dict[str, str | None]:
+def _values(document: DocumentEntry) -> dict[str, str | None]:
     date = document["detail"].get("date") or document["feed_date_min"] or ""
     by_order = document["form"] in (Form.ORDER, Form.SUMMARY)
     order_id = document["options"].get("orderId") or (document["order_ids"] or [None])[0]
@@ -251,7 +253,7 @@ _KEPT = (
 )
 
 
-def _facts(document: Document, lines: Sequence[tuple[Line, bool]]) -> Found:
+def _described(document: Document, lines: Sequence[tuple[Line, bool]]) -> DocumentEntry:
     own = [line for line, is_own in lines if is_own] or [line for line, _ in lines]
     belongs = any(is_own for _, is_own in lines)
     feed_dates = sorted(line["feed_date"] for line in own if line["feed_date"])

@@ -15,7 +15,7 @@ from airflow_provider_amzbiz.feed.keys import check_key
 from airflow_provider_amzbiz.feed.lines import iso
 from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.feed.plan import Plan, carry_over, label_of, write_plan
-from airflow_provider_amzbiz.feed.requests import Deliveries, find_delivered, find_documents
+from airflow_provider_amzbiz.feed.requests import Deliveries, describe_documents, find_delivered
 from airflow_provider_amzbiz.feed.rows import Outcome
 from airflow_provider_amzbiz.feed.spool import Spool
 from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
@@ -179,7 +179,7 @@ class FeedRun:
                 include_personal_data=settings.include_personal_data,
                 stopped=stopped,
             )
-            documents = list(find_delivered(find_documents(spool, settings.rules), deliveries))
+            documents = list(find_delivered(describe_documents(spool, settings.rules), deliveries))
             content = write_plan(self._folder, self._state, spool, documents, api, settings.key)
         return Plan(self._folder, content)
 

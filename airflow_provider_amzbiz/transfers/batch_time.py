@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Documents are kept for 30 days (facts, 0).
+# Amazon keeps documents for 30 days (Amazon Business API changelog, March 2025).
 _RETENTION = timedelta(days=30)
 
 
