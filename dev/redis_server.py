@@ -45,10 +45,10 @@ class RedisServer(Server):
         if server is None:
             raise RuntimeError("There is no redis-server; install Debian's package redis-server")
         self._folder = self._folder or Path(tempfile.mkdtemp(prefix="redis-"))
-        settings = [("bind", "127.0.0.1"), ("port", str(self.port)), ("save", ""), ("dir", str(self._folder))]
-        arguments = [each for name, value in [*settings, *self._settings] for each in (f"--{name}", value)]
         with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen([server, *arguments], stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                [server, *self._arguments(self._folder)], stdout=log, stderr=log, start_new_session=True
+            )
         until = time.monotonic() + _START_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > until:
@@ -56,6 +56,10 @@ class RedisServer(Server):
                     f"redis-server does not start: {(self._folder / 'redis.log').read_text()[-500:]}"
                 )
             time.sleep(0.05)
+
+    def _arguments(self, folder: Path) -> list[str]:
+        settings = [("bind", "127.0.0.1"), ("port", str(self.port)), ("save", ""), ("dir", str(folder))]
+        return [each for name, value in [*settings, *self._settings] for each in (f"--{name}", value)]
 
     def kill(self) -> None:
         """End the server by SIGKILL; :meth:`start` starts it again."""
@@ -87,3 +91,20 @@ class RedisServer(Server):
             except RedisError:
                 return False
         return True
+
+
+class RedisSentinel(RedisServer):
+    """A Sentinel that watches one server.
+
+    :param name: the name under which it knows the server.
+    """
+
+    def __init__(self, name: str, watched: RedisServer) -> None:
+        super().__init__()
+        self._monitor = f"sentinel monitor {name} 127.0.0.1 {watched.port} 1"
+
+    def _arguments(self, folder: Path) -> list[str]:
+        # A Sentinel keeps its state in its configuration, so it needs a file.
+        configuration = folder / "sentinel.conf"
+        configuration.write_text(f"bind 127.0.0.1\nport {self.port}\ndir {folder}\n{self._monitor}\n")
+        return [str(configuration), "--sentinel"]

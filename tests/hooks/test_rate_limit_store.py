@@ -12,7 +12,8 @@ from airflow_provider_amzbiz.exceptions import ConnectionNotFoundError, InvalidI
 from airflow_provider_amzbiz.hooks import rate_limit_store
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from dev.airflow_server import free_port
-from dev.redis_server import RedisServer
+from dev.certificate import write_certificate
+from dev.redis_server import RedisSentinel, RedisServer
 from tests.client.limit_stores import real_only
 from tests.conftest import connect
 
@@ -192,3 +193,47 @@ def test_a_cluster_holds_all_keys_of_an_operation_together(store):
         assert works, message
         AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
         assert AmazonBusinessHook().token_bucket("createReport")._last.burst
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    """Start a server that speaks TLS; gives its port and the certificate to trust."""
+    certificate, port = tmp_path / "certificate.pem", free_port()
+    write_certificate(certificate)
+    files = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
+    settings = [("tls-port", str(port)), ("tls-auth-clients", "no"), *((name, str(certificate)) for name in files)]
+    with RedisServer(*settings):
+        yield port, str(certificate)
+
+
+@real_only
+@pytest.mark.parametrize("conn_type", ["redis", "rediss"])
+def test_a_server_with_tls_is_used(store, tls_server, conn_type):
+    port, certificate = tls_server
+    store({"ssl": True, "ssl_ca_certs": certificate}, conn_type=conn_type, host="127.0.0.1", port=port)
+    works, message = AmazonBusinessHook().test_connection()
+    assert works, message
+    AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
+    assert AmazonBusinessHook().token_bucket("createReport")._last.burst
+
+
+@real_only
+@pytest.mark.parametrize("extra", [{"ssl": True}, {}], ids=["an unknown authority", "without TLS"])
+def test_a_server_whose_certificate_is_not_trusted_is_not_used(store, tls_server, sandbox, extra):
+    port, _ = tls_server
+    store(extra, host="127.0.0.1", port=port)
+    works, message = AmazonBusinessHook().test_connection()
+    assert not works
+    assert "but the rate limit store 'redis_default' cannot be used" in message
+    assert AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES") in sandbox.reports
+
+
+@real_only
+def test_a_sentinel_tells_where_the_server_is(store):
+    with RedisServer() as running, RedisSentinel("mymaster", running) as sentinel:
+        store({"sentinel_master": "mymaster"}, host="127.0.0.1", port=sentinel.port)
+        works, message = AmazonBusinessHook().test_connection()
+        assert works, message
+        AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
+        with running.client() as client:
+            assert client.keys("*createReport*")
