@@ -208,9 +208,10 @@ def _sha() -> str:
 
 
 def _is_of_server(error: Exception) -> bool:
-    from redis.exceptions import RedisError
+    from redis.exceptions import RedisClusterException, RedisError
 
-    return isinstance(error, (RedisError, OSError))
+    # That of a cluster is no RedisError. Python raises UnicodeError for a host that cannot be a name of DNS.
+    return isinstance(error, (RedisError, RedisClusterException, OSError, UnicodeError))
 
 
 def _reason(error: Exception, address: StoreAddress) -> str:

@@ -77,9 +77,23 @@ local function seconds_for(permits, rate)
   return (math.sqrt(rate * rate + 2 * growth() * permits) - rate) / growth()
 end
 
+-- The clock may be put back, or that of another server may take over. What ends at a time must not last longer for it.
+local function follow_clock()
+  local back = s.filled - now
+  if back <= 0 then
+    return
+  end
+  s.filled = now
+  for _, name in ipairs({'stepped', 'paused', 'set_until'}) do
+    s[name] = s[name] and s[name] - back
+  end
+  for _, each in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    redis.call('ZINCRBY', leases, string.format('%.6f', -back), each)
+  end
+end
+
 local function refill()
-  -- The clock may be put back, or that of another server may take over.
-  local elapsed = math.max(now - s.filled, 0)
+  local elapsed = now - s.filled
   local paused = math.min(math.max((s.paused or 0) - s.filled, 0), elapsed)
   s.tokens = after_pause(s.tokens, paused)
   s.rate = math.min(s.rate + growth() * paused, s.full)
@@ -151,6 +165,7 @@ local is_new = not s.filled
 if is_new then
   s.guess = 1
 else
+  follow_clock()
   refill()
 end
 if action == 'learn' then

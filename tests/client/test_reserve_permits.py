@@ -38,7 +38,7 @@ def test_permits_are_given_in_the_order_of_asking(store):
         store.act("join", name)
     store.now += 26
     assert store.act("claim", "c").left == pytest.approx(9.0)
-    assert store.act("claim", "a").left == 0
+    assert store.act("claim", "a", place=1).left == 0
     assert store.act("join", "newcomer").left > 18
     assert store.act("claim", "b").left == 0
 
@@ -98,6 +98,42 @@ def test_a_caller_that_counted_as_dead_gets_its_place_back(store):
     store.now += late.left + GRACE + 1
     assert store.act("claim", "other5", place=others[5].place).left > 0
     assert store.act("claim", "late", place=late.place).left == 0
+
+
+@pytest.mark.parametrize("back", [0.5, 3600, 10 * 86400])
+def test_a_pause_takes_no_longer_when_the_clock_is_put_back(store, back):
+    store.act("take", count=15)
+    store.act("throttled", value=60)
+    before = store.act("join", "a").left
+    store.now -= back
+    assert store.act("claim", "a", place=1).left == pytest.approx(before, abs=0.01)
+    store.now += before
+    assert store.act("claim", "a", place=1).left == 0
+
+
+def test_dead_callers_cost_no_more_when_the_clock_is_put_back(store):
+    def seconds_behind_dead_callers(back):
+        store.client.flushall()
+        drain(store)
+        for number in range(20):
+            store.act("join", f"dead {number}")
+        store.now -= back
+        alive = store.act("join", "alive")
+        for seconds in range(1000):
+            if store.act("claim", "alive", place=alive.place).left == 0:
+                return seconds
+            store.now += 1
+        return None
+
+    assert seconds_behind_dead_callers(86400) == seconds_behind_dead_callers(0)
+
+
+def test_a_limit_that_a_user_has_set_ends_though_the_clock_is_put_back(store):
+    store.act("show", own=(0.01, 2))
+    store.now -= 10 * 86400
+    assert store.act("show").rate == 0.01
+    store.now += 3601
+    assert store.act("show").rate == PLAN[0]
 
 
 def test_the_queue_survives_the_loss_of_the_state(store):

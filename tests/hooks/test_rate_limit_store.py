@@ -180,19 +180,49 @@ def test_the_keys_of_the_store_are_there_after_a_call(store):
     assert "AIRFLOW_CONN_REDIS_DEFAULT" in os.environ
 
 
-@real_only
-def test_a_cluster_holds_all_keys_of_an_operation_together(store):
-    # By default, it is 10,000 above the other port, which may be too high.
+@pytest.fixture
+def cluster(store):
+    """A Redis Cluster of one node, which the connection names."""
+    # By default, the second port is 10,000 above the other one, which may be too high.
     with RedisServer(("cluster-enabled", "yes"), ("cluster-port", str(free_port()))) as running:
         with running.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
                 pass
         store({"cluster": True}, host="127.0.0.1", port=running.port)
-        works, message = AmazonBusinessHook().test_connection()
-        assert works, message
-        AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
-        assert AmazonBusinessHook().token_bucket("createReport")._last.burst
+        yield running
+
+
+@real_only
+def test_a_cluster_holds_all_keys_of_an_operation_together(cluster):
+    works, message = AmazonBusinessHook().test_connection()
+    assert works, message
+    AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
+    assert AmazonBusinessHook().token_bucket("createReport")._last.burst
+
+
+@real_only
+def test_no_call_fails_because_a_cluster_has_died(cluster, sandbox, monkeypatch):
+    monkeypatch.setattr("airflow_provider_amzbiz.client.limit_store.RETRY_SECONDS", 0)
+    AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES")
+    cluster.kill()
+    for _ in range(3):
+        assert AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES") in sandbox.reports
+    works, message = AmazonBusinessHook().test_connection()
+    assert not works
+    assert "but the rate limit store 'redis_default' cannot be used" in message
+
+
+@pytest.mark.parametrize(
+    ("extra", "host"),
+    [({"cluster": True}, "127.0.0.1"), ({}, "redis..example"), ({"cluster": True}, "redis..example")],
+)
+def test_no_call_fails_because_there_is_no_such_server(store, sandbox, extra, host):
+    store(extra, host=host, port=free_port())
+    works, message = AmazonBusinessHook().test_connection()
+    assert not works
+    assert "but the rate limit store 'redis_default' cannot be used" in message
+    assert AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES") in sandbox.reports
 
 
 @pytest.fixture
