@@ -129,7 +129,8 @@ class ObjectStore:
         # Of its own conditions, it knows that of a new object only.
         options = UploadOptions(extra_args=self.arguments)
         there = S3Object(UploadTarget(self.s3, self.bucket, options), key, content_type)
-        checksum = there.checksum(ChecksumCRC32=to_base64(zlib.crc32(body)))
+        # A bucket with Object Lock wants the algorithm, too.
+        checksum = there.checksum(ChecksumAlgorithm="CRC32", ChecksumCRC32=to_base64(zlib.crc32(body)))
         parameters: dict[str, Any] = {**there.location, **there.arguments, **checksum, **condition}
         try:
             sent: Any = there.write(lambda: self.s3.put_object(Body=body, **parameters))
