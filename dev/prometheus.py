@@ -32,9 +32,7 @@ class Prometheus(Server):
         self._config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(rules)],
-            "scrape_configs": [
-                {"job_name": "statsd", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-            ],
+            "scrape_configs": [{"job_name": "statsd", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
         }
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None

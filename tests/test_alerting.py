@@ -65,7 +65,7 @@ def alerts(monkeypatch):
 def run(airflow_db, alerts, monkeypatch):
     """Run the DAG of the page to its end."""
     monkeypatch.setattr("airflow.settings.DAGS_FOLDER", str(ALERTS))
-    if VERSION < Version("3"):
+    if Version("3") > VERSION:
         return importlib.import_module("daily_report").dag.test
     new = importlib.util.find_spec("airflow.dag_processing.dagbag")
     bag = importlib.import_module("airflow.dag_processing.dagbag" if new else "airflow.models.dagbag").DagBag(
@@ -119,7 +119,12 @@ TI = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", try_number=2)
     [
         (
             ThrottledError("createReport got no permit", operation="createReport", status=429, request_id="r-1"),
-            ["Operation: createReport", "Status: 429", "Request id: r-1", "ThrottledError: createReport got no permit"],
+            [
+                "Operation: createReport",
+                "Status: 429",
+                "Request id: r-1",
+                "ThrottledError: createReport got no permit",
+            ],
         ),
         (AirflowFailException("https://user:password@host"), ["AirflowFailException"]),
         ("Detected zombie job", ["The worker was lost, or the error is unknown."]),

@@ -139,7 +139,11 @@ def test_the_fields_in_vault_make_the_connection(monkeypatch):
 
     kwargs = json.loads(settings("vault")["AIRFLOW__SECRETS__BACKEND_KWARGS"])
     assert path == f"{kwargs['mount_point']}/{kwargs['connections_path']}/amazon_business_default"
-    assert (config.client_id, config.client_secret, config.refresh_token) == ("CLIENT_ID", "CLIENT_SECRET", "Atzr|...")
+    assert (config.client_id, config.client_secret, config.refresh_token) == (
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "Atzr|...",
+    )
 
 
 def test_the_name_in_google_secret_manager():

@@ -156,9 +156,7 @@ def test_a_feed_works_in_a_locked_bucket_and_overwrites_manifest_and_cursor_only
             deferrable=True,
         )
 
-    with Sandbox(
-        region="any", throttle=False, queue_seconds=0, processing_seconds=0, company=company
-    ) as sandbox:
+    with Sandbox(region="any", throttle=False, queue_seconds=0, processing_seconds=0, company=company) as sandbox:
         connect(monkeypatch, sandbox)
         results = []
         for name in ("monday", "tuesday"):
