@@ -92,14 +92,15 @@ class Translation:
             value, kind = rest.split("|")[:2]
             for glob, labels, series in self._rules:
                 found = glob.fullmatch(name)
-                if found and isinstance(series, Counter) == (kind == "c"):
-                    values = {label: found[int(group[1:])] for label, group in labels.items()}
-                    child = series.labels(**values) if values else series
-                    if kind == "c":
-                        child.inc(float(value))
-                    else:
-                        # StatsD's timers have milliseconds, Prometheus' have seconds.
-                        child.observe(float(value) / 1000)
+                if not found:
+                    continue
+                values = {label: found[int(group[1:])] for label, group in labels.items()}
+                child = series.labels(**values) if values else series
+                if kind == "c" and isinstance(child, Counter):
+                    child.inc(float(value))
+                elif kind == "ms" and isinstance(child, Histogram):
+                    # StatsD's timers have milliseconds, Prometheus' have seconds.
+                    child.observe(float(value) / 1000)
 
     def _series(self, mapping: dict[str, Any]) -> Counter | Histogram:
         arguments = (mapping["name"], mapping["help"], list(mapping.get("labels", {})))

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_a_throttled_account_is_seen_in_prometheus(
     for expression in [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]:
         query = expression.replace("$operation", ".*")
         # A rate needs two samples.
-        wait_until(lambda query=query: prometheus.query(query), 30)
+        wait_until(partial(prometheus.query, query), 30)
     # Prometheus has counted what the sandbox has responded.
     assert airflow.wait_for_run("mapped", throttled, 300) == "success"
     assert sandbox.count("createReport") > 25

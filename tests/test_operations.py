@@ -32,9 +32,11 @@ def names_of_the_package():
     tree = ast.parse((ROOT / "airflow_provider_amzbiz" / "metrics.py").read_text())
     found = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("incr", "timing"):
-            [name, *_] = node.args
-            parts = [part.value if isinstance(part, ast.Constant) else "*" for part in name.values]
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        name = node.args[0] if node.args else None
+        if node.func.attr in ("incr", "timing") and isinstance(name, ast.JoinedStr):
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "*" for part in name.values]
             # The first one is the prefix.
             found["".join([metrics._PREFIX, *parts[1:]])] = node.func.attr
     return found
@@ -149,9 +151,11 @@ def test_compose_sets_options_that_airflow_has_and_mounts_files_that_are_there()
     compose = yaml.safe_load((INSTALL / "compose.override.yaml").read_text())
     services = compose["services"]
     environment = compose["x-settings"]["environment"]
+    of_page = dict(each.split("=") for each in (MONITORING / "airflow.env").read_text().splitlines())
     options = [name.removeprefix("AIRFLOW__").split("__") for name in environment if name.startswith("AIRFLOW__")]
 
     assert len(options) == 3
+    assert set(of_page) <= set(environment)
     assert all(conf.has_option(section.lower(), option.lower()) for section, option in options)
     assert environment["AIRFLOW__METRICS__STATSD_HOST"] in services
     mounts = [each.split(":")[0] for service in services.values() for each in service.get("volumes", ())]
