@@ -30,7 +30,11 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_the_rules_are_valid_and_fire_where_they_should() -> None:
     tests = Path(__file__).with_name("alert_rules_test.yml")
-    for arguments in (["check", "rules", "--lint-fatal", str(RULES)], ["test", "rules", str(tests)]):
+    for arguments in (
+        ["check", "rules", "--lint-fatal", str(RULES)],
+        ["check", "config", str(MONITORING / "prometheus.yml")],
+        ["test", "rules", str(tests)],
+    ):
         run = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
     tested = {each["alertname"] for case in yaml.safe_load(tests.read_text())["tests"] for each in alerts_of(case)}

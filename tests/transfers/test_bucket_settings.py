@@ -172,20 +172,20 @@ def test_a_feed_works_in_a_locked_bucket_and_overwrites_manifest_and_cursor_only
     assert markers == {}
 
 
-def test_extra_args_lock_documents_and_not_the_state(sandbox, s3):
+def test_extra_args_lock_documents_and_tables_and_not_the_state(sandbox, s3):
     s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
     lock = json.loads((PAGE / "extra_args.json").read_text())
     lock["ObjectLockRetainUntilDate"] = (datetime.now(timezone.utc) + timedelta(days=1)).isoformat()
 
-    batch("monday", "1", extra_args=lock)
+    batch("monday", "1", extra_args=lock, audit_key="amazon-business/audit/monday.jsonl")
 
     locked = {
         key
         for key in keys(s3, "amazon-business/")
         if s3.head_object(Bucket=BUCKET, Key=key).get("ObjectLockMode") == "COMPLIANCE"
     }
-    assert locked == set(keys(s3, "amazon-business/invoices/"))
-    assert locked
+    assert locked == {*keys(s3, "amazon-business/invoices/"), "amazon-business/audit/monday.jsonl"}
+    assert len(locked) == 2
 
 
 def test_the_lifecycle_rules_are_valid_and_spare_what_must_stay(s3):
