@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import airflow
 import pytest
+import requests
 from packaging.version import Version
 
 from airflow_provider_amzbiz.exceptions import ThrottledError
 from dev.pages import DOCS
-from tests.airflow_names import AirflowFailException
+from tests.airflow_names import AirflowFailException, redact
 
 ALERTS = DOCS / "operations" / "alerts"
 VERSION = Version(airflow.__version__)
@@ -109,6 +110,16 @@ def assert_no_secret(sandbox, text):
     connection = sandbox.connection
     for secret in (connection["password"], connection["extra"]["refresh_token"], SECRET):
         assert secret not in text
+
+
+def test_a_webhook_that_cannot_be_reached_shows_no_secret(alerts, monkeypatch):
+    connection = {"conn_type": "http", "host": "http://127.0.0.1:1", "password": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_ALERTS_WEBHOOK", json.dumps(connection))
+
+    with pytest.raises(requests.ConnectionError, match=SECRET) as failure:
+        alerts.send("text")
+
+    assert SECRET not in redact(str(failure.value))
 
 
 TI = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", try_number=2)
