@@ -79,7 +79,7 @@ def run(airflow_db, alerts, monkeypatch):
 
 
 def finish_as_a_task(monkeypatch):
-    """Have dag.test() give callbacks the exception, as a task's process does; before Airflow 3.3, it forgets to."""
+    """Have dag.test() give callbacks the exception, as a task's process does; before Airflow 3.3 it forgets to."""
     runner = importlib.import_module("airflow.sdk.execution_time.task_runner")
     finalize = runner.finalize
 
