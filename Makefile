@@ -156,8 +156,9 @@ endef
 # The browser and the servers are Debian's packages.
 .venv/e2e-ready: .venv/ready
 	$(call add-group,e2e)
-	which chromium redis-server > /dev/null && ls /usr/lib/postgresql/*/bin/postgres > /dev/null \
-	  || (apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu postgresql redis-server)
+	which chromium prometheus redis-server > /dev/null && ls /usr/lib/postgresql/*/bin/postgres > /dev/null \
+	  || (apt-get update && apt-get install --yes --no-install-recommends \
+	    chromium fonts-dejavu postgresql prometheus redis-server)
 	touch $@
 
 .venv/bench-ready: .venv/ready

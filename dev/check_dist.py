@@ -6,6 +6,9 @@ without extras runs in an empty environment, which imports every class that the 
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -76,7 +79,30 @@ def main() -> None:
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         _run(*pip, str(wheel), f"apache-airflow=={airflow}", "--constraint", str(Path(constraints).resolve()))
         _run(python, "-c", IMPORT_EVERYTHING, folder=folder)
+        _check_recipe(python, wheel, airflow, constraints)
     print(f"{wheel.name} and {sdist.name} are ready for release")
+
+
+def _check_recipe(python: str, wheel: Path, airflow: str, constraints: str) -> None:
+    """Check that the pip line of the documented image resolves, and changes nothing that Airflow has installed."""
+    recipe = (ROOT / "docs" / "operations" / "install" / "Dockerfile").read_text().replace("\\\n", "")
+    [line] = re.findall(r"^RUN pip install --no-cache-dir (.*)$", recipe, re.MULTILINE)
+    line = line.replace("${AIRFLOW_VERSION}", airflow).replace(f"file:///tmp/{wheel.name}", wheel.as_uri())
+    if wheel.as_uri() not in line:
+        raise SystemExit(f"the Dockerfile of the documentation does not install {wheel.name}")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run")
+        limits = ("--constraint", str(Path(constraints).resolve()), "--report", str(report))
+        _run(*pip, *shlex.split(line), *limits)
+        new = {each["metadata"]["name"].lower() for each in json.loads(report.read_text())["install"]}
+    freeze = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
+    changed = new & {each["name"].lower() for each in json.loads(freeze.stdout)} - {
+        wheel.name.split("-")[0].replace("_", "-")
+    }
+    if changed:
+        raise SystemExit(f"the Dockerfile of the documentation changes {sorted(changed)}")
+    print(f"the image adds {len(new)} packages, and changes none")
 
 
 def _check_names(wheel: Path, sdist: Path) -> None:

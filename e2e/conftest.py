@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_cluster import AirflowCluster
+from dev.airflow_server import free_port
 from dev.fault_proxy import FaultProxy
 from dev.leaks import TriggerRows, leaks, secrets_of
 from dev.postgres import PostgresServer
@@ -45,14 +46,23 @@ def database(postgres: PostgresServer) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(scope="session")
+def statsd_port() -> int:
+    """The port to which that Airflow sends its metrics, whether somebody listens or not."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, database: FaultProxy
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, database: FaultProxy, statsd_port: int
 ) -> Iterator[AirflowCluster]:
-    """A running Airflow with the DAGs of these tests, and OpenLineage switched on."""
+    """A running Airflow with the DAGs of these tests, with OpenLineage and metrics switched on."""
     home = tmp_path_factory.mktemp("airflow")
     transport = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
     settings = {
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd_port),
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(IN_AIRFLOW), os.environ.get("PYTHONPATH")])),
     }

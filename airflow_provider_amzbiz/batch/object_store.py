@@ -127,7 +127,8 @@ class ObjectStore:
 
         options = UploadOptions(extra_args=self.arguments)
         s3_object = S3Object(UploadTarget(self.s3, self.bucket, options), key, content_type)
-        checksum = s3_object.checksum(ChecksumCRC32=to_base64(zlib.crc32(body)))
+        # A bucket with Object Lock requires the name of the algorithm, too.
+        checksum = s3_object.checksum(ChecksumAlgorithm="CRC32", ChecksumCRC32=to_base64(zlib.crc32(body)))
         # The condition is passed here, because S3Object has only that of a new object.
         parameters: dict[str, Any] = {**s3_object.location, **s3_object.arguments, **checksum, **condition}
         try:

@@ -108,7 +108,8 @@ def store(
 
 def _put(content: bytearray, s3_object: S3Object, digest: Digest, rollback: Rollback) -> None:
     digest.update_sha256_and_rows(content)
-    checksum = s3_object.checksum(ChecksumCRC32=digest.crc32)
+    # A bucket with Object Lock wants the algorithm, too.
+    checksum = s3_object.checksum(ChecksumAlgorithm="CRC32", ChecksumCRC32=digest.crc32)
     response = s3_object.write(
         lambda: s3_object.s3.put_object(
             **s3_object.location,
