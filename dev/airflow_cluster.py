@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from dev.airflow_server import AirflowServer
+from airflow_provider_amzbiz.demo.airflow_server import AirflowServer
 from dev.postgres import PostgresServer
 from dev.redis_server import RedisServer
 

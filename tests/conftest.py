@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.airflow_server import airflow_settings
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(tempfile.mkdtemp(prefix="amzbiz-tests-"))
@@ -63,7 +63,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def s3_server():
     """A real S3 server with the bucket ``tests``."""
-    from dev.s3_server import S3Server
+    from airflow_provider_amzbiz.demo.s3_server import S3Server
 
     with S3Server() as server:
         server.make_bucket(BUCKET)

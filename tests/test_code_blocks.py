@@ -33,6 +33,7 @@ from packaging.version import Version
 
 from airflow_provider_amzbiz import ledger, windows
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.demo.s3_server import download_under
 from airflow_provider_amzbiz.exceptions import InvalidInputError, ReportFatalError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
@@ -43,7 +44,6 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from dev.code_blocks import CodeBlock, code_blocks, commands, unnamed_blocks
 from dev.pages import DOCS, ROOT, pages
-from dev.s3_server import download_under
 from tests.deferring import context
 from tests.feed.warehouse import write_files
 

@@ -23,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dev.server import Server
+from airflow_provider_amzbiz.demo.server import Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import requests
 
-from dev.airflow_api import AirflowApi
-from dev.server import Server
+from airflow_provider_amzbiz.demo.airflow_api import AirflowApi
+from airflow_provider_amzbiz.demo.server import Server
 
 START_SECONDS = 180
 STOP_SECONDS = 5
@@ -27,10 +27,13 @@ class AirflowServer(Server, AirflowApi):
     :param home: folder for AIRFLOW_HOME; the caller removes it.
     :param dags: the DAG folder.
     :param settings: more environment variables.
+    :param port: its port; 0 takes a free one.
     """
 
-    def __init__(self, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"http://127.0.0.1:{free_port()}")
+    def __init__(
+        self, home: Path, dags: Path, settings: Mapping[str, str] | None = None, *, port: int = 0
+    ) -> None:
+        super().__init__(f"http://127.0.0.1:{port or free_port()}")
         self.home = home
         # The settings of the caller's own Airflow must not apply.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
