@@ -70,13 +70,13 @@ def _demo(folder: Path, given: argparse.Namespace, *, serves: bool) -> int:
 
     clock = Clock()
     clock.log(
-        f"Starting Airflow {version('apache-airflow')}, the sandbox of the Amazon Business APIs and an S3 server "
-        f"in {folder}; Ctrl-C stops and removes everything"
+        f"Starting Airflow {version('apache-airflow')}, the sandbox of the Amazon Business APIs and an S3 server; "
+        "Ctrl-C stops and removes them"
     )
     with stage(folder, dags=given.dags, port=given.port) as on:
         clock.log(
-            f"Airflow is at {on.airflow.url} (it needs no password), the sandbox at {on.sandbox.url}, "
-            f"S3 at {on.s3.endpoint_url}"
+            f"Airflow is at {on.airflow.url} (it needs no password), its files in {on.airflow.home}, "
+            f"the sandbox at {on.sandbox.url}, S3 at {on.s3.endpoint_url}"
         )
         if serves:
             serve(on, own_dags=given.dags)
@@ -126,7 +126,7 @@ def _free_port(given: str) -> int:
         socket.create_server((_LOOPBACK, int(given))).close()
     except OSError as error:
         raise argparse.ArgumentTypeError(
-            f"port {given} cannot be used ({error.strerror}); give another one, or 0 for a free one"
+            f"port {given} cannot be used ({os.strerror(error.errno or 0)}); give another one, or 0 for a free one"
         ) from None
     return int(given)
 

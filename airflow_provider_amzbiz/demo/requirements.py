@@ -11,16 +11,12 @@ _PACKAGE = "airflow-provider-amzbiz"
 
 def missing_requirements(extra: str) -> list[str]:
     """Return the requirements of an extra that are not installed, or have another version."""
-    missing: list[str] = []
-    for text in requires(_PACKAGE) or ():
-        requirement = Requirement(text)
-        if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
-            continue
-        if requirement.name == _PACKAGE:
-            missing += [name for each in sorted(requirement.extras) for name in missing_requirements(each)]
-        elif not _is_installed(requirement):
-            missing.append(f"{requirement.name}{requirement.specifier}")
-    return missing
+    of_extra = [
+        each
+        for each in map(Requirement, requires(_PACKAGE) or ())
+        if each.marker is not None and each.marker.evaluate({"extra": extra})
+    ]
+    return [f"{each.name}{each.specifier}" for each in of_extra if not _is_installed(each)]
 
 
 def _is_installed(requirement: Requirement) -> bool:
