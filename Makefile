@@ -111,7 +111,7 @@ public-surface: .venv/ready ## record the public interface, after a change that 
 
 env: $(ENV)/ready           ## build the environment that the other targets use
 
-dist: .venv/release-ready   ## build sdist and wheel in dist/, and try the wheel in an empty environment
+dist: .venv/release-ready   ## build sdist and wheel in dist/, and try the wheel and its demo in an empty environment
 	rm -rf dist
 	.venv/bin/python -m build --no-isolation
 	.venv/bin/python -m dev.check_dist $(NEWEST_PINS) $(RELEASE_3.3)

@@ -33,6 +33,7 @@ from packaging.version import Version
 
 from airflow_provider_amzbiz import ledger, windows
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.demo import __main__ as demo
 from airflow_provider_amzbiz.demo.s3_server import download_under
 from airflow_provider_amzbiz.exceptions import InvalidInputError, ReportFatalError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -64,9 +65,8 @@ NOT_OURS = {
     ("aws", "s3"),
     ("aws", "s3api"),
     ("pip", "install"),
-    ("make", "demo"),
-    ("make", "ui"),
-    ("make", "test"),
+    # The lines of the demo itself are checked below.
+    ("python3", "-m"),
 }
 # Languages that are no code.
 NO_CODE = {"text", "mermaid"}
@@ -251,9 +251,12 @@ def test_a_block_in_json_is_valid(block):
     assert json.loads(block.text)
 
 
+DEMO = "python -m airflow_provider_amzbiz.demo"
 SHELL = [each for each in BLOCKS if each.language in ("bash", "console")]
 COMMANDS = [(each, command) for each in SHELL for command in commands(each)]
-QUICKSTART = [each for each in SHELL if each.page == "quickstart" and "airflow" in each.text]
+QUICKSTART = [
+    each for each in SHELL if each.page == "quickstart" and "airflow" in each.text and DEMO not in each.text
+]
 
 
 def words(command: str) -> list[str]:
@@ -281,10 +284,10 @@ def test_each_command_is_run_or_not_ours():
 
 def test_each_target_of_make_exists():
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = {words(command)[1] for _, command in COMMANDS if words(command)[0] == "make"}
-    inline = {each for page in pages() for each in re.findall(r"``make (\w[\w-]*)``", page.read_text())}
-    assert named
-    assert named | inline <= set(targets)
+    files = [*pages(), *ROOT.glob("*.md")]
+    named = {each for page in files for each in re.findall(r"`make (\w[\w-]*)", page.read_text())}
+    assert {"demo", "docs", "ui"} <= named
+    assert named <= set(targets)
 
 
 def test_each_extra_that_is_installed_exists():
@@ -401,6 +404,25 @@ def test_the_sandbox_is_started_with_the_command_of_the_pages():
         [sys.executable, *command.split()[1:], "--help"], capture_output=True, text=True, check=True
     )
     assert "--port" in run.stdout
+
+
+def test_the_demo_takes_the_arguments_of_the_pages(tmp_path, monkeypatch):
+    (tmp_path / "my_dags").mkdir()
+    monkeypatch.chdir(tmp_path)
+    named = [words(text)[3:] for _, text in COMMANDS if text.startswith(DEMO)]
+
+    assert {" ".join(each) for each in named} == {"", "--ui", "--dags my_dags"}
+    for each in named:
+        assert demo.arguments().parse_args(each)
+
+
+def test_the_demo_is_installed_with_the_airflow_that_is_tested():
+    makefile = (ROOT / "Makefile").read_text()
+    [newest] = re.findall(r"^RELEASE_3.3 := (.*)$", makefile, re.MULTILINE)
+    [install] = [text for _, text in COMMANDS if "airflow-provider-amzbiz[demo]" in text]
+
+    assert f"apache-airflow=={newest}" in install
+    assert f"/constraints-{newest}/constraints-3.11.txt" in install
 
 
 @pytest.fixture

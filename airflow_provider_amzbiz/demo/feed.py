@@ -112,7 +112,7 @@ class FeedDemo:
 
 _TOTALS = "SELECT document_number, sum(total) FROM document_lines GROUP BY document_number"
 _BY_MONTH = """
-    SELECT strftime(document_date, '%Y-%m'), document_type, count(*), sum(total_amount), currency
+    SELECT strftime(document_date, '%Y-%m'), document_type, count(*), sum(total_amount)::DECIMAL(18, 2), currency
     FROM documents GROUP BY ALL ORDER BY ALL
 """
 _OPEN = "SELECT reason, count(*) FROM open_items GROUP BY reason ORDER BY reason"
