@@ -108,8 +108,8 @@ class S3Server(Server):
             "conn_type": "aws",
             "login": self.access_key,
             "password": self.secret_key,
-            # No addressing style: a number as host means paths anyway, and Airflow would log that "path" is too short
-            # to be masked.
+            # Without an addressing style: an IP address means paths, and Airflow would log that "path" is too short
+            # for a secret.
             "extra": {"endpoint_url": self.endpoint_url, "region_name": self.region},
         }
 
