@@ -97,7 +97,7 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, log: Log) -> dict[
                 seen[name] = state
                 took = f" ({task['duration']:.1f} s)" if state in _ENDED and task["duration"] else ""
                 log(f"{dag_id}: {name} is {state}{took}")
-                if state == "failed":
+                if state in ("failed", "up_for_retry"):
                     _print_log(airflow, task)
         if run_state in ("success", "failed"):
             return {f"{dag_id}.{name}": state for name, state in seen.items()}

@@ -64,6 +64,9 @@ def stage(
     settings = {
         "AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level,
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": _bundles({"examples": examples, "yours": dags}),
+        # On a busy machine, Airflow itself loses a task now and then.
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
         # Some examples have a database there.
         "TMPDIR": str(temporary),
         # Neither an installed package nor a user's folder gets a __pycache__.
