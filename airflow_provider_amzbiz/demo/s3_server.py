@@ -108,8 +108,7 @@ class S3Server(Server):
             "conn_type": "aws",
             "login": self.access_key,
             "password": self.secret_key,
-            # Without an addressing style, an IP address means paths. With it, Airflow logs that "path" is too short a
-            # secret.
+            # An IP address means paths, so this needs no addressing style: Airflow would log that "path" is too short.
             "extra": {"endpoint_url": self.endpoint_url, "region_name": self.region},
         }
 
