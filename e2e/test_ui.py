@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1200, "height": 1350}, color_scheme="light")
+    context = browser.new_context(viewport={"width": 1200, "height": 1500}, color_scheme="light")
     context.set_default_timeout(PAGE_MILLISECONDS)
     yield context.new_page()
     context.close()
@@ -108,7 +108,7 @@ def test_a_connection_typed_in_and_tested(airflow: AirflowCluster, sandbox: Sand
     assert [call.operation for call in sandbox.calls] == ["token", "getReport"]
     page.set_viewport_size({"width": 1200, "height": 620})
     take_screenshot(page, "connection-test")
-    page.set_viewport_size({"width": 1200, "height": 1350})
+    page.set_viewport_size({"width": 1200, "height": 1500})
 
     # Only once it is saved must the server keep the secrets to itself.
     page.on("response", lambda response: responses.append(response) if "/connections" in response.url else None)
