@@ -21,8 +21,18 @@ START_SECONDS = 180
 STOP_SECONDS = 5
 
 
+# What ``airflow standalone`` starts, without its two log servers: those listen on all addresses of this machine, and
+# on fixed ports, which another Airflow may use.
+_PARTS: dict[str, list[str]] = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
+
 class AirflowServer(Server, AirflowApi):
-    """``airflow standalone`` on a free port of 127.0.0.1; leaving the context stops it.
+    """The parts of an Airflow, on a free port of 127.0.0.1; leaving the context stops it.
 
     :param home: folder for AIRFLOW_HOME; the caller removes it.
     :param dags: the DAG folder.
@@ -60,11 +70,20 @@ class AirflowServer(Server, AirflowApi):
         self._processes.clear()
 
     def _launch(self) -> None:
-        self._start(["standalone"], "standalone.log")
+        self._migrate()
+        for part, command in _PARTS.items():
+            self._start(command, f"{part}.log")
+
+    def _migrate(self) -> None:
+        """Create the metadata database."""
+        migrate = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
+        done = subprocess.run(migrate, env=self.environment, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"airflow db migrate failed: {done.stderr.decode()[-2000:]}")
 
     def _start(self, arguments: list[str], log: str) -> subprocess.Popen[bytes]:
         programs = Path(sys.executable).parent
-        # Standalone starts its parts by the bare name "airflow".
+        # Tasks may start programs of this environment by their bare names.
         path = f"{programs}{os.pathsep}{self.environment.get('PATH', '')}"
         with (self.home / log).open("ab") as output:
             # In a session of its own, all its processes can be stopped together, and Ctrl-C does not reach them.

@@ -108,7 +108,7 @@ class S3Server(Server):
             "conn_type": "aws",
             "login": self.access_key,
             "password": self.secret_key,
-            # An IP address means paths, so this needs no addressing style: Airflow would log that "path" is too short.
+            # An IP address means paths, and Airflow would log that the addressing style "path" is too short.
             "extra": {"endpoint_url": self.endpoint_url, "region_name": self.region},
         }
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from logging import Logger
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_amzbiz.client import parameters
@@ -49,7 +48,7 @@ def check_rendered(task: Any) -> None:
                 setattr(task, name, parameters.required_id(name, value))
 
 
-def log_deferral(log: Logger, what: str, until: float) -> None:
+def log_deferral(log: Any, what: str, until: float) -> None:
     """Log what a task waits for in the triggerer; Airflow only logs that it does.
 
     :param until: Unix time at which the wait ends at the latest.
