@@ -17,12 +17,12 @@ import requests
 from airflow_provider_amzbiz.demo.airflow_api import AirflowApi
 from airflow_provider_amzbiz.demo.server import Server
 
-START_SECONDS = 180
+START_SECONDS = 300
 STOP_SECONDS = 5
 
 
-# What ``airflow standalone`` starts, without its two log servers: those listen on all addresses of this machine, on
-# fixed ports, which another Airflow may use.
+# What ``airflow standalone`` starts, without its two log servers: those listen on all addresses of this machine,
+# and on fixed ports, which another Airflow may use.
 _PARTS: dict[str, list[str]] = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
