@@ -39,7 +39,7 @@ _MASKERS = (
 
 # Files whose tests take so long that they should not be the last ones to begin.
 _LONG = (
-    "test_demo.py",
+    "test_run.py",
     "test_state_machine.py",
     "test_example_dags.py",
     "test_faulty_networks.py",
