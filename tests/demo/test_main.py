@@ -131,7 +131,7 @@ def test_the_extra_has_what_the_examples_and_the_demo_import():
 
 
 @pytest.mark.skipif(airflow.__version__.startswith("2"), reason="the demo needs Airflow 3")
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_a_user_adds_a_folder_and_stops_it_twice(tmp_path):
     """Everything is removed, even if a second Ctrl-C interrupts the clean-up, and the folder stays as it is."""
     dags, temporary = tmp_path / "dags", tmp_path / "tmp"
