@@ -44,10 +44,10 @@ help:                       ## list the targets
   public-surface env dist constraints constraints-of-python lowest-constraints clean
 
 demo: .venv/ready           ## run three example DAGs on a real Airflow, the API's sandbox and a real S3 server
-	.venv/bin/python -m dev.demo
+	.venv/bin/python -m airflow_provider_amzbiz.demo
 
 ui: .venv/ready             ## serve Airflow's UI with everything that the example DAGs need, until Ctrl-C
-	.venv/bin/python -m dev.ui
+	.venv/bin/python -m airflow_provider_amzbiz.demo --ui
 
 test: $(ENV)/ready          ## run all tests on the newest Airflow, or: make test AIRFLOW=2.11, PYTHON=python3.13 make test
 	$(if $(RELEASE_$(AIRFLOW)),,$(error make test needs AIRFLOW=3.3, 3.1 or 2.11; with $(AIRFLOW), use make main-paths))
@@ -111,7 +111,7 @@ public-surface: .venv/ready ## record the public interface, after a change that 
 
 env: $(ENV)/ready           ## build the environment that the other targets use
 
-dist: .venv/release-ready   ## build sdist and wheel in dist/, and try the wheel in an empty environment
+dist: .venv/release-ready   ## build sdist and wheel in dist/, and try the wheel and its demo in an empty environment
 	rm -rf dist
 	.venv/bin/python -m build --no-isolation
 	.venv/bin/python -m dev.check_dist $(NEWEST_PINS) $(RELEASE_3.3)

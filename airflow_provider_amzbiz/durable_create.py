@@ -74,8 +74,12 @@ def create(
     except AmazonBusinessError as error:
         # Failing the task now would certainly lose the id.
         log.warning("Report %s could not be recorded for a retry: %s", report_id, error)
-    log.info("Created report %s of type %s", report_id, request.report_type)
+    log.info("Created report %s of type %s%s", report_id, request.report_type, _in_brackets(request.summary))
     return report_id
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _send(sender: AmazonBusinessHook, request: ReportRequest, record: CreateRecord, sent: list[Sent]) -> str:

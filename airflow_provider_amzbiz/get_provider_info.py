@@ -9,42 +9,42 @@ _INTEGRATION = "Amazon Business"
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "refresh_token": {
         "label": "Refresh token",
-        "description": "Login with Amazon refresh token of the account that gave its consent; begins with Atzr|.",
+        "description": "Login with Amazon refresh token of the account that gave consent. It begins with Atzr|.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "region": {
         "label": "Region",
-        "description": "Picks the host: na (US, Canada, Mexico), eu (Europe, India), fe (Japan, Australia).",
+        "description": "The account's region: na (US, Canada, Mexico), eu (Europe, India), fe (Japan, Australia).",
         "schema": {"type": ["string", "null"], "enum": ["na", "eu", "fe"], "default": "na"},
     },
     "marketplace_ids": {
         "label": "Marketplaces",
-        "description": "For operators that name none: comma-separated ids, such as ATVPDKIKX0DER (US).",
+        "description": "Optional. Default for operators: comma-separated IDs, such as ATVPDKIKX0DER (US).",
         "schema": {"type": ["string", "null"]},
     },
     "token_url": {
         "label": "Token URL",
-        "description": "Only to override https://api.amazon.com/auth/o2/token, which gives the access tokens.",
+        "description": "Optional. Replaces https://api.amazon.com/auth/o2/token.",
         "schema": {"type": ["string", "null"]},
     },
     "client_secret_created_on": {
         "label": "Secret created on",
-        "description": "Date of the Client secret, which lives 180 days: logs warn from day 150 on.",
+        "description": "Optional. The Client secret expires 180 days after this date. Logs warn from day 150 on.",
         "schema": {"type": ["string", "null"], "format": "date"},
     },
     "application_name": {
         "label": "Application",
-        "description": "Your application's name, for the User-Agent of every call.",
+        "description": "Optional. Name of your application, added to the User-Agent of each request.",
         "schema": {"type": ["string", "null"]},
     },
     "rate_limits": {
         "label": "Rate limits",
-        "description": 'Where yours differ: {"createReport": [0.1, 15]} is 0.1 requests a second, 15 at once.',
+        "description": 'Optional JSON, such as {"createReport": [0.1, 15]}: requests per second, and burst.',
         "schema": {"type": ["string", "null"]},
     },
     "rate_limit_store": {
         "label": "Rate limit store",
-        "description": "Id of a Redis connection through which all workers and triggerers share one limit.",
+        "description": "Optional. ID of a Redis connection, through which all processes share one limit.",
         "schema": {"type": ["string", "null"]},
     },
 }
@@ -56,8 +56,8 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
     "relabeling": {"login": "Client ID", "password": "Client secret", "host": "Endpoint"},
     "placeholders": {
         "login": "amzn1.application-oa2-client....",
-        "port": "0, which the test button of Airflow 3.3.2 asks for",
-        "host": "only to override the region's host, such as https://sandbox.na.business-api.amazon.com",
+        "host": "Leave empty to use the region's host",
+        "port": "Leave empty, or 0 to test it in Airflow 3.3.1 and 3.3.2",
     },
 }
 

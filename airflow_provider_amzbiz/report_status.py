@@ -83,6 +83,8 @@ def _raise_fatal(report: Report, what: str, amazon_business_conn_id: str) -> NoR
         raise ReportFatalError(
             f"{what} ended FATAL. Its document {document_id} may have the reason, but could not be read: {error}"
         ) from None
+    if not reason:
+        raise ReportFatalError(f"{what} ended FATAL. Its document is empty")
     raise ReportFatalError(f"{what} ended FATAL. Its document says: {reason}", reason=reason)
 
 
@@ -98,4 +100,4 @@ def _read_reason(document_id: str, amazon_business_conn_id: str) -> str:
             limit=REASON_CHARACTERS,
             allow_http=hook.is_local,
             api_host=hook.api_host,
-        )
+        ).strip()

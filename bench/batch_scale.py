@@ -33,11 +33,11 @@ from airflow_provider_amzbiz.batch.record import Record, Stint
 from airflow_provider_amzbiz.batch.round import Round
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.client.request import ReportRequest
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
+from airflow_provider_amzbiz.demo.s3_server import S3Server
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.triggers.batch import BatchReady
 from bench.batch_stint import BUCKET, KEY, MANIFEST_KEY, OWNER, requests_of
-from dev.airflow_server import airflow_settings
-from dev.s3_server import S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

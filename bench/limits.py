@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 from airflow_provider_amzbiz.sandbox import Sandbox
 from bench.figures import percentile
 from bench.limited_call import CONN_ID, OPERATION
-from dev.airflow_server import airflow_settings
 from dev.redis_server import RedisServer
 
 SCALE = 20.0

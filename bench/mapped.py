@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from airflow_provider_amzbiz.demo.airflow_server import AirflowServer
 from airflow_provider_amzbiz.sandbox import Sandbox
-from dev.airflow_server import AirflowServer
 
 DAGS = Path(__file__).resolve().parent.parent / "e2e" / "dags"
 TIME_SCALE = 10

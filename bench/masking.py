@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 from bench.figures import show
 from bench.waiting import memory
 from bench.waits import long_credentials
-from dev.airflow_server import airflow_settings
 
 ACCOUNTS = (10, 50, 100, 200)
 _LINES = 200

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dev.airflow_server import airflow_settings
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
 GOAL_MS = 150

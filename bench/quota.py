@@ -14,9 +14,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
+from airflow_provider_amzbiz.demo.s3_server import S3Server
 from airflow_provider_amzbiz.sandbox import Sandbox
-from dev.airflow_server import airflow_settings
-from dev.s3_server import S3Server
 
 BATCH = """
 import asyncio, importlib, json, sys, time

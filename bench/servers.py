@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from dev.airflow_server import free_port
+from airflow_provider_amzbiz.demo.airflow_server import free_port
 
 _BLOCK = 1 << 20
 # Linux's default TCP window: no more arrives in one round trip.

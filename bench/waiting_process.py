@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 from airflow_provider_amzbiz.sandbox import Sandbox
-from dev.airflow_server import airflow_settings
 
 
 @dataclass

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from dev.airflow_server import AirflowServer
+from airflow_provider_amzbiz.demo.airflow_server import AirflowServer
 from dev.postgres import PostgresServer
 from dev.redis_server import RedisServer
 
@@ -120,10 +119,7 @@ class AirflowCluster(AirflowServer):
 
     def _launch(self) -> None:
         self._redis.start()
-        migrate = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
-        done = subprocess.run(migrate, env=self.environment, capture_output=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"airflow db migrate failed: {done.stderr.decode()[-2000:]}")
+        self._migrate()
         for part in _PARTS:
             self._run(part)
         threading.Thread(target=self._watch, name="airflow-cluster", daemon=True).start()

@@ -1,12 +1,14 @@
 """Check what ``make dist`` built, as a user gets it: ``python -m dev.check_dist CONSTRAINTS AIRFLOW_VERSION``.
 
-The wheel contains the package and nothing else; the sdist contains all that is needed to work on it. The wheel
-without extras runs in an empty environment, which imports every class that the provider's metadata names.
+The wheel contains the package, and what its demo shows; the sdist contains all that is needed to work on it. In an
+empty environment, the wheel without extras imports every class that the provider's metadata names. Then the demo
+runs from the wheel: a user's settings do not reach it, and it leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -19,6 +21,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "airflow_provider_amzbiz"
+DEMO = ("-m", f"{PACKAGE}.demo")
+# What the wheel has beside the demo; a checkout has it elsewhere.
+SHOWN = ("example_dags/", "docs/sql/load_feed_duckdb.sql")
+# Each would break the demo if it took it over.
+OF_THE_USER = {
+    "AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://no-such-host.invalid/airflow",
+    "AWS_PROFILE": "no-such-profile",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "no_proxy": "",
+}
 
 # Runs in the empty environment.
 IMPORT_EVERYTHING = """
@@ -77,9 +91,13 @@ def main() -> None:
         venv.create(folder, with_pip=True)
         python = str(Path(folder, "bin", "python"))
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        _run(*pip, str(wheel), f"apache-airflow=={airflow}", "--constraint", str(Path(constraints).resolve()))
+        pinned = (f"apache-airflow=={airflow}", "--constraint", str(Path(constraints).resolve()))
+        _run(*pip, str(wheel), *pinned)
         _run(python, "-c", IMPORT_EVERYTHING, folder=folder)
+        _check_refusal(python, folder)
         _check_recipe(python, wheel, airflow, constraints)
+        _run(*pip, f"{wheel}[demo]", *pinned)
+        _run_demo(python)
     print(f"{wheel.name} and {sdist.name} are ready for release")
 
 
@@ -114,10 +132,31 @@ def _check_names(wheel: Path, sdist: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     committed = {name for name in listed.stdout.splitlines() if not name.startswith(".")}
     package = {name for name in committed if name.startswith(f"{PACKAGE}/")}
-    if in_wheel != package:
-        raise SystemExit(f"the wheel differs from the package: {sorted(in_wheel ^ package)}")
+    shown = {name for name in committed if name.startswith(SHOWN)}
+    expected = package | {f"{PACKAGE}/demo/{name}" for name in shown}
+    if in_wheel != expected:
+        raise SystemExit(f"the wheel differs from the package: {sorted(in_wheel ^ expected)}")
     if missing := committed - in_sdist:
         raise SystemExit(f"the sdist lacks {sorted(missing)}")
+
+
+def _check_refusal(python: str, folder: str) -> None:
+    """Check that the demo says what it needs."""
+    refused = subprocess.run([python, *DEMO], cwd=folder, capture_output=True, text=True, check=False)
+    if refused.returncode != 1 or "pip install 'airflow-provider-amzbiz[demo]'" not in refused.stderr:
+        raise SystemExit(f"without its extra, the demo ended with {refused.returncode}: {refused.stderr}")
+
+
+def _run_demo(python: str) -> None:
+    """Run the demo as a user with an Airflow of their own, and check that it has touched nothing of theirs."""
+    with tempfile.TemporaryDirectory() as place:
+        folders = {name: Path(place, name) for name in ("HOME", "AIRFLOW_HOME", "TMPDIR", "cwd")}
+        for each in folders.values():
+            each.mkdir()
+        environment = {**os.environ, **OF_THE_USER, **{name: str(each) for name, each in folders.items()}}
+        subprocess.run([python, *DEMO], cwd=folders["cwd"], env=environment, check=True)
+        if left := [str(each) for folder in folders.values() for each in folder.rglob("*")]:
+            raise SystemExit(f"the demo has left {left}")
 
 
 def _run(*command: str, folder: str | None = None) -> None:

@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dev.airflow_server import free_port
-from dev.server import Server
+from airflow_provider_amzbiz.demo.airflow_server import free_port
+from airflow_provider_amzbiz.demo.server import Server
 
 # PostgreSQL refuses to run as root. The package creates this user, who owns the server's files then.
 _USER = "postgres"

@@ -12,8 +12,8 @@ from typing import Any
 import requests
 import yaml
 
-from dev.airflow_server import free_port
-from dev.server import Server
+from airflow_provider_amzbiz.demo.airflow_server import free_port
+from airflow_provider_amzbiz.demo.server import Server
 
 _START_SECONDS = 30.0
 

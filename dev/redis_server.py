@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dev.airflow_server import free_port
-from dev.server import Server
+from airflow_provider_amzbiz.demo.airflow_server import free_port
+from airflow_provider_amzbiz.demo.server import Server
 
 _START_SECONDS = 20.0
 

@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
-from dev.airflow_server import free_port
-from dev.server import Server
+from airflow_provider_amzbiz.demo.airflow_server import free_port
+from airflow_provider_amzbiz.demo.server import Server
 
 
 def statsd_exporter() -> str | None:

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_amzbiz.demo.airflow_server import free_port
+from airflow_provider_amzbiz.demo.s3_server import S3Server
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_cluster import AirflowCluster
-from dev.airflow_server import free_port
 from dev.fault_proxy import FaultProxy
 from dev.leaks import TriggerRows, leaks, secrets_of
 from dev.postgres import PostgresServer
-from dev.s3_server import S3Server
 from e2e.pipelines import connection_of, everything_written, open_uploads
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_amzbiz.demo.books import available_documents
 from airflow_provider_amzbiz.sandbox import Company, Sandbox
 from airflow_provider_amzbiz.sandbox.clock import Clock
 from airflow_provider_amzbiz.sandbox.reconciliation import ReconciliationSettings
 from airflow_provider_amzbiz.sandbox.throttle import Buckets
 from dev.airflow_cluster import AirflowCluster
-from dev.feed_books import available_documents
 from e2e.pipelines import connection_of, manifest_items, why_failed
 from tests.feed.books import FeedTables, check_books, stored_documents, stored_tables
 

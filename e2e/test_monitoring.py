@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_provider_amzbiz.demo.airflow_server import free_port
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_cluster import AirflowCluster
-from dev.airflow_server import free_port
 from dev.pages import DOCS
 from dev.prometheus import Prometheus
 from dev.statsd_exporter import StatsdExporter

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_amzbiz.demo.s3_server import S3Server
 from dev.postgres import PostgresServer
-from dev.s3_server import S3Server
 from tests.feed.warehouse import SQL, check_books, completeness, write_files
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task, task_group
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, get_current_context, task, task_group
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
@@ -29,8 +29,13 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     params={
-        "report_type": Param("SANDBOX_ORDER_LINES", type="string"),
-        "bucket": Param("amazon-business", type="string"),
+        "report_type": Param(
+            "SANDBOX_ORDER_LINES",
+            type="string",
+            title="Report type",
+            description="One of your account; the default exists in the sandbox only",
+        ),
+        "bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist"),
     },
     tags=["amazon-business"],
     doc_md=__doc__,
@@ -72,6 +77,7 @@ with DAG(
             s3_bucket="{{ params.bucket }}",
             s3_key=key,
             deferrable=True,
+            outlets=[Asset("s3://amazon-business/accounts/")],
         )
         create >> wait >> move
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, get_current_context, task
 
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.windows import report_windows
@@ -21,11 +21,30 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     params={
-        "report_type": Param("SANDBOX_ORDER_LINES", type="string"),
-        "start": Param("2026-01-01T00:00:00+01:00", type="string", format="date-time"),
-        "end": Param("2026-01-31T00:00:00+01:00", type="string", format="date-time"),
-        "timezone": Param("Europe/Berlin", type="string"),
-        "bucket": Param("amazon-business", type="string"),
+        "report_type": Param(
+            "SANDBOX_ORDER_LINES",
+            type="string",
+            title="Report type",
+            description="One of your account; the default exists in the sandbox only",
+        ),
+        "start": Param(
+            "2026-01-01T00:00:00+01:00",
+            type="string",
+            format="date-time",
+            title="Start",
+            description="Midnight at which the first day begins",
+        ),
+        "end": Param(
+            "2026-01-31T00:00:00+01:00",
+            type="string",
+            format="date-time",
+            title="End",
+            description="Midnight at which the last day ends",
+        ),
+        "timezone": Param(
+            "Europe/Berlin", type="string", title="Time zone", description="Whose midnights separate the days"
+        ),
+        "bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist"),
     },
     tags=["amazon-business"],
     doc_md=__doc__,
@@ -53,5 +72,6 @@ with DAG(
         s3_bucket="{{ params.bucket }}",
         s3_key="backfill/{report_type}/{index}.tsv",
         deferrable=True,
+        outlets=[Asset("s3://amazon-business/backfill/")],
     )
 # [END backfill]

@@ -19,9 +19,22 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     params={
-        "report_type": Param("GET_AB_INVOICE_PDF", type="string"),
-        "hours": Param(24, type="integer", minimum=1, description="Reports created within so many hours"),
-        "manifest": Param("", type="string", description="s3://... of a batch; empty: no clean-up"),
+        "report_type": Param(
+            "GET_AB_INVOICE_PDF",
+            type="string",
+            title="Report type",
+            description="Reports of this type are cancelled",
+        ),
+        "hours": Param(
+            24,
+            type="integer",
+            minimum=1,
+            title="Hours",
+            description="Reports of the last so many hours are cancelled",
+        ),
+        "manifest": Param(
+            "", type="string", title="Manifest", description="s3://... of a batch to delete; if blank, none is"
+        ),
     },
     tags=["amazon-business"],
     doc_md=__doc__,

@@ -35,7 +35,7 @@ if not airflow.__version__.startswith("2."):
         schedule=[invoice_done],
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         catchup=False,
-        params={"bucket": Param("amazon-business", type="string")},
+        params={"bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist")},
         tags=["amazon-business"],
         doc_md=__doc__,
     ):
@@ -51,5 +51,6 @@ if not airflow.__version__.startswith("2."):
             s3_bucket="{{ params.bucket }}",
             s3_key="invoices/{report_id}/{name}",
             deferrable=True,
+            outlets=[Asset("s3://amazon-business/invoices/")],
         ).expand(report_id=report_ids())
     # [END watcher]

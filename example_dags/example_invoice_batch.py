@@ -10,7 +10,7 @@ import tempfile
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, get_current_context, task
 
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
@@ -63,9 +63,19 @@ with DAG(
     # DuckDB has one writer at a time.
     max_active_runs=1,
     params={
-        "invoice_ids": Param(["1111-2222-3333", "1111-2222-4444", "1111-2222-5555"], type="array"),
-        "bucket": Param("amazon-business", type="string"),
-        "database": Param(f"{tempfile.gettempdir()}/invoices.duckdb", type="string"),
+        "invoice_ids": Param(
+            ["1111-2222-3333", "1111-2222-4444", "1111-2222-5555"],
+            type="array",
+            title="Invoice numbers",
+            description="One in each line; the defaults exist in the sandbox only",
+        ),
+        "bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist"),
+        "database": Param(
+            f"{tempfile.gettempdir()}/invoices.duckdb",
+            type="string",
+            title="DuckDB file",
+            description="It is created if it does not exist",
+        ),
     },
     tags=["amazon-business"],
     doc_md=__doc__,
@@ -87,6 +97,7 @@ with DAG(
         on_cancelled="skip",
         timeout=timedelta(hours=12),
         deferrable=True,
+        outlets=[Asset("s3://amazon-business/archive/")],
     )
     audit(batch.output, "{{ params.database }}")
     # [END batch]

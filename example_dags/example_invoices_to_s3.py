@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from airflow.providers.common.compat.sdk import DAG, Param, get_current_context, task, task_group
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, get_current_context, task, task_group
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
@@ -21,8 +21,13 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     params={
-        "invoice_ids": Param(["1111-2222-3333", "1111-2222-4444", "1111-2222-5555"], type="array"),
-        "bucket": Param("amazon-business", type="string"),
+        "invoice_ids": Param(
+            ["1111-2222-3333", "1111-2222-4444", "1111-2222-5555"],
+            type="array",
+            title="Invoice numbers",
+            description="One in each line; the defaults exist in the sandbox only",
+        ),
+        "bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist"),
     },
     tags=["amazon-business"],
     doc_md=__doc__,
@@ -54,6 +59,8 @@ with DAG(
             s3_bucket="{{ params.bucket }}",
             s3_key="invoices/{report_id}/{name}",
             deferrable=True,
+            # DAGs with this asset as their schedule start when an invoice is there.
+            outlets=[Asset("s3://amazon-business/invoices/")],
         )
         create >> wait >> move
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from airflow.providers.common.compat.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Asset, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
@@ -22,8 +22,13 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     params={
-        "report_type": Param("SANDBOX_ORDER_LINES", type="string"),
-        "bucket": Param("amazon-business", type="string"),
+        "report_type": Param(
+            "SANDBOX_ORDER_LINES",
+            type="string",
+            title="Report type",
+            description="One of your account; the default exists in the sandbox only",
+        ),
+        "bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist"),
     },
     tags=["amazon-business"],
     doc_md=__doc__,
@@ -47,6 +52,8 @@ with DAG(
         report_id=create.output,
         s3_bucket="{{ params.bucket }}",
         s3_key="reports/{{ params.report_type }}/{{ data_interval_start | ds }}.tsv",
+        # DAGs with this asset as their schedule start when the report is there.
+        outlets=[Asset("s3://amazon-business/reports/")],
     )
 
     create >> wait >> move

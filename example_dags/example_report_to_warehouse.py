@@ -10,7 +10,7 @@ import tempfile
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
@@ -62,9 +62,19 @@ with DAG(
     # DuckDB has one writer at a time.
     max_active_runs=1,
     params={
-        "report_type": Param("SANDBOX_ORDER_LINES", type="string"),
-        "bucket": Param("amazon-business", type="string"),
-        "database": Param(f"{tempfile.gettempdir()}/orders.duckdb", type="string"),
+        "report_type": Param(
+            "SANDBOX_ORDER_LINES",
+            type="string",
+            title="Report type",
+            description="One of your account; the default exists in the sandbox only",
+        ),
+        "bucket": Param("amazon-business", type="string", title="S3 bucket", description="It must exist"),
+        "database": Param(
+            f"{tempfile.gettempdir()}/orders.duckdb",
+            type="string",
+            title="DuckDB file",
+            description="It is created if it does not exist",
+        ),
     },
     tags=["amazon-business"],
     doc_md=__doc__,
@@ -90,6 +100,7 @@ with DAG(
         report_id=create.output,
         s3_bucket="{{ params.bucket }}",
         s3_key="warehouse/{{ params.report_type }}/{{ data_interval_start | ds }}.tsv",
+        outlets=[Asset("s3://amazon-business/warehouse/")],
     )
     create >> wait >> move >> load(move.output, "{{ data_interval_start | ds }}", "{{ params.database }}")
     # [END dag]

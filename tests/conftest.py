@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.airflow_server import airflow_settings
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(tempfile.mkdtemp(prefix="amzbiz-tests-"))
@@ -39,7 +39,7 @@ _MASKERS = (
 
 # Files whose tests take so long that they should not be the last ones to begin.
 _LONG = (
-    "test_demo.py",
+    "test_run.py",
     "test_state_machine.py",
     "test_example_dags.py",
     "test_faulty_networks.py",
@@ -63,7 +63,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def s3_server():
     """A real S3 server with the bucket ``tests``."""
-    from dev.s3_server import S3Server
+    from airflow_provider_amzbiz.demo.s3_server import S3Server
 
     with S3Server() as server:
         server.make_bucket(BUCKET)

@@ -33,6 +33,8 @@ from packaging.version import Version
 
 from airflow_provider_amzbiz import ledger, windows
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.demo import __main__ as demo
+from airflow_provider_amzbiz.demo.s3_server import download_under
 from airflow_provider_amzbiz.exceptions import InvalidInputError, ReportFatalError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
@@ -43,7 +45,6 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from dev.code_blocks import CodeBlock, code_blocks, commands, unnamed_blocks
 from dev.pages import DOCS, ROOT, pages
-from dev.s3_server import download_under
 from tests.deferring import context
 from tests.feed.warehouse import write_files
 
@@ -74,10 +75,8 @@ NOT_OURS = {
     ("pip", "install"),
     ("statsd_exporter", "--statsd.mapping-config=statsd_mapping.yml"),
     ("vault", "kv"),
-    ("make", "dist"),
-    ("make", "demo"),
-    ("make", "ui"),
-    ("make", "test"),
+    # The lines of the demo itself are checked below.
+    ("python3", "-m"),
 }
 # Languages that are no code.
 NO_CODE = {"text", "mermaid"}
@@ -262,9 +261,12 @@ def test_a_block_in_json_is_valid(block):
     assert json.loads(block.text)
 
 
+DEMO = "python -m airflow_provider_amzbiz.demo"
 SHELL = [each for each in BLOCKS if each.language in ("bash", "console")]
 COMMANDS = [(each, command) for each in SHELL for command in commands(each)]
-QUICKSTART = [each for each in SHELL if each.page == "quickstart" and "airflow" in each.text]
+QUICKSTART = [
+    each for each in SHELL if each.page == "quickstart" and "airflow" in each.text and DEMO not in each.text
+]
 
 
 def words(command: str) -> list[str]:
@@ -292,10 +294,10 @@ def test_each_command_is_run_or_not_ours():
 
 def test_each_target_of_make_exists():
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = {words(command)[1] for _, command in COMMANDS if words(command)[0] == "make"}
-    inline = {each for page in pages() for each in re.findall(r"``make (\w[\w-]*)``", page.read_text())}
-    assert named
-    assert named | inline <= set(targets)
+    files = [*pages(), *ROOT.glob("*.md")]
+    named = {each for page in files for each in re.findall(r"`make (\w[\w-]*)", page.read_text())}
+    assert {"demo", "docs", "ui"} <= named
+    assert named <= set(targets)
 
 
 def test_each_extra_that_is_installed_exists():
@@ -355,7 +357,7 @@ def test_a_connection_can_be_added_on_the_command_line(command):
         arguments.func(arguments)
         with create_session() as session:
             stored = session.query(Connection).filter(Connection.conn_id == "amazon_business_default").one()
-            assert (stored.conn_type, stored.extra_dejson["region"]) == ("amazon_business", "eu")
+            assert (stored.conn_type, list(stored.extra_dejson)) == ("amazon_business", ["refresh_token"])
             assert stored.extra_dejson["refresh_token"].startswith("Atzr|")
     finally:
         with create_session() as session:
@@ -412,6 +414,25 @@ def test_the_sandbox_is_started_with_the_command_of_the_pages():
         [sys.executable, *command.split()[1:], "--help"], capture_output=True, text=True, check=True
     )
     assert "--port" in run.stdout
+
+
+def test_the_demo_takes_the_arguments_of_the_pages(tmp_path, monkeypatch):
+    (tmp_path / "my_dags").mkdir()
+    monkeypatch.chdir(tmp_path)
+    named = [words(text)[3:] for _, text in COMMANDS if text.startswith(DEMO)]
+
+    assert {" ".join(each) for each in named} == {"", "--ui", "--dags my_dags"}
+    for each in named:
+        assert demo.arguments().parse_args(each)
+
+
+def test_the_demo_is_installed_with_the_airflow_that_is_tested():
+    makefile = (ROOT / "Makefile").read_text()
+    [newest] = re.findall(r"^RELEASE_3.3 := (.*)$", makefile, re.MULTILINE)
+    [install] = [text for _, text in COMMANDS if "airflow-provider-amzbiz[demo]" in text]
+
+    assert f"apache-airflow=={newest}" in install
+    assert f"/constraints-{newest}/constraints-3.11.txt" in install
 
 
 @pytest.fixture

@@ -81,6 +81,25 @@ def test_there_are_no_import_errors_without_connections(airflow_db):
     assert json.loads(listed.stdout.splitlines()[-1]) == []
 
 
+def test_each_example_explains_itself(dags):
+    assert len(dags) >= (9 if AIRFLOW_3 else 8)
+    for dag_id, dag in dags.items():
+        # Airflow 2.11 has a list.
+        assert set(dag.tags) == {"amazon-business"}, dag_id
+        assert "Needs" in dag.doc_md, dag_id
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert param.schema["title"], (dag_id, name)
+            assert param.description, (dag_id, name)
+
+
+def test_each_example_that_stores_something_has_an_outlet(dags):
+    """Except the one that must stay short, and the one that deletes."""
+    stores = {name for name, dag in dags.items() if any(task.outlets for task in dag.tasks)}
+
+    assert set(dags) - stores == {"example_all_invoices", "example_cancel"}
+
+
 @pytest.mark.usefixtures("_bucket")
 def test_a_report(sandbox, s3, run_dag):
     # Longer than the sensor's first poll, so that it defers.

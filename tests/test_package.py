@@ -33,12 +33,14 @@ def python(code):
 AIRFLOW_3 = airflow.__version__.startswith("3")
 HEAVY = {"boto3", "botocore", "smart_open", "requests", "openlineage", "isal", "pyarrow", "fastapi", "uvicorn"}
 EXAMPLES = Path(__file__).parent.parent / "example_dags"
-# The sandbox is for tests, and needs its extra; retry policies are new in Airflow 3.3.
+# These need an extra, and no DAG file imports them.
+EXTRA = (f"{PACKAGE}.demo", f"{PACKAGE}.sandbox")
+# Retry policies are new in Airflow 3.3.
 ABSENT = [] if Version(airflow.__version__) >= Version("3.3") else [f"{PACKAGE}.retry_policy"]
 MODULES = [
     each.name
     for each in pkgutil.walk_packages([str(Path(__file__).parent.parent / PACKAGE)], f"{PACKAGE}.")
-    if not each.ispkg and not each.name.startswith(f"{PACKAGE}.sandbox.") and each.name not in ABSENT
+    if not each.ispkg and not each.name.startswith(EXTRA) and each.name not in ABSENT
 ]
 
 
@@ -53,7 +55,7 @@ before, found = set(sys.modules), {{}}
 for name in {ordered}:
     importlib.import_module(name)
     new = set(sys.modules) - before
-    added = new & {HEAVY} | {{each for each in new if each.startswith("{PACKAGE}.sandbox")}}
+    added = new & {HEAVY} | {{each for each in new if each.startswith({EXTRA})}}
     if added - ({{"isal", "requests"}} if ".documents" in name else set()):
         found[name] = added
     before |= added

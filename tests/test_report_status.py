@@ -75,3 +75,24 @@ def test_a_part_of_an_error_message_does_not_hold_the_worker_slot(sandbox, monke
             ),
             context(),
         )
+
+
+@pytest.mark.parametrize(
+    ("document", "says", "reason"),
+    [
+        (
+            b"No access to this invoice.\r\n\n",
+            "Its document says: No access to this invoice.",
+            "No access to this invoice.",
+        ),
+        (b" \n", "Its document is empty", None),
+    ],
+)
+def test_the_reason_has_no_blanks_around_it(sandbox, document, says, reason):
+    sandbox.script(outcome="FATAL_WITH_DOCUMENT", document=document)
+
+    with pytest.raises(ReportFatalError) as caught:
+        run(lambda: create(wait_for_completion=True), context())
+
+    assert str(caught.value).splitlines()[0].endswith(says)
+    assert caught.value.reason == reason

@@ -80,11 +80,7 @@ class Item:
     @property
     def label(self) -> str:
         """What a person knows the request by: its options, else its window, and its place in the list."""
-        told = self.request.options or {
-            name: self.body[name] for name in ("dataStartTime", "dataEndTime") if name in self.body
-        }
-        shown = ", ".join(f"{name}={value}" for name, value in told.items()) or self.report_type
-        return f"requests[{self.index}] ({shown})"
+        return f"requests[{self.index}] ({self.request.summary or self.report_type})"
 
     @property
     def is_finished(self) -> bool:

@@ -15,6 +15,7 @@ from airflow_provider_amzbiz.client.models import Report
 # Responses may show times without fractions of a second.
 _TIME_PRECISION = timedelta(seconds=1)
 
+_WINDOW = ("dataStartTime", "dataEndTime")
 # Types whose reports always have options: a listing shows somebody's invoice, but not which.
 ALWAYS_WITH_OPTIONS = frozenset({"GET_AB_INVOICE_PDF"})
 
@@ -67,6 +68,12 @@ class ReportRequest:
         """The options, which no response of the API shows."""
         options: Mapping[str, str] = self.body.get("reportOptions", {})
         return options
+
+    @property
+    def summary(self) -> str:
+        """What a person knows the request by: its options, else its window; empty if it has neither."""
+        shown = self.options or {name: self.body[name] for name in _WINDOW if name in self.body}
+        return ", ".join(f"{name}={value}" for name, value in shown.items())
 
     @property
     def is_recognizable(self) -> bool:

@@ -1,6 +1,8 @@
-"""Sizes and speeds for the log."""
+"""Sizes, speeds and times for the log."""
 
 from __future__ import annotations
+
+from datetime import datetime, timezone
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
 # For fewer bytes, or a shorter time, neither speed nor time is worth logging.
@@ -15,6 +17,22 @@ def size(count: float) -> str:
         if count >= factor * 0.99995:
             return f"{count / factor:.1f} {unit}"
     return f"{count:.0f} byte{'s' * (count != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with the unit that fits it, such as ``14 minutes``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} minutes"
+    if seconds < 2 * 86400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 86400:.1f} days"
+
+
+def utc(moment: float) -> str:
+    """Return a Unix time as a date and a time of UTC."""
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def transferred(count: int, seconds: float) -> str:

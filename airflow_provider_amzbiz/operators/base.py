@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.compat import BaseOperator, conf
+from airflow_provider_amzbiz.documents.units import utc
 from airflow_provider_amzbiz.exceptions import (
     ThrottledError,
     about_report,
@@ -45,6 +46,14 @@ def check_rendered(task: Any) -> None:
             parameters.refuse_template(name, value)
             if name in _IDS and value is not None:
                 setattr(task, name, parameters.required_id(name, value))
+
+
+def log_deferral(log: Any, what: str, until: float) -> None:
+    """Log what a task waits for in the triggerer; Airflow only logs that it does.
+
+    :param until: Unix time at which the wait ends at the latest.
+    """
+    log.info("Waiting in the triggerer for %s, until %s at the latest", what, utc(until))
 
 
 class AmazonBusinessOperator(BaseOperator):
@@ -186,7 +195,8 @@ class QueueingOperator(AmazonBusinessOperator):
         if throttled and now - since > MAX_QUEUE_SECONDS:
             raise throttled
         if throttled:
-            self.log.info("%s. The task waits for its permit in the triggerer", throttled)
+            self.log.info("%s", throttled)
+        log_deferral(self.log, f"a permit of {operation}", since + MAX_QUEUE_SECONDS)
         self.defer(
             trigger=PermitTrigger(
                 operation=operation,

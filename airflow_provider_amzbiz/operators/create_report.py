@@ -21,7 +21,12 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, QueueingOperator, check_rendered
+from airflow_provider_amzbiz.operators.base import (
+    AmazonBusinessOperator,
+    QueueingOperator,
+    check_rendered,
+    log_deferral,
+)
 from airflow_provider_amzbiz.report_search import check_reuse, find_reusable
 from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
 from airflow_provider_amzbiz.triggers.events import PermitGranted, ReportEnded, ReportTimedOut, read_event
@@ -245,6 +250,7 @@ class CreateReportOperator(QueueingOperator):
             cancel_on_kill=cancels,
         )
         if self.deferrable:
+            log_deferral(self.log, f"report {report_id} to end", trigger.deadline)
             self.defer(
                 trigger=trigger,
                 method_name="execute_complete",

@@ -119,7 +119,8 @@ class Operations:
             report.document = company_report(
                 account.company, report.marketplace_ids[0], report.report_options, report.created_time
             )
-            has_no_data = report.document is None and (known is None or has_no_data)
+            is_in_books = report.document is not None or invoices.chooses_outcome(report.report_options)
+            has_no_data = not is_in_books and (known is None or has_no_data)
         if report.report_type in validation.SIBLING_TYPES:
             report.outcome = "FATAL"
         elif has_no_data or self._earlier(account, report, self.behaviour.repeat_seconds):

@@ -27,7 +27,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
-from airflow_provider_amzbiz.operators.base import LOOKUP_SECONDS, check_rendered
+from airflow_provider_amzbiz.operators.base import LOOKUP_SECONDS, check_rendered, log_deferral
 from airflow_provider_amzbiz.report_status import check_on_cancelled, raise_for_status
 from airflow_provider_amzbiz.triggers.events import ReportEnded, ReportTimedOut, WaitFailed, read_event
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger, ReportWatch
@@ -191,6 +191,7 @@ class ReportStatusSensor(BaseSensorOperator):
         if report:
             # In the same way as after a deferral, so that soft_fail and never_fail mean the same.
             return self.resume_execution("execute_complete", {"event": ReportEnded(report).to_dict()}, context)
+        log_deferral(self.log, f"report {self.report_id} to end", now + self.timeout)
         self.defer(
             trigger=ReportStatusTrigger(
                 report_id=self.report_id,

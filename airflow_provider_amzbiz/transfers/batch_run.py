@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.compat import AirflowSkipException
+from airflow_provider_amzbiz.documents.units import duration
 from airflow_provider_amzbiz.exceptions import (
     InvalidInputError,
     ReportNotFoundError,
@@ -205,9 +206,10 @@ class BatchRun:
     def log_progress(self) -> None:
         """Log how far the batch is."""
         state, counts, pending = self.state, self.state.counts, self.state.pending()
+        left = min_seconds(self._operator, pending.creates, state.unfinished)
         log.info(
             "%s requested: %s to create, %s running, %s to store, %s stored, %s delivered before, %s skipped, "
-            "%s failed; at least %.0f minutes left",
+            "%s failed%s",
             state.requested,
             pending.creates,
             len(pending.running),
@@ -216,7 +218,7 @@ class BatchRun:
             counts.already_delivered,
             counts.skipped,
             counts.failed,
-            min_seconds(self._operator, pending.creates, state.unfinished) / 60,
+            f"; at least {duration(left)} left" if left else "",
         )
 
     def finish(self) -> list[Item]:

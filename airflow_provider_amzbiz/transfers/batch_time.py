@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from airflow_provider_amzbiz.documents.units import duration
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ _RETENTION = timedelta(days=30)
 def check_time(operator: ReportsToS3Operator, requested: int, creates: int, stores: int) -> None:
     """Log how long the batch takes at least, and refuse what is too long."""
     minimum = min_seconds(operator, creates, stores)
-    log.info("%s requests: at least %.0f minutes under the account's limits", requested, minimum / 60)
+    if minimum:
+        log.info("%s requests: at least %s under the account's limits", requested, duration(minimum))
     for name, limit in (
         ("timeout", operator.timeout),
         ("the time that documents are kept", _RETENTION.total_seconds()),

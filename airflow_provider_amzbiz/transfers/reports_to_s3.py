@@ -23,7 +23,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
-from airflow_provider_amzbiz.operators.base import check_rendered
+from airflow_provider_amzbiz.operators.base import check_rendered, log_deferral
 from airflow_provider_amzbiz.report_status import check_on_cancelled
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun, deliveries_of
@@ -211,6 +211,7 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
                 )
             trigger = batch.trigger()
             if self.deferrable:
+                log_deferral(self.log, "permits and reports", batch.deadline)
                 self.defer(
                     trigger=trigger,
                     method_name="execute_complete",

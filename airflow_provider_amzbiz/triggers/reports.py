@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_amzbiz import metrics
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.documents.units import utc
 from airflow_provider_amzbiz.durable_create import cancel_quietly
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -224,11 +225,11 @@ class ReportStatusTrigger(WaitingTrigger):
     def _log_progress(self, subscription: Subscription, shared: ReportPoller) -> None:
         if self.deadline > time.time():
             log.info(
-                "Report %s is %s; %s waits of this account here, this one for %.0f minutes at most",
+                "Report %s is %s; %s waits of this account here, this one until %s at the latest",
                 self.report_id,
                 subscription.status or "not done yet",
                 shared.waits,
-                (self.deadline - time.time()) / 60,
+                utc(self.deadline),
             )
 
 

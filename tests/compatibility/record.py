@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_amzbiz import __version__
-from dev.airflow_server import airflow_settings
+from airflow_provider_amzbiz.demo.airflow_server import airflow_settings
 
 HERE = Path(__file__).parent
 
@@ -33,8 +33,8 @@ def main() -> None:
 
 
 def _record():
+    from airflow_provider_amzbiz.demo.s3_server import S3Server
     from airflow_provider_amzbiz.sandbox import Sandbox
-    from dev.s3_server import S3Server
 
     with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as sandbox, S3Server() as server:
         limits = {name: [500, 500] for name in ("createReport", "getReports", "getReport", "getReportDocument")}

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from airflow_provider_amzbiz.documents.units import size, transferred
+from airflow_provider_amzbiz.documents.units import duration, size, transferred, utc
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,27 @@ def test_sizes_have_units(count, expected):
 )
 def test_time_and_speed_are_shown_unless_they_are_negligible(count, seconds, expected):
     assert transferred(count, seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (1, "1 s"),
+        (89.4, "89 s"),
+        (90, "2 minutes"),
+        (850, "14 minutes"),
+        (7199, "120 minutes"),
+        (7200, "2.0 hours"),
+        (9840, "2.7 hours"),
+        (172_800, "2.0 days"),
+    ],
+)
+def test_durations_have_the_unit_that_a_person_would_choose(seconds, expected):
+    assert duration(seconds) == expected
+
+
+def test_times_are_those_of_utc():
+    assert utc(1_800_000_000.9) == "2027-01-15 08:00:00 UTC"
 
 
 def test_a_small_document_is_logged_without_a_speed(host, copy, caplog):

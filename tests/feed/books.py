@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_amzbiz.demo.s3_server import objects_under
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.sandbox import Company
-from dev.s3_server import objects_under
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_amzbiz.demo.books import available_documents
 from airflow_provider_amzbiz.feed.documents import Rules
 from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
-from dev.feed_books import available_documents
 from tests.feed.world import DAY, KEY, START, CompanyApi, World, WorldClock
 
 # It takes minutes, and what a company's seed shows is as good to debug.

@@ -11,11 +11,11 @@ from typing import Any
 
 import duckdb
 
+from airflow_provider_amzbiz.demo.s3_server import download_under
 from airflow_provider_amzbiz.feed.documents import Rules
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from airflow_provider_amzbiz.feed.tables import S3Tables
 from airflow_provider_amzbiz.sandbox import Company
-from dev.s3_server import download_under
 from tests.feed.test_company import world_of
 from tests.feed.world import DAY, KEY
 

@@ -8,10 +8,10 @@ import os
 import pytest
 
 from airflow_provider_amzbiz.client.store_address import StoreAddress
+from airflow_provider_amzbiz.demo.airflow_server import free_port
 from airflow_provider_amzbiz.exceptions import ConnectionNotFoundError, InvalidInputError
 from airflow_provider_amzbiz.hooks import rate_limit_store
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from dev.airflow_server import free_port
 from dev.certificate import write_certificate
 from dev.redis_server import RedisSentinel, RedisServer
 from tests.client.limit_stores import real_only

@@ -162,3 +162,19 @@ def test_ids_and_urls_tell_the_region(apis):
         assert described["reportDocumentId"].startswith(f"amzn1.spdoc.1.4.{region}.")
         assert f".amzn1.tortuga.4.{region}." in described["url"]
         assert f"%2F{place}%2Fs3%2Faws4_request&" in described["url"]
+
+
+@pytest.mark.parametrize("with_company", [True, False])
+@pytest.mark.parametrize(
+    ("invoice", "status"),
+    [("FATAL-1", "FATAL"), ("FATAL-DOC-1", "FATAL"), ("SLOW-1", "DONE"), ("MULTI-1", "DONE"), ("1", "CANCELLED")],
+)
+def test_an_invoice_that_chooses_its_outcome_exists_beside_the_known_ones(caller, with_company, invoice, status):
+    from airflow_provider_amzbiz.sandbox import Company, Sandbox
+
+    settings = {"queue_seconds": 0, "processing_seconds": 0, "company": Company(seed=1) if with_company else None}
+    with Sandbox(known_invoices=["1111"], **settings) as sandbox:
+        response = caller(sandbox).create(INVOICE, {"invoiceId": invoice})
+        report = sandbox.reports[response.json()["reportId"]]
+
+    assert report.status == status

@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 import pytest
 
 from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.demo.s3_server import objects_under
 from airflow_provider_amzbiz.ledger import main as ledger_command
 from airflow_provider_amzbiz.sandbox import Company
 from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
-from dev.s3_server import objects_under
 from tests.conftest import BUCKET, connect
 from tests.deferring import run
 from tests.feed.books import stored_tables

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from airflow_provider_amzbiz import durable_create
+from airflow_provider_amzbiz.demo.s3_server import objects_under
 from airflow_provider_amzbiz.exceptions import AccessDeniedError, AmazonBusinessPermanentError, InvalidInputError
 from airflow_provider_amzbiz.sandbox import Company, Sandbox
 from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
-from dev.s3_server import objects_under
 from tests.airflow_names import TaskDeferred
 from tests.conftest import BUCKET, connect
 from tests.deferring import context, events_of, rebuilt, run

@@ -23,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dev.server import Server
+from airflow_provider_amzbiz.demo.server import Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -108,11 +108,8 @@ class S3Server(Server):
             "conn_type": "aws",
             "login": self.access_key,
             "password": self.secret_key,
-            "extra": {
-                "endpoint_url": self.endpoint_url,
-                "region_name": self.region,
-                "config_kwargs": {"s3": {"addressing_style": "path"}},
-            },
+            # An IP address means paths, and Airflow would log that the addressing style "path" is too short.
+            "extra": {"endpoint_url": self.endpoint_url, "region_name": self.region},
         }
 
     def _start(self) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 import duckdb
 
+from airflow_provider_amzbiz.demo.books import available_documents, has_final_sum
+from airflow_provider_amzbiz.demo.s3_server import download_under, objects_under
+from airflow_provider_amzbiz.demo.shipped_files import shipped_file
+from airflow_provider_amzbiz.demo.stage import BUCKET, HISTORY, Stage
 from airflow_provider_amzbiz.sandbox.company_records import CREDIT_MEMO, INVOICE, BookDocument
-from dev.feed_books import available_documents, has_final_sum
-from dev.s3_server import download_under, objects_under
-from dev.stage import BUCKET, HISTORY, Stage
 
 DAG_ID = "example_all_invoices"
 TASK_ID = "all_invoices"
 _DAY_SECONDS = 86400
-_LOAD = Path(__file__).resolve().parent.parent / "docs" / "sql" / "load_feed_duckdb.sql"
 
 # Runs a DAG, given its id and what it is triggered with (None: as scheduled); returns the id of the run.
 RunDag = Callable[[str, dict[str, Any] | None], str]
@@ -88,7 +88,9 @@ class FeedDemo:
         tables = folder / "tables"
         download_under(self._on.s3.client(), BUCKET, "tables/", tables)
         with duckdb.connect() as database:
-            database.execute(_LOAD.read_text().replace("{tables}", str(tables)))
+            database.execute(
+                shipped_file("docs/sql/load_feed_duckdb.sql").read_text().replace("{tables}", str(tables))
+            )
             self._check_sums(dict(database.execute(_TOTALS).fetchall()))
             print("\nThe tables in DuckDB:")
             for name in ("documents", "document_lines", "transactions", "open_items"):
@@ -110,7 +112,7 @@ class FeedDemo:
 
 _TOTALS = "SELECT document_number, sum(total) FROM document_lines GROUP BY document_number"
 _BY_MONTH = """
-    SELECT strftime(document_date, '%Y-%m'), document_type, count(*), sum(total_amount), currency
+    SELECT strftime(document_date, '%Y-%m'), document_type, count(*), sum(total_amount)::DECIMAL(18, 2), currency
     FROM documents GROUP BY ALL ORDER BY ALL
 """
 _OPEN = "SELECT reason, count(*) FROM open_items GROUP BY reason ORDER BY reason"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from airflow_provider_amzbiz.demo.airflow_server import AirflowServer
+from airflow_provider_amzbiz.demo.s3_server import S3Server
+from airflow_provider_amzbiz.demo.shipped_files import shipped_file
 from airflow_provider_amzbiz.sandbox import Company, Sandbox
-from dev.airflow_server import AirflowServer
-from dev.s3_server import S3Server
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "example_dags"
 BUCKET = "amazon-business"
 # Sandbox seconds per real second: this shortens the API's waits, not Airflow's.
 TIME_SCALE = 2.0
@@ -47,19 +48,36 @@ def company() -> Company:
 
 
 @contextmanager
-def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
+def stage(
+    folder: Path, *, dags: Path | None = None, port: int = 0, logging_level: str = "INFO"
+) -> Iterator[Stage]:
     """Start everything; leaving the context stops it.
 
-    :param folder: for Airflow's home and logs; the caller removes it.
+    :param folder: for Airflow's home and all that its tasks write; the caller removes it.
+    :param dags: a folder of DAGs to load besides the examples.
+    :param port: of Airflow's UI; 0 takes a free one.
     :param logging_level: of Airflow's logs.
     """
-    settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level}
+    examples = shipped_file("example_dags")
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    settings = {
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": logging_level,
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": _bundles({"examples": examples, "yours": dags}),
+        # On a busy machine, Airflow itself loses a task now and then.
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
+        # Some examples have a database there.
+        "TMPDIR": str(temporary),
+        # Neither an installed package nor a user's folder gets a __pycache__.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     with (
         Sandbox(
             time_scale=TIME_SCALE, region="any", company=company(), known_invoices=_EXAMPLE_INVOICES
         ) as sandbox,
         S3Server() as s3,
-        AirflowServer(folder / "airflow", EXAMPLES, settings) as airflow,
+        AirflowServer(folder / "airflow", examples, settings, port=port) as airflow,
     ):
         s3.make_bucket(BUCKET)
         # With a port, so that the test button of Airflow's UI works; see get_provider_info.
@@ -67,3 +85,18 @@ def stage(folder: Path, *, logging_level: str = "INFO") -> Iterator[Stage]:
             airflow.add_connection(conn_id, {**sandbox.connection, "port": 0})
         airflow.add_connection("aws_default", s3.airflow_connection)
         yield Stage(airflow, sandbox, s3)
+
+
+def _bundles(folders: dict[str, Path | None]) -> str:
+    """Return Airflow's setting for several DAG folders, by name; those that are None are left out."""
+    return json.dumps(
+        [
+            {
+                "name": name,
+                "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+                "kwargs": {"path": str(folder)},
+            }
+            for name, folder in folders.items()
+            if folder
+        ]
+    )

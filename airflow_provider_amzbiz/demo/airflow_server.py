@@ -14,23 +14,36 @@ from pathlib import Path
 
 import requests
 
-from dev.airflow_api import AirflowApi
-from dev.server import Server
+from airflow_provider_amzbiz.demo.airflow_api import AirflowApi
+from airflow_provider_amzbiz.demo.server import Server
 
-START_SECONDS = 180
+START_SECONDS = 300
 STOP_SECONDS = 5
 
 
+# What ``airflow standalone`` starts, without its two log servers: those listen on all addresses of this machine,
+# and on fixed ports, which another Airflow may use.
+_PARTS: dict[str, list[str]] = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
+
 class AirflowServer(Server, AirflowApi):
-    """``airflow standalone`` on a free port of 127.0.0.1; leaving the context stops it.
+    """The parts of an Airflow, on a free port of 127.0.0.1; leaving the context stops it.
 
     :param home: folder for AIRFLOW_HOME; the caller removes it.
     :param dags: the DAG folder.
     :param settings: more environment variables.
+    :param port: its port; 0 takes a free one.
     """
 
-    def __init__(self, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"http://127.0.0.1:{free_port()}")
+    def __init__(
+        self, home: Path, dags: Path, settings: Mapping[str, str] | None = None, *, port: int = 0
+    ) -> None:
+        super().__init__(f"http://127.0.0.1:{port or free_port()}")
         self.home = home
         # The settings of the caller's own Airflow must not apply.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
@@ -57,11 +70,20 @@ class AirflowServer(Server, AirflowApi):
         self._processes.clear()
 
     def _launch(self) -> None:
-        self._start(["standalone"], "standalone.log")
+        self._migrate()
+        for part, command in _PARTS.items():
+            self._start(command, f"{part}.log")
+
+    def _migrate(self) -> None:
+        """Create the metadata database."""
+        migrate = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
+        done = subprocess.run(migrate, env=self.environment, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"airflow db migrate failed: {done.stderr.decode()[-2000:]}")
 
     def _start(self, arguments: list[str], log: str) -> subprocess.Popen[bytes]:
         programs = Path(sys.executable).parent
-        # Standalone starts its parts by the bare name "airflow".
+        # Tasks may start programs of this environment by their bare names.
         path = f"{programs}{os.pathsep}{self.environment.get('PATH', '')}"
         with (self.home / log).open("ab") as output:
             # In a session of its own, all its processes can be stopped together, and Ctrl-C does not reach them.

@@ -1,26 +1,22 @@
-"""Airflow's UI on this machine, with everything the example DAGs need, until Ctrl-C.
-
-``python -m dev.ui`` starts what the demo starts, and prints what to click and each object that arrives in S3. At
-the end it stops and removes everything.
-"""
+"""Airflow's UI with everything that the example DAGs need, and what to click there."""
 
 from __future__ import annotations
 
-import signal
-import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
-from dev.stage import BUCKET, Stage, stage
+from airflow_provider_amzbiz.demo.stage import BUCKET, Stage
 
 _POLL_SECONDS = 2.0
 
 
-def serve(on: Stage) -> None:
-    """Print what to click, then each object that arrives in S3, until interrupted."""
-    print(_guide(on), flush=True)
+def serve(on: Stage, *, own_dags: Path | None = None) -> Never:
+    """Print what to click, then each object that arrives in S3, until interrupted.
+
+    :param own_dags: the folder of the user's own DAGs.
+    """
+    print(_guide(on, own_dags), flush=True)
     client = on.s3.client()
     seen: dict[str, Any] = {}
     while True:
@@ -32,10 +28,14 @@ def serve(on: Stage) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _guide(on: Stage) -> str:
+def _guide(on: Stage, own_dags: Path | None) -> str:
     fields = on.sandbox.connection
+    own = f"""
+Your DAGs of {own_dags} are there, too. Use the connections amazon_business_default and aws_default, and the bucket
+{BUCKET}. A changed file is loaded again within seconds.
+"""
     return f"""
-Airflow is at {on.airflow.url} (it needs no password)
+In Airflow's UI, {on.airflow.url}:
 
 1. Dags > example_invoices_to_s3 > Trigger: three invoices become three PDFs in S3.
    Each has its own tasks to create, wait and move; "wait" is deferred meanwhile.
@@ -52,25 +52,6 @@ Airflow is at {on.airflow.url} (it needs no password)
      Port             0
      Refresh token    {fields["extra"]["refresh_token"]}
      Token URL        {fields["extra"]["token_url"]}
-
+{own if own_dags else ""}
 All of it is made up. Ctrl-C stops and removes it.
 """
-
-
-def main() -> int:
-    """Serve in a temporary folder; return the exit status."""
-    # SIGTERM must clean up as Ctrl-C does, and a background shell has SIGINT ignored.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="amzbiz-ui-") as folder:
-        try:
-            print("Starting Airflow, the sandbox of the Amazon Business API and an S3 server", flush=True)
-            with stage(Path(folder)) as on:
-                serve(on)
-        except KeyboardInterrupt:
-            print("\nStopped; everything is cleaned up", flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
