@@ -244,7 +244,7 @@ class BatchRun:
 
 
 def _parsed(operator: ReportsToS3Operator, where: str, given: Mapping[str, Any]) -> ReportRequest:
-    others = {name: value for name, value in given.items() if name not in ("report_type", "key")}
+    others = {name: value for name, value in given.items() if name != "report_type"}
     try:
         return operator.hook.report_request(given.get("report_type", ""), **others)
     except InvalidInputError as error:

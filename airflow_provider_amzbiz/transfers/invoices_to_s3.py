@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.marketplaces import region_of_endpoint, region_of_marketplace
 from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
@@ -108,16 +109,16 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         s3_key: str,
         ledger: str,
         tables: str | None = None,
-        table_format: str = "jsonl",
+        table_format: Literal["jsonl", "parquet"] = "jsonl",
         feed_start: datetime | str | None = None,
         feed_end: datetime | str | None = None,
-        overlap: timedelta = timedelta(days=3),
-        open_for: timedelta = timedelta(days=45),
+        overlap: timedelta | float = timedelta(days=3),
+        open_for: timedelta | float = timedelta(days=45),
         document_types: Sequence[str] = ("Invoice", "CreditMemo"),
         include_personal_data: bool = False,
         manifest_key: str | None = None,
         max_failed: int | float = 0,
-        on_cancelled: str = "skip",
+        on_cancelled: Literal["fail", "skip", "succeed"] = "skip",
         verify_delivered: bool = True,
         timeout: timedelta | float = 86400.0,
         poke_interval: timedelta | float = 15.0,
@@ -156,8 +157,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         self.table_format = table_format
         self.feed_start = feed_start
         self.feed_end = feed_end
-        self.overlap = overlap
-        self.open_for = open_for
+        with translated_errors():
+            self.overlap = timedelta(seconds=parameters.seconds("overlap", overlap, zero=True))
+            self.open_for = timedelta(seconds=parameters.seconds("open_for", open_for, zero=True))
         self.document_types = document_types
         self.include_personal_data = include_personal_data
 

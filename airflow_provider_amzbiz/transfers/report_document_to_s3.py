@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
@@ -123,7 +123,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         s3_uri: str | None = None,
         key_values: Mapping[str, Any] | str | None = None,
         replace: bool = True,
-        unpack: str = "auto",
+        unpack: Literal["auto", "gzip", "none"] = "auto",
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,

@@ -298,7 +298,7 @@ def test_damaged_pages_are_an_error_that_says_what_to_do(sandbox, state):
 
 def test_some_hundred_reports_fit_a_deferral():
     """As Amazon's are: ids and times are random, and compress badly."""
-    chance = random.Random(1)  # noqa: S311
+    chance = random.Random(1)
 
     def report():
         moment = (START + timedelta(seconds=chance.random() * 8e6)).isoformat(timespec="milliseconds")
@@ -324,7 +324,8 @@ def test_some_hundred_reports_fit_a_deferral():
         listed.add([report() for _ in range(100)], "token")
 
     assert 200 <= (len(sizes) - 1) * 100 <= 500
-    assert max(sizes) <= listed_reports.PACKED_BYTES
+    # With base64 of Fernet on top, a row of MySQL has 64 KB.
+    assert max(sizes) <= 36_000
 
 
 @pytest.mark.parametrize("make", [transactions, table])
