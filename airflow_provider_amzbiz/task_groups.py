@@ -49,8 +49,9 @@ def report_to_s3(
         (templated)
     :param on_cancelled: what CANCELLED means for ``wait``: ``"fail"`` (the default), ``"skip"`` or ``"succeed"``.
         (not templated)
-    :param timeout: how long ``wait`` waits; by default a day. (not templated)
-    :param deferrable: wait in the triggerer; by default True. (not templated)
+    :param timeout: how long ``wait`` waits, a timedelta or seconds; by default a day. (not templated)
+    :param deferrable: wait in the triggerer; by default True, whatever Airflow's ``[operators]
+        default_deferrable`` is. (not templated)
     :return: what ``move`` returns: a list with one dict per object in S3.
     """
     create = CreateReportOperator(

@@ -60,8 +60,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         (templated)
     :param feed_end: where it ends; by default now, by the API's clock. (templated)
     :param overlap: how long before the end of the last run a window begins, because rows appear late and are
-        amended; three days by default.
-    :param open_for: for how long the document of a line is looked up again; 45 days by default.
+        amended; a timedelta or seconds, three days by default.
+    :param open_for: for how long the document of a line is looked up again; a timedelta or seconds, 45 days by
+        default.
     :param document_types: which of ``"Invoice"``, ``"CreditMemo"`` and ``"OrderSummary"`` (card orders in North
         America, which have no invoice) to store; by default the first two.
     :param include_personal_data: whether the tables contain ids, names and e-mail addresses of buyers and payers;
@@ -77,7 +78,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
         chain. (templated)
-    :param replace: whether other content under a document's key is replaced.
+    :param replace: whether other content under a document's key is replaced; by default True.
     :param extra_args: more parameters of S3's; those of access and encryption apply to the ledger, too.
         (templated)
     :param max_bytes: decoded bytes of a document above which it is refused.

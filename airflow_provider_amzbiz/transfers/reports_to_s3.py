@@ -83,13 +83,13 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         costs one HEAD for each object; by default True.
     :param audit_key: key of a table of the result, a row for each object: JSON Lines where it ends with
         ``.jsonl``, Parquet with ``.parquet`` (extra ``parquet``). (templated)
-    :param timeout: seconds for one attempt of the task, or a timedelta. A list that cannot be finished in that
-        time is refused at once.
-    :param poke_interval: seconds between two polls of the reports, or a timedelta.
+    :param timeout: seconds for one attempt of the task, or a timedelta; a day by default. A list that cannot be
+        finished in that time is refused at once.
+    :param poke_interval: seconds between two polls of the reports, or a timedelta; 15 by default.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
         chain. (templated)
-    :param replace: whether other content under a key is replaced.
+    :param replace: whether other content under a key is replaced; by default True.
     :param unpack: ``"auto"``, ``"gzip"`` or ``"none"``; this and the following mean what they mean for
         :class:`.ReportDocumentToS3Operator`.
     :param sha256: whether to compute the SHA-256 of each object.

@@ -34,7 +34,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
     The columns are those of the table ``transactions`` of :class:`.InvoicesToS3Operator`. Rows may be amended
     and added for some days, so let ranges overlap, and replace rows by ``transaction_id`` and ``line_number``:
     by default each run begins three days before its data interval. A retry writes the same key again. However
-    many there are, the task needs little memory.
+    many there are, the task needs little memory. An object under the key is always replaced.
 
     The return value in XCom is a dict: ``uri``, ``transactions``, ``rows``, ``bytes``, ``feed_start`` and
     ``feed_end``. The events of assets in ``outlets`` carry the same.
