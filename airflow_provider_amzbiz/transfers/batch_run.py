@@ -231,6 +231,8 @@ class BatchRun:
         from airflow_provider_amzbiz.batch.table import audit_rows, write_rows
 
         task = {"account": self.head.target.account, **self._record.owner}
+        # The table has no column for it.
+        task.pop("loop", None)
         rows = (row for item in items for row in audit_rows(item.to_dict(), task))
         with translated_errors():
             stored = write_rows(

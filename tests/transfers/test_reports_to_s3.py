@@ -236,6 +236,23 @@ def test_no_data_may_be_no_failure(sandbox, s3, prefix, on_cancelled):
     assert (result["landed"], result["skipped"], result["failed"]) == (1, 1, 0)
 
 
+def test_each_iteration_of_a_loop_has_a_record_of_its_own(sandbox, s3, prefix):
+    """Since Airflow 3.4, iterations share the ids, the map index and the run of their task."""
+
+    def iterate(index):
+        ctx = context()
+        ctx["ti"].region_id, ctx["ti"].region_index = "0198-5c", index
+        return run(lambda: batch(prefix, invoices(1), audit_key=prefix + "audit.jsonl"), ctx)
+
+    first, second, repeated = iterate(0), iterate(1), iterate(1)
+
+    assert first["manifest"] != second["manifest"] == repeated["manifest"]
+    assert [each["landed"] for each in (first, second, repeated)] == [1, 1, 1]
+    assert sandbox.count("createReport") == 2
+    audit = s3.get_object(Bucket="tests", Key=prefix + "audit.jsonl")["Body"].read()
+    assert "loop" not in json.loads(audit.splitlines()[0])
+
+
 def test_a_retry_continues_where_a_request_had_the_older_name_of_its_key(sandbox, s3, prefix):
     key = prefix + "{invoiceId}/{name}"
     run(lambda: batch(prefix, [{**invoices(1)[0], "key": key}]), context())
