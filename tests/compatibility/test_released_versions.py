@@ -108,7 +108,8 @@ def test_a_task_that_waited_is_resumed(sandbox, s3, recorded, name, by):
         # A wait in the queue has an end of its own, and this one has not just begun.
         arguments["since"] = time.time()
     event = wait["event"] if by == "event" else asyncio.run(events_of(trigger_of(wait)))[0]
-    task = make(wait["reports"][0]["report_id"]) if wait["reports"] and name != "a create that waits" else make()
+    takes_report = wait["reports"] and name not in ("a create that waits", *LISTINGS)
+    task = make(wait["reports"][0]["report_id"]) if takes_report else make()
 
     result = getattr(task, wait["method"])(context(map_index=0 if mapped else -1), event)
 
