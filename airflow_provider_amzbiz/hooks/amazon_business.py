@@ -32,7 +32,7 @@ class AmazonBusinessHook(AmazonBusinessBaseHook, ReconciliationMixin):
         connection, 500, 502, 503, 504), by default 120; 0 sends it once. It is no timeout: it ends no request that
         is in progress.
     :param max_throttle_wait: seconds, or a timedelta, that one call may wait for its permit under the account's
-        limits, also after a 429, by default 3600; with 0 it is sent at once, or raises :class:`.ThrottledError`.
+        limits, also after a 429; by default 3600. With 0 it is sent at once, or raises :class:`.ThrottledError`.
     :param mask_access_tokens: whether Airflow masks the account's access tokens in logs, by default True. Set it
         to False in a process that lives for weeks, such as a triggerer: a token is valid for an hour, and the
         masker never forgets one, so it would grow without end.

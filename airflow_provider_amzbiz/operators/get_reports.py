@@ -22,8 +22,8 @@ class GetReportsOperator(BrieflyWaitingOperator):
 
     Each page uses one of about 0.1 permits per second, so narrow the filters or set ``max_reports``.
 
-    In deferrable mode, a task without a permit continues from the page that it has reached, unless it has found
-    more than some hundred reports: those would not fit Airflow's database, so it waits on its worker.
+    In deferrable mode, a task without a permit continues from the page that it has reached. If it has found more
+    than some hundred reports, they do not fit a deferral, so it waits on its worker.
 
     The return value in XCom is a list of dicts, each as :meth:`.Report.to_dict` returns it.
 
