@@ -3,4 +3,4 @@
 Airflow imports this package while it is itself starting up, so nothing may be imported here.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -107,6 +107,24 @@ class CreateRecord:
         except AmazonBusinessError as error:
             log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)
 
+    def log_if_forgetful(self, context: Mapping[str, Any], *, retries: int | None) -> None:
+        """Log what the task cannot remember without a store: a warning in an attempt to which that matters.
+
+        :param retries: of the task.
+        """
+        if not self.durable or self._store is not None:
+            return
+        if getattr(context.get("ti"), "try_number", 1) > 1:
+            log.warning(
+                "This Airflow has no task state store (3.3 has), so nothing is known of previous attempts: if one "
+                "of them created a report, this attempt creates another one"
+            )
+        elif retries:
+            log.info(
+                "This Airflow has no task state store (3.3 has), so a retry cannot continue with the report of "
+                "this attempt, and creates another one"
+            )
+
     def begin_attempt(self, request: ReportRequest) -> None:
         """Forget what was handed on before a user cleared the task, and let a lost report be looked up again.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_amzbiz.compat import XComArg, task_group
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
@@ -25,8 +25,8 @@ def report_to_s3(
     report_options: Mapping[str, Any] | str | None = None,
     amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
     aws_conn_id: str | None = "aws_default",
-    on_cancelled: str = "fail",
-    timeout: timedelta = timedelta(days=1),
+    on_cancelled: Literal["fail", "skip", "succeed"] = "fail",
+    timeout: timedelta | float = timedelta(days=1),
     deferrable: bool = True,
 ) -> XComArg:
     """Create a report, wait for it, and store its document in S3: the tasks ``create``, ``wait`` and ``move``.
@@ -49,8 +49,9 @@ def report_to_s3(
         (templated)
     :param on_cancelled: what CANCELLED means for ``wait``: ``"fail"`` (the default), ``"skip"`` or ``"succeed"``.
         (not templated)
-    :param timeout: how long ``wait`` waits; by default a day. (not templated)
-    :param deferrable: wait in the triggerer; by default True. (not templated)
+    :param timeout: how long ``wait`` waits, a timedelta or seconds; by default a day. (not templated)
+    :param deferrable: wait in the triggerer; by default True, whatever Airflow's ``[operators]
+        default_deferrable`` is. (not templated)
     :return: what ``move`` returns: a list with one dict per object in S3.
     """
     create = CreateReportOperator(

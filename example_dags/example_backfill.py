@@ -61,7 +61,7 @@ with DAG(
                 **window,
                 "report_type": params["report_type"],
                 "marketplace_ids": ["ATVPDKIKX0DER"],
-                "key": f"backfill/{params['report_type']}/{window['data_start_time'][:10]}.tsv",
+                "s3_key": f"backfill/{params['report_type']}/{window['data_start_time'][:10]}.tsv",
             }
             for window in windows
         ]

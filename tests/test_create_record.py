@@ -40,6 +40,57 @@ def test_a_store_that_fails_after_the_report_is_created_loses_no_id(sandbox, cap
     assert "could not be written: the store is away" in caplog.text
 
 
+def logged(caplog):
+    """Return the lines about a missing store."""
+    return [line for line in caplog.text.splitlines() if "no task state store" in line]
+
+
+@pytest.mark.parametrize(
+    ("try_number", "level", "what"),
+    [
+        (1, "INFO", "a retry cannot continue with the report of this attempt"),
+        (2, "WARNING", "this attempt creates another one"),
+    ],
+)
+def test_without_a_store_the_attempt_that_creates_again_warns(sandbox, caplog, try_number, level, what):
+    caplog.set_level("INFO")
+
+    create(retries=2).execute(context(try_number=try_number))
+
+    (line,) = logged(caplog)
+    assert line.startswith(level)
+    assert what in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ctx"),
+    [
+        ({"retries": 0}, context()),
+        ({"retries": 2}, context(Store())),
+        ({"retries": 2}, context(Store(), try_number=2)),
+        ({"retries": 2, "durable": False}, context(try_number=2)),
+    ],
+    ids=["no retries", "a store", "a retry with a store", "not durable"],
+)
+def test_where_nothing_is_forgotten_nothing_is_logged(sandbox, caplog, arguments, ctx):
+    caplog.set_level("INFO")
+
+    create(**arguments).execute(ctx)
+
+    assert logged(caplog) == []
+
+
+def test_a_resumed_task_does_not_repeat_it(sandbox, caplog):
+    sandbox.inject(Fault(operation="createReport", kind="status", status=429))
+    caplog.set_level("INFO")
+    events = []
+
+    run(lambda: create(retries=2, deferrable=True), context(), deferrals=events)
+
+    assert len(events) == 1
+    assert len(logged(caplog)) == 1
+
+
 def test_a_cleared_task_creates_a_new_report(sandbox):
     store = Store()
     first = create(**WINDOW).execute(context(store))

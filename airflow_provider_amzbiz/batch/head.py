@@ -32,7 +32,7 @@ class Target:
 class Head:
     """The head.
 
-    :ivar owner: of the record: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :ivar owner: of the record: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``, and in a loop ``loop``.
     :ivar attempt: names the attempt of the task; changes with each.
     :ivar deadline: Unix time at which the attempt ends.
     :ivar stint: number of the last process that has closed its log.

@@ -15,7 +15,9 @@ from airflow_provider_amzbiz.client.request import ReportRequest
 
 log = logging.getLogger(__name__)
 
-PARAMETERS = ("report_type", "marketplace_ids", "data_start_time", "data_end_time", "report_options", "key")
+PARAMETERS = ("report_type", "marketplace_ids", "data_start_time", "data_end_time", "report_options", "s3_key")
+# An older name of ``s3_key``, which means the same.
+_OLD_KEY = "key"
 # Placeholders of a key that only the finished document fills in.
 LATE = ("report_id", "report_document_id", "name")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
@@ -86,14 +88,13 @@ def plan_items(
     items: dict[str, Item] = {}
     for position, values in enumerate(_listed(given)):
         where = f"requests[{position}]"
-        request = parse(where, _checked(where, values))
-        key = values.get("key")
-        if key is None:
-            key = place.key
-        else:
-            check_string(f"{where}.key", key)
+        name, own_key, values = _checked(where, values)
+        request = parse(where, values)
+        key = place.key if own_key is None else own_key
+        if own_key is not None:
+            check_string(f"{where}.{name}", key)
         item = Item(position, request.body, key)
-        keys.check("s3_key" if values.get("key") is None else f"{where}.key", key, {*names(item), *LATE})
+        keys.check("s3_key" if own_key is None else f"{where}.{name}", key, {*names(item), *LATE})
         first = items.setdefault(item.identity, item)
         if first is item:
             continue
@@ -195,10 +196,16 @@ def _listed(given: Any) -> list[Any]:
     return list(given)
 
 
-def _checked(where: str, values: Any) -> Mapping[str, Any]:
+def _checked(where: str, values: Any) -> tuple[str, Any, Mapping[str, Any]]:
+    """Return a request's name for its key, the key if it has one of its own, and its other parameters."""
     if not isinstance(values, Mapping):
         raise InvalidParameterError(f"{where} is {values!r}, but must be a dict")
     for name in values:
-        if name not in PARAMETERS:
+        if name not in (*PARAMETERS, _OLD_KEY):
             raise InvalidParameterError(f"{where} has {name!r}, but may have only {', '.join(PARAMETERS)}")
-    return values
+    if "s3_key" in values and _OLD_KEY in values:
+        raise InvalidParameterError(
+            f"{where} has both s3_key and {_OLD_KEY}, its older name, but may have only s3_key"
+        )
+    name = _OLD_KEY if _OLD_KEY in values else "s3_key"
+    return name, values.get(name), {each: value for each, value in values.items() if each != name}

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two log lines about a wait for a permit.
 _LOG_SECONDS = 120.0
+# Seconds of a wait from which it is worth a worker slot to defer.
+_LONG_SECONDS = 60.0
 # Range of the random factor of a pause after a 429: calls that were throttled at the same moment must not all come
 # back at the same moment.
 _JITTER = (0.5, 1.2)
@@ -155,6 +157,8 @@ class PermitWait:
                 log.info(
                     "%s waits about %.0f s for its permit: the account's limit is used up", self._operation, left
                 )
+                if left >= _LONG_SECONDS:
+                    _log_slot(self._operation)
             self._queue.sleep(self._operation, min(self._bucket.pause(left), self._until - now))
 
 
@@ -171,6 +175,12 @@ def _back_off(bucket: TokenBucket, throttled: int, left: float) -> float:
     permits = burst if throttled > 1 or bucket.is_crowded else 2
     pause = min(permits / rate, MAX_PAUSE) * _GROWTH ** min(throttled - 1, 10)
     return min(pause, left * _SHARE_OF_TIME_LEFT) * random.uniform(*_JITTER)  # noqa: S311
+
+
+@cache
+def _log_slot(operation: str) -> None:
+    """Log once how a long wait costs no worker slot."""
+    log.info("A task that waits here for %s holds its worker slot; deferrable=True avoids that", operation)
 
 
 @cache

@@ -155,6 +155,10 @@ class Transport:
             reraise=True,
         )
 
+    def wait_longer(self, max_throttle_wait: float) -> None:
+        """Let later calls wait so many seconds for their permits."""
+        self._permits.max_wait = max_throttle_wait
+
     def grant(self, operation: str, permits: int) -> None:
         """Take over permits that were acquired elsewhere: as many calls do not queue again."""
         self._permits.grant(operation, permits)

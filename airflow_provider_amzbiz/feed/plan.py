@@ -168,10 +168,11 @@ class _PreviousKeys:
 def label_of(task: Mapping[str, Any]) -> str:
     """Return what a task's run is known by.
 
-    :param task: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param task: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``, and in a loop ``loop``.
     """
     mapped = "" if task.get("map_index", -1) < 0 else f"/{task['map_index']}"
-    return f"{task['dag_id']}/{task['run_id']}/{task['task_id']}{mapped}"
+    iteration = f"/{task['loop']}" if "loop" in task else ""
+    return f"{task['dag_id']}/{task['run_id']}/{task['task_id']}{mapped}{iteration}"
 
 
 def parse(value: str) -> datetime:

@@ -58,7 +58,7 @@ class FeedRequest:
             "report_type": INVOICE_TYPE,
             "marketplace_ids": [self.marketplace_id],
             "report_options": dict(self.options),
-            "key": self.key,
+            "s3_key": self.key,
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,10 +28,11 @@ class AmazonBusinessHook(AmazonBusinessBaseHook, ReconciliationMixin):
 
     :param amazon_business_conn_id: the connection, of type ``amazon_business``; by default
         ``amazon_business_default``.
-    :param retry_for: seconds for which one call may be repeated after a fault (a broken connection, 500, 502, 503,
-        504), by default 120; 0 sends it once.
-    :param max_throttle_wait: seconds that one call may wait for its permit under the account's limits, also after
-        a 429, by default 3600; with 0 it is sent at once, or raises :class:`.ThrottledError`.
+    :param retry_for: seconds, or a timedelta, for which one call may be repeated after a fault (a broken
+        connection, 500, 502, 503, 504), by default 120; 0 sends it once. It is no timeout: it ends no request that
+        is in progress.
+    :param max_throttle_wait: seconds, or a timedelta, that one call may wait for its permit under the account's
+        limits, also after a 429; by default 3600. With 0 it is sent at once, or raises :class:`.ThrottledError`.
     :param mask_access_tokens: whether Airflow masks the account's access tokens in logs, by default True. Set it
         to False in a process that lives for weeks, such as a triggerer: a token is valid for an hour, and the
         masker never forgets one, so it would grow without end.

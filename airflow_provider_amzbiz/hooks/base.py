@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.hooks.rate_limit_store import rate_limit_store_of
 from airflow_provider_amzbiz.hooks.reading import read_connection
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from airflow_provider_amzbiz.client.config import ClientConfig
     from airflow_provider_amzbiz.client.reports import ReportsClient
@@ -46,8 +46,8 @@ class AmazonBusinessBaseHook(BaseHook):
         self,
         amazon_business_conn_id: str = default_conn_name,
         *,
-        retry_for: float = 120.0,
-        max_throttle_wait: float = 3600.0,
+        retry_for: timedelta | float = 120.0,
+        max_throttle_wait: timedelta | float = 3600.0,
         mask_access_tokens: bool = True,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:

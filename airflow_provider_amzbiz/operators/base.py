@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -20,15 +21,18 @@ from airflow_provider_amzbiz.exceptions import (
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import ReportStatusesLink
 from airflow_provider_amzbiz.triggers.base import InlineWait
+from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.compat import BaseOperatorLink, Context
     from airflow_provider_amzbiz.triggers.base import WaitingTrigger
-    from airflow_provider_amzbiz.triggers.events import PermitGranted
 
 # Seconds that a deferrable task waits for permits on its worker while it looks up a report; then it defers.
 LOOKUP_SECONDS = 15.0
+# The same for a call that creates nothing and fetches no document. Where nobody else queues, its permit comes
+# within ten seconds, and a deferral takes longer.
+BRIEF_SECONDS = 15.0
 # A natively rendered template (render_template_as_native_obj) may turn these into numbers.
 _IDS = ("report_id", "report_document_id")
 
@@ -63,8 +67,7 @@ class AmazonBusinessOperator(BaseOperator):
         ``amazon_business_default``. (templated)
     :param max_throttle_wait: seconds, or a timedelta, that one call may wait on the worker for its permit under
         the account's limits before the task fails with :class:`.ThrottledError`, which Airflow retries; by default
-        3600. In deferrable mode createReport and getReportDocument wait in the triggerer instead, for up to seven
-        days. (not templated)
+        3600. In deferrable mode, calls wait in the triggerer instead, for up to seven days. (not templated)
     """
 
     template_fields: Sequence[str] = ("amazon_business_conn_id",)
@@ -126,7 +129,7 @@ class AmazonBusinessOperator(BaseOperator):
 
 
 class QueueingOperator(AmazonBusinessOperator):
-    """An operator whose scarce calls wait for their permits in the triggerer, where that holds no worker slot.
+    """An operator whose calls wait for their permits in the triggerer, where that holds no worker slot.
 
     A task on its own calls at once, and queues when it is throttled. The tasks of a mapped operator queue first:
     so many calls at once would mostly be throttled, and delay the tasks already queued.
@@ -217,3 +220,65 @@ class QueueingOperator(AmazonBusinessOperator):
         scarce = event.operation in ("createReport", "getReportDocument")
         hook = self._nonblocking_hook if scarce else self.lookup_hook
         hook.grant(event.operation, event.permits)
+
+
+class BrieflyWaitingOperator(QueueingOperator):
+    """An operator whose calls change nothing that a second call would not: it cancels or reads.
+
+    In deferrable mode, a call waits on the worker for some seconds, and then in the triggerer. Nothing has begun
+    meanwhile: a kill has nothing to cancel, and a resumed task uses what its templates render then.
+    """
+
+    # The operation for whose permit a mapped task queues before it calls; None where there are permits enough.
+    queues_first_for: str | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Call, or wait for the permit in the triggerer."""
+        check_rendered(self)
+        self._load_progress({})
+        if self.queues_first_for is not None and self._should_queue_first(context):
+            self._check()
+            self._defer_for_permits(self.queues_first_for)
+        return self._call_or_defer(context, None)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Call, now that the triggerer has acquired the permit."""
+        check_rendered(self)
+        granted = read_event(event, PermitGranted)
+        self.brief_hook.grant(granted.operation, granted.permits)
+        self._load_progress(granted.state)
+        return self._call_or_defer(context, granted)
+
+    @cached_property
+    def brief_hook(self) -> AmazonBusinessHook:
+        """The hook for the calls: in deferrable mode it waits for permits for some seconds only."""
+        return self._hook(max_throttle_wait=BRIEF_SECONDS) if self.deferrable else self.hook
+
+    def _call_or_defer(self, context: Context, event: PermitGranted | None) -> Any:
+        try:
+            return self._call(context)
+        except ThrottledError as error:
+            progress = self._progress()
+            if not self.deferrable or error.operation is None or progress is None:
+                raise
+            self._defer_for_permits(error.operation, throttled=error, event=event, state=progress)
+
+    def _check(self) -> None:
+        """Check the parameters of the call, without calling."""
+
+    @abstractmethod
+    def _call(self, context: Context) -> Any:
+        """Make the calls with :attr:`brief_hook`, and return the task's result.
+
+        :raises ThrottledError: there was no permit in time.
+        """
+
+    def _progress(self) -> Mapping[str, Any] | None:
+        """Return what a resumed task needs to continue; None where it must stay on its worker."""
+        return {}
+
+    def _load_progress(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`_progress` returned before the deferral; empty where there was none.
+
+        :raises AmazonBusinessError: it is damaged.
+        """

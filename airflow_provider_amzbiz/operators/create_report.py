@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
@@ -68,8 +68,8 @@ class CreateReportOperator(QueueingOperator):
     :param wait_for_completion: whether the task ends only when the report has; see the sensor for what each
         status means. By default False. (not templated)
     :param durable: whether to continue with the report of a previous attempt, and to search for one whose response
-        was lost. If False, a lost response fails the task with :class:`.ResponseLostError`. By default True.
-        (not templated)
+        was lost. If False, a lost response fails the task with :class:`.ResponseLostError`. By default True. On
+        Airflow before 3.3 a retry cannot continue, and logs a warning. (not templated)
     :param reuse_within: a timedelta of at most 30 days: return the newest equal report that is not older, whoever
         created it, instead of creating one. It saves permits in backfills. Only for requests without options. By
         default None: always create. (not templated)
@@ -119,7 +119,7 @@ class CreateReportOperator(QueueingOperator):
         wait_for_completion: bool = False,
         durable: bool = True,
         reuse_within: timedelta | None = None,
-        on_cancelled: str = "fail",
+        on_cancelled: Literal["fail", "skip", "succeed"] = "fail",
         poke_interval: timedelta | float = 15.0,
         timeout: timedelta | float = 7 * 86400.0,
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
@@ -181,6 +181,7 @@ class CreateReportOperator(QueueingOperator):
         record = CreateRecord(context, durable=self.durable, carried=state.get("record"))
         reuse: dict[str, Any] = dict(state.get("reuse") or {})
         if event is None:
+            record.log_if_forgetful(context, retries=self.retries)
             record.begin_attempt(request)
         try:
             with about_report(report_type=request.report_type):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.client.reconciliation_models import Transaction
+from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.exceptions import translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, check_rendered
+from airflow_provider_amzbiz.operators.base import AmazonBusinessOperator, BrieflyWaitingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.compat import BaseOperatorLink, Context
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _PERSONAL = ("name", "email", "extra")
 
 
-class GetTransactionsOperator(AmazonBusinessOperator):
+class GetTransactionsOperator(BrieflyWaitingOperator):
     """Lists the transactions that became available in a time range, with their order lines.
 
     Rows may be amended and added for some days, so let ranges overlap, and replace rows by ``transaction_id``: by
@@ -35,20 +36,25 @@ class GetTransactionsOperator(AmazonBusinessOperator):
     :param feed_end: end of the range, the same way; by default the end of the data interval. (templated)
     :param overlap: how long before the data interval the default range begins; a timedelta or seconds, by default
         three days. It does not move a ``feed_start`` that is given.
-    :param max_transactions: most transactions of a run, by default 1,000; None for no limit, where an XCom backend
-        keeps large values elsewhere.
+    :param max_transactions: maximum number of transactions of a run; more fail the task. By default 1,000; None
+        for no limit, where an XCom backend keeps large values elsewhere. (not templated)
     :param include_personal_data: whether buyers and payers have names and e-mail addresses, by default not; their
         ids stay.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``, by default
         ``amazon_business_default``. (templated)
-    :param max_throttle_wait: seconds that one call may wait on the worker for its permit under the account's
-        limits, by default an hour; then the task fails with :class:`.ThrottledError`, which Airflow retries.
+    :param max_throttle_wait: seconds, or a timedelta, that one call may wait on the worker for its permit before
+        the task fails with :class:`.ThrottledError`, which Airflow retries; by default 3600. (not templated)
+    :param deferrable: wait in the triggerer, for up to seven days, where there is no permit for the first call;
+        the next ones come every half a second. By default Airflow's ``[operators] default_deferrable``. (not
+        templated)
     :raises InvalidInputError: a parameter is not allowed, or there are more than ``max_transactions``; Airflow
         does not retry it.
     """
 
     template_fields: Sequence[str] = ("feed_start", "feed_end", *AmazonBusinessOperator.template_fields)
     operator_extra_links: Collection[BaseOperatorLink] = ()
+    # Whether rows were read: from then on the task stays on its worker.
+    _is_reading = False
 
     def __init__(
         self,
@@ -60,10 +66,14 @@ class GetTransactionsOperator(AmazonBusinessOperator):
         include_personal_data: bool = False,
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
         max_throttle_wait: timedelta | float = 3600.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            amazon_business_conn_id=amazon_business_conn_id, max_throttle_wait=max_throttle_wait, **kwargs
+            amazon_business_conn_id=amazon_business_conn_id,
+            max_throttle_wait=max_throttle_wait,
+            deferrable=deferrable,
+            **kwargs,
         )
         with translated_errors():
             self.overlap = parameters.seconds("overlap", overlap, zero=True)
@@ -74,13 +84,12 @@ class GetTransactionsOperator(AmazonBusinessOperator):
         self.max_transactions = max_transactions
         self.include_personal_data = include_personal_data
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
-        """List the transactions."""
-        check_rendered(self)
+    def _call(self, context: Context) -> Any:
         with translated_errors():
             start, end = self._range(context)
             found: list[dict[str, Any]] = []
-            for each in self.hook.get_transactions(start, end):
+            for each in self.brief_hook.get_transactions(start, end):
+                self._stay()
                 if self.max_transactions is not None and len(found) >= self.max_transactions:
                     raise InvalidParameterError(
                         f"There are more than {self.max_transactions} transactions from {start} to {end}, but "
@@ -90,6 +99,15 @@ class GetTransactionsOperator(AmazonBusinessOperator):
                 found.append(self._row(each))
         self.log.info("Found %s transactions with feed dates from %s to %s", len(found), start, end)
         return found
+
+    def _stay(self) -> None:
+        """Stay on the worker: two permits a second make a wait between two pages shorter than a deferral."""
+        if not self._is_reading:
+            self._is_reading = True
+            self.brief_hook.client.transport.wait_longer(self.max_throttle_wait)
+
+    def _progress(self) -> Mapping[str, Any] | None:
+        return None if self._is_reading else {}
 
     def _range(self, context: Context) -> tuple[datetime, datetime]:
         start, end = self.feed_start, self.feed_end

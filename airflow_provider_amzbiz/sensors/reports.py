@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import Report
@@ -88,7 +88,7 @@ class ReportStatusSensor(BaseSensorOperator):
         self,
         *,
         report_id: str,
-        on_cancelled: str = "fail",
+        on_cancelled: Literal["fail", "skip", "succeed"] = "fail",
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float = 15.0,

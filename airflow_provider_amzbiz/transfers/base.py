@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
@@ -81,7 +81,7 @@ class DocumentToS3Operator(QueueingOperator):
         s3_key: str | None = None,
         aws_conn_id: str | None = "aws_default",
         replace: bool = True,
-        unpack: str = "auto",
+        unpack: Literal["auto", "gzip", "none"] = "auto",
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,
@@ -91,7 +91,9 @@ class DocumentToS3Operator(QueueingOperator):
     ) -> None:
         super().__init__(**kwargs)
         if unpack not in UNPACK_MODES:
-            raise InvalidInputError(f"unpack is {unpack!r}, but must be one of {list(UNPACK_MODES)}")
+            raise InvalidInputError(
+                f"unpack is {unpack!r}, but must be one of {list(UNPACK_MODES)}; the string 'none' keeps the bytes"
+            )
         with translated_errors():
             max_bytes = parameters.positive_integer("max_bytes", max_bytes)
         if encoding is not None:

@@ -57,17 +57,26 @@ def default_manifest_key(key: str, context: Context) -> str:
     """Return the manifest's key where none is given: in the folder that the documents' key begins with."""
     ti: Any = context["ti"]
     mapped = f"-{ti.map_index}" if ti.map_index >= 0 else ""
+    iteration = f"-{loop}" if (loop := _loop_of(ti)) else ""
     fixed = key.split("{")[0]
     folder = fixed[: fixed.rfind("/") + 1]
-    return f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}.json"
+    return f"{folder}_manifests/{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}{iteration}.json"
 
 
 def owner_of(context: Context) -> dict[str, Any]:
     """Return whose a batch is."""
     ti: Any = context["ti"]
-    return {
+    owner = {
         "dag_id": ti.dag_id,
         "run_id": ti.run_id,
         "task_id": ti.task_id,
         "map_index": -1 if ti.map_index is None else ti.map_index,
     }
+    # Left out of the records of all other tasks, which older versions of the package compare.
+    return {**owner, "loop": loop} if (loop := _loop_of(ti)) else owner
+
+
+def _loop_of(ti: Any) -> str:
+    """Return which iteration of a loop a task is in, since Airflow 3.4; an empty string outside of loops."""
+    region_id = getattr(ti, "region_id", None)
+    return "" if region_id is None else f"{region_id}-{ti.region_index}"

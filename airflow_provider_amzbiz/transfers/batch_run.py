@@ -233,6 +233,8 @@ class BatchRun:
         from airflow_provider_amzbiz.batch.table import audit_rows, write_rows
 
         task = {"account": self.head.target.account, **self._record.owner}
+        # The table has no column for it.
+        task.pop("loop", None)
         rows = (row for item in items for row in audit_rows(item.to_dict(), task))
         with translated_errors():
             stored = write_rows(
@@ -246,7 +248,7 @@ class BatchRun:
 
 
 def _parsed(operator: ReportsToS3Operator, where: str, given: Mapping[str, Any]) -> ReportRequest:
-    others = {name: value for name, value in given.items() if name not in ("report_type", "key")}
+    others = {name: value for name, value in given.items() if name != "report_type"}
     try:
         return operator.hook.report_request(given.get("report_type", ""), **others)
     except InvalidInputError as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.marketplaces import region_of_endpoint, region_of_marketplace
 from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
@@ -59,8 +60,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         (templated)
     :param feed_end: where it ends; by default now, by the API's clock. (templated)
     :param overlap: how long before the end of the last run a window begins, because rows appear late and are
-        amended; three days by default.
-    :param open_for: for how long the document of a line is looked up again; 45 days by default.
+        amended; a timedelta or seconds, three days by default.
+    :param open_for: for how long the document of a line is looked up again; a timedelta or seconds, 45 days by
+        default.
     :param document_types: which of ``"Invoice"``, ``"CreditMemo"`` and ``"OrderSummary"`` (card orders in North
         America, which have no invoice) to store; by default the first two.
     :param include_personal_data: whether the tables contain ids, names and e-mail addresses of buyers and payers;
@@ -76,7 +78,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
         chain. (templated)
-    :param replace: whether other content under a document's key is replaced.
+    :param replace: whether other content under a document's key is replaced; by default True.
     :param extra_args: more parameters of S3's; those of access and encryption apply to the ledger, too.
         (templated)
     :param max_bytes: decoded bytes of a document above which it is refused.
@@ -108,16 +110,16 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         s3_key: str,
         ledger: str,
         tables: str | None = None,
-        table_format: str = "jsonl",
+        table_format: Literal["jsonl", "parquet"] = "jsonl",
         feed_start: datetime | str | None = None,
         feed_end: datetime | str | None = None,
-        overlap: timedelta = timedelta(days=3),
-        open_for: timedelta = timedelta(days=45),
+        overlap: timedelta | float = timedelta(days=3),
+        open_for: timedelta | float = timedelta(days=45),
         document_types: Sequence[str] = ("Invoice", "CreditMemo"),
         include_personal_data: bool = False,
         manifest_key: str | None = None,
         max_failed: int | float = 0,
-        on_cancelled: str = "skip",
+        on_cancelled: Literal["fail", "skip", "succeed"] = "skip",
         verify_delivered: bool = True,
         timeout: timedelta | float = 86400.0,
         poke_interval: timedelta | float = 15.0,
@@ -156,8 +158,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         self.table_format = table_format
         self.feed_start = feed_start
         self.feed_end = feed_end
-        self.overlap = overlap
-        self.open_for = open_for
+        with translated_errors():
+            self.overlap = timedelta(seconds=parameters.seconds("overlap", overlap, zero=True))
+            self.open_for = timedelta(seconds=parameters.seconds("open_for", open_for, zero=True))
         self.document_types = document_types
         self.include_personal_data = include_personal_data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.s3_location import split_s3_uri
@@ -67,10 +67,10 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         numbers or booleans, or a JSON object as a string. A value that the key uses must be non-empty and without
         a slash. Default None. (templated)
     :param replace: whether an object of other content under the key is replaced. If not, the same content is a
-        success and other content fails without a retry, at the cost of one or two HEAD requests. Default True.
-        (not templated)
-    :param unpack: ``"auto"`` undoes gzip and opens a ZIP, ``"gzip"`` undoes gzip only, ``"none"`` keeps the bytes.
-        Default ``"auto"``. (not templated)
+        success and other content fails without a retry, at the cost of one or two HEAD requests. Default True,
+        unlike Airflow's own transfers to S3: a retry and a cleared task write the same key again. (not templated)
+    :param unpack: ``"auto"`` undoes gzip and opens a ZIP, ``"gzip"`` undoes gzip only, the string ``"none"`` keeps
+        the bytes; None is refused. Default ``"auto"``. (not templated)
     :param sha256: whether to compute the SHA-256, at the cost of a third of the CPU time of a large transfer.
         Default True. (not templated)
     :param content_type: the objects' content type. Default None, which derives it from the document. (templated)
@@ -123,7 +123,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         s3_uri: str | None = None,
         key_values: Mapping[str, Any] | str | None = None,
         replace: bool = True,
-        unpack: str = "auto",
+        unpack: Literal["auto", "gzip", "none"] = "auto",
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
@@ -63,8 +63,9 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
     as the limit of cancelReport allows at once. While the task is deferred, that needs Airflow 3.3 or newer.
 
     :param requests: a list of dicts with the parameters of :class:`.CreateReportOperator` ``report_type``,
-        ``marketplace_ids``, ``data_start_time``, ``data_end_time`` and ``report_options``, and optionally ``key``
-        instead of ``s3_key``. Equal ones are created once. An empty list is a success. (templated)
+        ``marketplace_ids``, ``data_start_time``, ``data_end_time`` and ``report_options``, and optionally an
+        ``s3_key`` of its own (``key``, its older name, means the same). Equal ones are created once. An empty list
+        is a success. (templated)
     :param s3_bucket: the bucket, of the manifest too. (templated)
     :param s3_key: the key. ``{index}`` (of the request, fixed when it first stood in the list), ``{report_type}``,
         each option of the request, such as ``{invoiceId}``, ``{report_id}``, ``{report_document_id}`` and
@@ -82,13 +83,13 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         costs one HEAD for each object; by default True.
     :param audit_key: key of a table of the result, a row for each object: JSON Lines where it ends with
         ``.jsonl``, Parquet with ``.parquet`` (extra ``parquet``). (templated)
-    :param timeout: seconds for one attempt of the task, or a timedelta. A list that cannot be finished in that
-        time is refused at once.
-    :param poke_interval: seconds between two polls of the reports, or a timedelta.
+    :param timeout: seconds for one attempt of the task, or a timedelta; a day by default. A list that cannot be
+        finished in that time is refused at once.
+    :param poke_interval: seconds between two polls of the reports, or a timedelta; 15 by default.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
         chain. (templated)
-    :param replace: whether other content under a key is replaced.
+    :param replace: whether other content under a key is replaced; by default True.
     :param unpack: ``"auto"``, ``"gzip"`` or ``"none"``; this and the following mean what they mean for
         :class:`.ReportDocumentToS3Operator`.
     :param sha256: whether to compute the SHA-256 of each object.
@@ -126,7 +127,7 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         s3_key: str,
         manifest_key: str | None = None,
         max_failed: int | float = 0,
-        on_cancelled: str = "fail",
+        on_cancelled: Literal["fail", "skip", "succeed"] = "fail",
         skip_if_empty: bool = False,
         ledger: str | None = None,
         verify_delivered: bool = True,
@@ -136,7 +137,7 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
         replace: bool = True,
-        unpack: str = "auto",
+        unpack: Literal["auto", "gzip", "none"] = "auto",
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,

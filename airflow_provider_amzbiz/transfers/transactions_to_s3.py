@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.exceptions import TaskKilledError, translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
-from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.operators.reconciliation import GetTransactionsOperator
 from airflow_provider_amzbiz.transfers.keys import (
     check_bucket,
@@ -34,7 +34,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
     The columns are those of the table ``transactions`` of :class:`.InvoicesToS3Operator`. Rows may be amended
     and added for some days, so let ranges overlap, and replace rows by ``transaction_id`` and ``line_number``:
     by default each run begins three days before its data interval. A retry writes the same key again. However
-    many there are, the task needs little memory.
+    many there are, the task needs little memory. An object under the key is always replaced.
 
     The return value in XCom is a dict: ``uri``, ``transactions``, ``rows``, ``bytes``, ``feed_start`` and
     ``feed_end``. The events of assets in ``outlets`` carry the same.
@@ -54,8 +54,11 @@ class TransactionsToS3Operator(GetTransactionsOperator):
     :param aws_conn_id: the AWS connection, which needs the extra ``amazon``; None uses boto3's own credential
         chain. (templated)
     :param extra_args: more parameters of S3's PutObject and CreateMultipartUpload. (templated)
-    :param max_throttle_wait: seconds that one call may wait on the worker for its permit under the account's
-        limits, by default an hour; then the task fails with :class:`.ThrottledError`, which Airflow retries.
+    :param max_throttle_wait: seconds, or a timedelta, that one call may wait on the worker for its permit before
+        the task fails with :class:`.ThrottledError`, which Airflow retries; by default 3600. (not templated)
+    :param deferrable: wait in the triggerer, for up to seven days, where there is no permit for the first call;
+        the next ones come every half a second. By default Airflow's ``[operators] default_deferrable``. (not
+        templated)
     :raises InvalidInputError: a parameter is not allowed; Airflow does not retry it.
     """
 
@@ -87,6 +90,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
         aws_conn_id: str | None = "aws_default",
         extra_args: Mapping[str, Any] | None = None,
         max_throttle_wait: timedelta | float = 3600.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -97,6 +101,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
             include_personal_data=include_personal_data,
             amazon_business_conn_id=amazon_business_conn_id,
             max_throttle_wait=max_throttle_wait,
+            deferrable=deferrable,
             **kwargs,
         )
         if isinstance(s3_bucket, str):
@@ -108,15 +113,13 @@ class TransactionsToS3Operator(GetTransactionsOperator):
         self.aws_conn_id = aws_conn_id
         self.extra_args = extra_args
 
-    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]
-        """Read the transactions, and write the table."""
+    def _call(self, context: Context) -> Any:
         from airflow_provider_amzbiz.batch.plan import check_string
         from airflow_provider_amzbiz.batch.table import table_format
         from airflow_provider_amzbiz.client.reconciliation import ReconciliationClient
         from airflow_provider_amzbiz.feed.spool import Spool
         from airflow_provider_amzbiz.feed.transactions import TransactionRows
 
-        check_rendered(self)
         with translated_errors(), Spool() as spool:
             for name in ("s3_bucket", "s3_key"):
                 check_string(name, getattr(self, name))
@@ -127,11 +130,11 @@ class TransactionsToS3Operator(GetTransactionsOperator):
             start, end = self._range(context)
             s3, found = s3_client(self.aws_conn_id), TransactionRows(spool)
             found.read(
-                ReconciliationClient(self.hook.client.transport),
+                ReconciliationClient(self.brief_hook.client.transport),
                 start,
                 end,
                 include_personal_data=self.include_personal_data,
-                stopped=self._stop_if_killed,
+                stopped=self._after_each,
             )
             ti: Any = context["ti"]
             stored = self._write(s3, found.rows(ti.run_id))
@@ -178,6 +181,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
             rows, s3=s3, bucket=self.s3_bucket, key=self.s3_key, columns=TRANSACTIONS, extra_args=self.extra_args
         )
 
-    def _stop_if_killed(self) -> None:
+    def _after_each(self) -> None:
+        self._stay()
         if self._killed:
             raise TaskKilledError("The task was ended while it read transactions; nothing was written")

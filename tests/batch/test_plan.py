@@ -63,7 +63,7 @@ def test_no_two_items_have_one_key_also_where_they_come_from_two_lists():
     known = plan("a", "b", key="d/{index}.pdf")
     given = [
         {"report_type": "T", "report_options": {"n": "b"}},
-        {"report_type": "T", "report_options": {"n": "x"}, "key": "d/1.pdf"},
+        {"report_type": "T", "report_options": {"n": "x"}, "s3_key": "d/1.pdf"},
     ]
     planned = plan(given=given, key="d/{index}.pdf")
     found = reconcile(planned, known, 2)

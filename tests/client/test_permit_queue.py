@@ -92,6 +92,21 @@ def test_a_call_that_may_not_wait_names_the_time_to_wait(sandbox):
     assert sandbox.count("createReport") == 1
 
 
+@pytest.mark.parametrize(("rate", "is_logged"), [(1 / 1800, True), (1 / 20, False)])
+def test_a_long_wait_says_once_how_it_costs_no_worker_slot(sandbox, caplog, rate, is_logged):
+    caplog.set_level("INFO")
+    permit_queue._log_slot.cache_clear()
+    account = account_of(sandbox, createReport=Limit(rate, 1))
+    ReportsClient(account).create_report(LINES, [US])
+
+    for waits in (1, 2):
+        waiting = ReportsClient(account, stopped=lambda waits=waits: caplog.text.count("for its permit") >= waits)
+        with pytest.raises(errors.StoppedError):
+            waiting.create_report(LINES, [US])
+
+    assert caplog.text.count("holds its worker slot; deferrable=True avoids that") == is_logged
+
+
 def test_permits_from_elsewhere_are_used_first(sandbox):
     client = ReportsClient(account_of(sandbox, createReport=Limit(0.01, 1)), max_throttle_wait=0)
     client.grant("createReport", 2)

@@ -47,9 +47,10 @@ def _record():
 
 
 def _waits(sandbox):
+    from airflow_provider_amzbiz.sandbox import Fault
     from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
     from tests.airflow_names import TaskDeferred
-    from tests.compatibility.tasks import LINES, TASKS
+    from tests.compatibility.tasks import LINES, TASKS, THROTTLED
     from tests.deferring import context, events_of, rebuilt
 
     waits = {}
@@ -61,9 +62,13 @@ def _waits(sandbox):
             # Not ended yet, or there would be no wait.
             report_id = sandbox.add_report(LINES, status="DONE" if mapped else "IN_PROGRESS")
             task = make(report_id)
+        if name in THROTTLED:
+            operation, calls = THROTTLED[name]
+            sandbox.inject(Fault(operation=operation, kind="status", status=429, after=calls, times=None))
         try:
             task.execute(context(map_index=0 if mapped else -1))
         except TaskDeferred as deferred:
+            sandbox.clear_faults()
             for each in sandbox.reports.values():
                 each.outcome = "DONE"
             (event,) = asyncio.run(events_of(rebuilt(deferred)))

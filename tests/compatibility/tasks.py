@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 
-from airflow_provider_amzbiz.operators.reports import CreateReportOperator
+from airflow_provider_amzbiz.operators.reports import (
+    CancelReportOperator,
+    CreateReportOperator,
+    GetReportsOperator,
+)
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
@@ -44,12 +48,27 @@ def _document(report_id="{{ params.report_id }}"):
     )
 
 
+def _cancel(report_id="{{ params.report_id }}"):
+    return CancelReportOperator(task_id="task", report_id=report_id, deferrable=True)
+
+
+def _listing():
+    return GetReportsOperator(task_id="task", report_types=LINES, page_size=1, deferrable=True)
+
+
+LISTINGS = ["a listing in the queue", "a listing that has read a page"]
+# Name of a wait to the operation that is throttled, after so many calls.
+THROTTLED = {LISTINGS[1]: ("getReports", 1)}
 # Name of a wait to the task, and whether it is mapped.
 TASKS = {
     "a create that waits": (_created, False),
     "a create in the queue": (_queued_create, True),
     "a sensor": (_sensor, False),
     "a document in the queue": (_document, True),
+    # Since 1.0.0.
+    "a cancel in the queue": (_cancel, True),
+    LISTINGS[0]: (_listing, True),
+    LISTINGS[1]: (_listing, False),
 }
 
 

@@ -116,9 +116,10 @@ def test_the_connection_is_templated(kind):
 @pytest.mark.parametrize(("task", "name"), FIELDS, ids=lambda each: getattr(each, "__name__", each))
 def test_a_template_that_is_left_is_rejected_in_every_field(sandbox, task, name, left, deferrable):
     """As when a mapped argument brings a template, which Airflow renders only once."""
-    more = {} if task in (CancelReportOperator, GetReportsOperator) else {"deferrable": deferrable}
-    made = task(task_id="t", **TASKS[task], **more)
-    value = {"report_options": {"rows": left}, "requests": [{"report_type": LINES, "key": left}]}.get(name, left)
+    made = task(task_id="t", **TASKS[task], deferrable=deferrable)
+    value = {"report_options": {"rows": left}, "requests": [{"report_type": LINES, "s3_key": left}]}.get(
+        name, left
+    )
     # What Airflow's rendering sets.
     setattr(made, name, value)
 

@@ -10,12 +10,14 @@ import pytest
 
 from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
+from airflow_provider_amzbiz.operators.reconciliation import GetTransactionsOperator
 from airflow_provider_amzbiz.operators.reports import (
     CancelReportOperator,
     CreateReportOperator,
     GetReportsOperator,
 )
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
+from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
 from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocumentToS3Operator
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
@@ -54,6 +56,14 @@ def cancel(**arguments):
     return CancelReportOperator(task_id="t", report_id="1", **arguments)
 
 
+def transactions(**arguments):
+    return GetTransactionsOperator(task_id="t", **arguments)
+
+
+def feed(**arguments):
+    return InvoicesToS3Operator(task_id="t", s3_bucket="b", s3_key="k", ledger="s3://b/l/", **arguments)
+
+
 def watch(**arguments):
     return ReportsDoneTrigger(report_types=LINES, **arguments)
 
@@ -61,8 +71,9 @@ def watch(**arguments):
 SECONDS = [
     (create, "timeout"), (create, "poke_interval"), (create, "max_throttle_wait"), (wait, "timeout"),
     (wait, "poke_interval"), (batch, "timeout"), (batch, "poke_interval"), (transfer, "max_throttle_wait"),
-    (cancel, "max_throttle_wait"), (watch, "poll_interval"), (AmazonBusinessHook, "retry_for"),
-    (AmazonBusinessHook, "max_throttle_wait"),
+    (cancel, "max_throttle_wait"), (listing, "max_throttle_wait"), (transactions, "max_throttle_wait"),
+    (transactions, "overlap"), (feed, "overlap"), (feed, "open_for"), (watch, "poll_interval"),
+    (AmazonBusinessHook, "retry_for"), (AmazonBusinessHook, "max_throttle_wait"),
 ]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def run_list(prefix, requests, **arguments):
                 "report_type": "GET_AB_INVOICE_PDF",
                 "marketplace_ids": [marketplace],
                 "report_options": json.loads(options),
-                "key": f"{prefix}list/{number}/{{name}}",
+                "s3_key": f"{prefix}list/{number}/{{name}}",
             }
             for number, (marketplace, options) in enumerate(requests)
         ],

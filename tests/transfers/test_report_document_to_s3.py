@@ -362,6 +362,10 @@ def test_a_connection_without_the_amazon_provider_names_the_extra(sandbox, monke
         ({"report_id": "1", "s3_uri": "s3://a/b"}, "Either s3_bucket and s3_key, or s3_uri"),
         ({"report_id": "1", "s3_key": None}, "Either s3_bucket and s3_key, or s3_uri"),
         ({"report_id": "1", "unpack": "zip"}, "unpack is 'zip'"),
+        (
+            {"report_id": "1", "unpack": None},
+            r"unpack is None, but must be one of \['auto', 'gzip', 'none'\]; the string 'none' keeps the bytes",
+        ),
         ({"report_id": "1", "max_bytes": 0}, "max_bytes is 0"),
         ({"report_id": "1", "extra_args": {"Body": b""}}, "extra_args has 'Body'"),
     ],

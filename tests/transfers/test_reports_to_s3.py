@@ -236,9 +236,36 @@ def test_no_data_may_be_no_failure(sandbox, s3, prefix, on_cancelled):
     assert (result["landed"], result["skipped"], result["failed"]) == (1, 1, 0)
 
 
-def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
+def test_each_iteration_of_a_loop_has_a_record_of_its_own(sandbox, s3, prefix):
+    """Since Airflow 3.4, iterations share the ids, the map index and the run of their task."""
+
+    def iterate(index):
+        ctx = context()
+        ctx["ti"].region_id, ctx["ti"].region_index = "0198-5c", index
+        return run(lambda: batch(prefix, invoices(1), audit_key=prefix + "audit.jsonl"), ctx)
+
+    first, second, repeated = iterate(0), iterate(1), iterate(1)
+
+    assert first["manifest"] != second["manifest"] == repeated["manifest"]
+    assert [each["landed"] for each in (first, second, repeated)] == [1, 1, 1]
+    assert sandbox.count("createReport") == 2
+    audit = s3.get_object(Bucket="tests", Key=prefix + "audit.jsonl")["Body"].read()
+    assert "loop" not in json.loads(audit.splitlines()[0])
+
+
+def test_a_retry_continues_where_a_request_had_the_older_name_of_its_key(sandbox, s3, prefix):
+    key = prefix + "{invoiceId}/{name}"
+    run(lambda: batch(prefix, [{**invoices(1)[0], "key": key}]), context())
+
+    result = run(lambda: batch(prefix, [{**invoices(1)[0], "s3_key": key}]), context(try_number=2))
+
+    assert (result["requested"], result["landed"], sandbox.count("createReport")) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["s3_key", "key"])
+def test_other_types_and_keys_of_their_own(sandbox, s3, prefix, name):
     requests = [
-        {"report_type": LINES, "report_options": {"rows": 3}, "key": prefix + "lines-{report_id}.tsv"},
+        {"report_type": LINES, "report_options": {"rows": 3}, name: prefix + "lines-{report_id}.tsv"},
         {"report_type": LINES, "report_options": {"rows": 4}},
         {
             "report_type": LINES,
@@ -263,7 +290,7 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
         ([{"report_typ": LINES}], {}, r"requests\[0\] has 'report_typ'"),
         ([{"report_type": ""}], {}, r"requests\[0\]: report_type"),
         (
-            [*invoices(1, 2), {**invoices(1)[0], "key": "other.pdf"}],
+            [*invoices(1, 2), {**invoices(1)[0], "s3_key": "other.pdf"}],
             {},
             r"requests\[2\] asks for the same report as requests\[0\], but under the key 'other.pdf'",
         ),
@@ -285,6 +312,14 @@ def test_other_types_and_keys_of_their_own(sandbox, s3, prefix):
         (invoices(1), {"s3_key": 20261127}, r"s3_key is 20261127 \(int\), but must be a non-empty string"),
         (invoices(1), {"manifest_key": 20261127}, r"manifest_key is 20261127 \(int\)"),
         (invoices(1), {"manifest_key": "m" * 960}, "manifest_key .* has 960 bytes of UTF-8; .* at most 924"),
+        ([{**invoices(1)[0], "s3_key": 20261127}], {}, r"requests\[0\].s3_key is 20261127 \(int\)"),
+        ([{**invoices(1)[0], "s3_key": "a//b"}], {}, r"requests\[0\].s3_key is 'a//b', which has the part ''"),
+        ([{**invoices(1)[0], "s3_key": "a", "key": "a"}], {}, r"requests\[0\] has both s3_key and key"),
+        (
+            [{**invoices(1)[0], "s3_uri": "s3://b/a"}],
+            {},
+            r"requests\[0\] has 's3_uri', .*, report_options, s3_key$",
+        ),
         ([{**invoices(1)[0], "key": 20261127}], {}, r"requests\[0\].key is 20261127 \(int\)"),
         ([{**invoices(1)[0], "key": ""}], {}, r"requests\[0\].key is ''"),
         ([{**invoices(1)[0], "key": "a//b"}], {}, r"requests\[0\].key is 'a//b', which has the part ''"),
@@ -833,11 +868,11 @@ def test_of_documents_with_one_name_only_the_first_is_stored(sandbox, s3, prefix
 
 
 def test_a_name_that_is_known_late_does_not_replace_what_an_earlier_list_stored(sandbox, s3, prefix):
-    fixed = {**invoices(1)[0], "key": f"{prefix}invoice.pdf"}
+    fixed = {**invoices(1)[0], "s3_key": f"{prefix}invoice.pdf"}
     run(lambda: batch(prefix, [fixed]), context())
     before = s3.get_object(Bucket="tests", Key=f"{prefix}invoice.pdf")["Body"].read()
     sandbox.script(document=named("invoice.pdf", b"%PDF-1.4 another one"))
-    late = {**invoices(2)[0], "key": prefix + "{name}"}
+    late = {**invoices(2)[0], "s3_key": prefix + "{name}"}
 
     with pytest.raises(AmazonBusinessPermanentError, match=r"invoice\.pdf.*of the document of requests\[0\]"):
         run(lambda: batch(prefix, [fixed, late]), context(try_number=2))
