@@ -656,7 +656,7 @@ MUTANTS = [
            "tests/client/test_shared_bucket.py"
            "::test_all_keep_their_places_when_the_server_has_lost_everything"),
     Mutant("store-fails-tasks", "server that is down", "client/limit_store.py",
-           "return isinstance(error, (RedisError, OSError))", "return isinstance(error, OSError)",
+           "(RedisError, RedisClusterException, OSError, UnicodeError)", "(OSError, UnicodeError)",
            "tests/hooks/test_rate_limit_store.py::test_no_call_fails_because_there_is_no_server"),
     Mutant("store-identity-shown", "refresh token in a key", "client/config.py",
            'return hashlib.sha256("\\n".join(("limits of", *self.identity)).encode()).hexdigest()',
