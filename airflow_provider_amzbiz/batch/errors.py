@@ -52,7 +52,7 @@ class ItemError(Exception):
     """One item failed; the others are not concerned.
 
     :ivar permanent: whether doing the same again cannot succeed.
-    :ivar gone: whether Amazon no longer has the document.
+    :ivar gone: whether Amazon no longer has the report, or its document.
     :ivar damaged: whether what Amazon delivers is damaged.
     """
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.compat import AirflowSkipException
 from airflow_provider_amzbiz.exceptions import (
+    AccessDeniedError,
     InvalidInputError,
     ReportNotFoundError,
     translated_errors,
@@ -153,21 +155,30 @@ class BatchRun:
     def work(self, event: BatchReady) -> None:
         """Use the permits that an event brings, and take in what it reports."""
         from airflow_provider_amzbiz.batch.round import Round
-        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, item_error
+        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, wait_errors
 
         operator, permits = self._operator, event.permits
         # Of the round's requests and documents, which share the hooks.
         supervisor.serialize_threads()
         actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
+        errors = wait_errors(event.errors, lambda: self._check_access(event))
         round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
         with translated_errors():
-            round_.run(
-                permits,
-                event.reports,
-                {report_id: item_error(error) for report_id, error in event.errors.items()},
-            )
+            round_.run(permits, event.reports, errors)
         self._throttled = sorted(round_.throttled)
         self._only_faults = round_.faults > 0 and round_.progress == 0
+
+    def _check_access(self, event: BatchReady) -> None:
+        """Find out whether access is denied to all reports of the batch, or only to some.
+
+        :raises AccessDeniedError: to all of which it is known.
+        """
+        other = self._stint.newest_report(without=event.errors)
+        if other is None:
+            raise next(error for error in event.errors.values() if isinstance(error, AccessDeniedError))
+        # Whether it is still known makes no difference.
+        with suppress(ReportNotFoundError):
+            self._operator.lookup_hook.get_report(other)
 
     def trigger(self) -> BatchTrigger:
         """Return what waits for the next work."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch.attempt import resume
 from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordTakenError, ThrottledCall
+from airflow_provider_amzbiz.batch.round import Round
 from tests.batch.engine import Process, World
 
 
@@ -152,3 +154,23 @@ def test_a_throttled_look_up_keeps_when_the_request_was_sent():
     (item,) = live(process).values()
     assert item.sent_at is not None
     assert item.report_id is None
+
+
+def test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it():
+    world, process = started(2)
+    process.resume()
+    known, lost = (each.report_id for each in world.made)
+    # Another attempt, for which both are reports of a previous one.
+    process.execute()
+    attempt, stint = process.deferred
+    continued = resume(process.record(), attempt, stint)
+    errors = {known: ItemError("403", permanent=True), lost: ItemError("404", permanent=True, gone=True)}
+
+    Round(process.record(), continued, process.place(), world).run({"createReport": 0}, [], errors)
+
+    denied, forgotten = continued.state.fresh[0], continued.state.live[1]
+    assert (denied.report_id, denied.error) == (known, "403")
+    assert (forgotten.report_id, forgotten.error) == (None, None)
+    process.run_to_the_end()
+    assert [item["report_id"] for item in process.manifest()[1]] == [known, world.made[2].report_id]
+    assert len(world.made) == 3
