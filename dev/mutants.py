@@ -324,6 +324,10 @@ MUTANTS = [
     Mutant("batch-own-write-refused", "batch: response of a write lost", "batch/parts.py",
            "if there is None or there.body != body:", "if True:",
            "tests/batch/test_state_machine.py"),
+    Mutant("batch-own-entry-foreign", "batch: entry stored although its write failed", "batch/parts.py",
+           "                if not self._is_own(name):\n", "                if True:\n",
+           "tests/batch/test_round.py"
+           "::test_an_own_entry_that_was_stored_although_its_write_failed_is_no_other_process"),
     Mutant("batch-event-twice", "batch: two processes for one event", "batch/attempt.py",
            "    if (head.attempt, head.stint) != (attempt, stint):", "    if False:",
            "tests/batch/test_state_machine.py"),

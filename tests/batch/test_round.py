@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch import round as batch_round
 from airflow_provider_amzbiz.batch.attempt import resume
 from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordTakenError, ThrottledCall
+from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.round import Round
 from tests.batch.engine import Process, World
 
@@ -174,3 +178,43 @@ def test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it(
     process.run_to_the_end()
     assert [item["report_id"] for item in process.manifest()[1]] == [known, world.made[2].report_id]
     assert len(world.made) == 3
+
+
+@pytest.mark.parametrize("entry", range(2, 8))
+def test_an_own_entry_that_was_stored_although_its_write_failed_is_no_other_process(entry, monkeypatch):
+    """S3 stores an entry, its response is lost, and S3 stays unreachable for as long as boto3 tries."""
+    # One thread, so that each report has an entry of its own; then come that of the end, and the head.
+    monkeypatch.setattr(batch_round, "_MAX_WORKERS", 1)
+    world, process = started(4)
+    entries = []
+
+    def lose(key):
+        entries.append(key)
+        if len(entries) == entry:
+            raise ConnectionError(key)
+
+    world.bucket.after = lose
+    with pytest.raises(ConnectionError):
+        process.resume(permits=4)
+    world.bucket.after = lambda key: None
+
+    # A new attempt knows all that was created, whichever entry it was.
+    known = attempt._read(process.record())
+    assert {item.report_id for item in known.begun} - {None} == {each.report_id for each in world.made}
+    process.run_to_the_end()
+    assert len(world.made) == 4
+
+
+def test_an_entry_of_another_process_ends_this_one_also_after_an_own_one():
+    world, process = started(1)
+    first, other = process.record(), process.record()
+    log, theirs = Log(first.parts, 1), Log(other.parts, 1)
+    world.bucket.after = Mock(side_effect=ConnectionError)
+    with pytest.raises(ConnectionError):
+        log.write({"0": {}}, 1)
+    world.bucket.after = lambda key: None
+    assert len(theirs.recover()) == 1
+    theirs.write({}, 1)
+
+    with pytest.raises(RecordTakenError):
+        log.write({"0": {"sent_at": None}}, 1)
