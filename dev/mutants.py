@@ -328,6 +328,9 @@ MUTANTS = [
            "                if not self._is_own(name):\n", "                if True:\n",
            "tests/batch/test_round.py"
            "::test_an_own_entry_that_was_stored_although_its_write_failed_is_no_other_process"),
+    Mutant("batch-account-trusted", "batch: connection of another account", "transfers/batch_run.py",
+           "        self._check_account(actions.target)\n", "",
+           "tests/transfers/test_reports_to_s3.py::test_a_batch_does_not_continue_for_another_account"),
     Mutant("batch-event-twice", "batch: two processes for one event", "batch/attempt.py",
            "    if (head.attempt, head.stint) != (attempt, stint):", "    if False:",
            "tests/batch/test_state_machine.py"),

@@ -23,6 +23,10 @@ class RecordForeignError(RecordError):
     """The record is that of another task, run or mapped task."""
 
 
+class RecordAccountError(RecordError):
+    """The connection is another account's than the one that the batch began with."""
+
+
 class RecordNewerError(RecordError):
     """Another version of this provider has written the record."""
 

@@ -70,6 +70,11 @@ class BatchActions:
         for operation, count in permits.items():
             self._sender.grant(operation, count)
 
+    @property
+    def target(self) -> Target:
+        """Account and bucket, as the connection is now."""
+        return target_of(self._sender.config, self._bucket)
+
     def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
         """Create a report, or find the one that an earlier process may have created."""
         request, record = item.request, durable_create.CreateRecord({}, durable=False)

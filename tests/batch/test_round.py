@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
 
 from airflow_provider_amzbiz.batch import attempt
 from airflow_provider_amzbiz.batch import round as batch_round
-from airflow_provider_amzbiz.batch.attempt import resume
-from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordTakenError, ThrottledCall
+from airflow_provider_amzbiz.batch.attempt import check_account, resume
+from airflow_provider_amzbiz.batch.errors import (
+    ItemError,
+    NothingSent,
+    RecordAccountError,
+    RecordTakenError,
+    ThrottledCall,
+)
 from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.round import Round
 from tests.batch.engine import Process, World
@@ -218,3 +225,42 @@ def test_an_entry_of_another_process_ends_this_one_also_after_an_own_one():
 
     with pytest.raises(RecordTakenError):
         log.write({"0": {"sent_at": None}}, 1)
+
+
+def test_an_attempt_continues_only_with_another_token_of_its_account():
+    _, process = started(3)
+    process.resume()
+    attempt, stint = process.deferred
+    continued = resume(process.record(), attempt, stint)
+    begun = continued.head.target
+    other_token = replace(begun, account="other")
+    asked = []
+
+    def knows(report_id):
+        asked.append(report_id)
+        return True
+
+    check_account(continued, begun, knows, "conn")
+    assert asked == []
+    check_account(continued, other_token, knows, "conn")
+    (report_id,) = asked
+    assert report_id in {item.report_id for item in continued.state.live.values()}
+    with pytest.raises(RecordAccountError, match="for account account, but .* 'conn' is of account other"):
+        check_account(continued, other_token, lambda _: False, "conn")
+    for now in (replace(other_token, application="other"), replace(other_token, bucket="other")):
+        with pytest.raises(RecordAccountError):
+            check_account(continued, now, knows, "conn")
+    assert len(asked) == 1
+
+
+def test_a_report_that_has_ended_tells_the_account_too():
+    world, process = started(1)
+    process.resume()
+    world.made[0].status, world.wanted = "DONE", [0, 1]
+    process.resume()
+    process.execute()
+    attempt, stint = process.deferred
+    continued = resume(process.record(), attempt, stint)
+    assert not any(item.report_id for item in continued.state.live.values())
+    assert continued.newest_report() == world.made[0].report_id
+    assert continued.newest_report(without=[world.made[0].report_id]) is None

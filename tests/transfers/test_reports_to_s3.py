@@ -24,7 +24,7 @@ from botocore.exceptions import ConnectionClosedError
 from jinja2.exceptions import UndefinedError
 
 from airflow_provider_amzbiz import durable_create
-from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch import attempt, ledger
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.batch.record import Record
@@ -1007,6 +1007,67 @@ def test_a_rotated_refresh_token_loses_nothing(sandbox, s3, prefix, monkeypatch)
     assert len(sandbox.reports) == 1
 
 
+def changed_after(monkeypatch, which, change):
+    """Have a user change something after the given event of a batch's waits, in either mode."""
+    event, events = BatchTrigger.event, []
+
+    async def changing(self):
+        found = await event(self)
+        events.append(found)
+        if len(events) == which:
+            change()
+        return found
+
+    monkeypatch.setattr(BatchTrigger, "event", changing)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize(("which", "created"), [(1, 0), (2, 2)])
+def test_a_batch_does_not_continue_for_another_account(
+    sandbox, s3, prefix, monkeypatch, deferrable, which, created
+):
+    more = {"ledger": f"s3://tests/{prefix}ledger/", "deferrable": deferrable}
+    make = partial(batch, prefix, invoices(1, 2), max_failed=2, **more)
+    # Another customer of the same application.
+    other = sandbox.add_account(client_id=sandbox.client_id, client_secret=sandbox.client_secret)
+    extra = {**sandbox.connection["extra"], "refresh_token": other.refresh_token}
+    changed_after(monkeypatch, which, lambda: use(monkeypatch, sandbox, extra=extra))
+
+    with pytest.raises(ManifestError, match="was begun for account .* connection 'amazon_business_default' is of"):
+        run(make, context())
+    assert (len(sandbox.reports), len(other.reports)) == (created, 0)
+    assert keys(s3, prefix) == []
+
+    use(monkeypatch, sandbox)
+    assert run(make, context(try_number=2))["landed"] == 2
+    assert (len(sandbox.reports), len(other.reports)) == (2, 0)
+    assert len(ledger.accounts_of(s3, more["ledger"])) == 1
+
+
+def test_another_host_is_another_account(sandbox, s3, prefix, monkeypatch):
+    with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as other:
+        changed_after(monkeypatch, 2, lambda: use(monkeypatch, other))
+        with pytest.raises(ManifestError, match="was begun for account"):
+            run(lambda: batch(prefix, invoices(1)), context())
+        assert other.count("createReport") == 0
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_refresh_token_that_is_rotated_while_a_batch_waits_changes_nothing(
+    sandbox, s3, prefix, monkeypatch, deferrable
+):
+    target = batch_actions.target_of
+
+    def rotate():
+        monkeypatch.setattr(
+            batch_actions, "target_of", lambda *given: replace(target(*given), account="of-another-token")
+        )
+
+    changed_after(monkeypatch, 2, rotate)
+    result = run(lambda: batch(prefix, invoices(1, 2), deferrable=deferrable), context())
+    assert (result["landed"], len(sandbox.reports)) == (2, 2)
+
+
 def test_a_list_that_renders_differently_on_each_resume_is_the_first_one(sandbox, s3, prefix):
     sandbox.script(processing_seconds=1, times=3)
     number = itertools.count()
@@ -1016,6 +1077,7 @@ def test_a_list_that_renders_differently_on_each_resume_is_the_first_one(sandbox
         return batch(
             f"{prefix}{each}/",
             invoices(f"A{each}", f"B{each}", f"C{each}"),
+            s3_bucket="tests" if each == 0 else "no-such-bucket",
             aws_conn_id="aws_default" if each == 0 else "no_such_connection",
             amazon_business_conn_id="amazon_business_default" if each == 0 else "no_such_connection",
         )
