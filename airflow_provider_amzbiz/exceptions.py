@@ -123,6 +123,8 @@ class TaskKilledError(AmazonBusinessError):
 class ManifestError(AmazonBusinessPermanentError):
     """A batch's manifest, or what lies beside it, is missing, damaged, another task's or of another version.
 
+    Or the connection has become another account's while the batch waited.
+
     The message names the remedy. Nothing was created again.
     """
 

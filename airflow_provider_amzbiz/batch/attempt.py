@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
+from airflow_provider_amzbiz.batch.errors import RecordAccountError, RecordMissingError, RecordTakenError
 from airflow_provider_amzbiz.batch.head import COMPLETE, Head, Target
-from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.item import Item, newest_report
 from airflow_provider_amzbiz.batch.key_claims import claim_delivered, claim_stored, refuse_delivered_keys
 from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.plan import Keys, Place, check_keys, is_late, reconcile
@@ -119,6 +119,26 @@ def resume(record: Record, attempt: str, stint: int) -> Stint:
     return Stint(record, head, record.load(head))
 
 
+def check_account(stint: Stint, now: Target, knows: Callable[[str], bool], connection: str) -> None:
+    """Have a process continue only for the account that its attempt began with.
+
+    :param now: what the connection leads to now.
+    :param knows: whether that account knows a report.
+    :param connection: its id, for the error.
+    :raises RecordAccountError: it is another account, or may be one.
+    """
+    begun = stint.head.target
+    if begun == now:
+        return
+    if not _is_rotated(begun, now, stint.newest_report, knows):
+        raise RecordAccountError(
+            f"The batch was begun for account {begun.account}, but the connection {connection!r} is of account "
+            f"{now.account} now, so nothing more was created: correct the connection and clear the task to "
+            "continue, or clear it as it is to begin again for the other account"
+        )
+    log.info("The refresh token is another one, but of the same account: continuing")
+
+
 def _read(record: Record) -> _Known:
     found = record.read()
     if found is None:
@@ -147,7 +167,9 @@ def _read(record: Record) -> _Known:
 
 def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
     before = known.head.target if known.head else attempt.target
-    if before != attempt.target and _is_rotated(before, attempt, known.begun):
+    if before != attempt.target and _is_rotated(
+        before, attempt.target, lambda: newest_report(known.begun), attempt.is_same_account
+    ):
         log.info("The refresh token is another one, but of the same account: continuing")
         known.dropped = [(attempt.target if target == before else target, item) for target, item in known.dropped]
         before = attempt.target
@@ -227,14 +249,14 @@ def _grouped(dropped: Iterable[tuple[Target, Item]]) -> list[dict[str, Any]]:
     ]
 
 
-def _is_rotated(before: Target, attempt: Attempt, begun: Sequence[Item]) -> bool:
+def _is_rotated(
+    before: Target, now: Target, newest: Callable[[], str | None], knows: Callable[[str], bool]
+) -> bool:
     """Tell whether only the refresh token has changed since: the account knows the newest report still."""
-    now = attempt.target
     if (before.application, before.bucket) != (now.application, now.bucket):
         return False
-    created = [item for item in begun if item.report_id]
-    newest = max(created, key=lambda item: item.sent_at or 0.0, default=None)
-    return newest is not None and attempt.is_same_account(newest.report_id or "")
+    report_id = newest()
+    return report_id is not None and knows(report_id)
 
 
 def _reset(items: Sequence[Item], again: Collection[int], attempt: Attempt) -> None:

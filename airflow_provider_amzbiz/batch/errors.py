@@ -23,6 +23,10 @@ class RecordForeignError(RecordError):
     """The record is that of another task, run or mapped task."""
 
 
+class RecordAccountError(RecordError):
+    """The connection is another account's than the one that the batch began with."""
+
+
 class RecordNewerError(RecordError):
     """Another version of this provider has written the record."""
 
@@ -52,7 +56,7 @@ class ItemError(Exception):
     """One item failed; the others are not concerned.
 
     :ivar permanent: whether doing the same again cannot succeed.
-    :ivar gone: whether Amazon no longer has the document.
+    :ivar gone: whether Amazon no longer has the report, or its document.
     :ivar damaged: whether what Amazon delivers is damaged.
     """
 

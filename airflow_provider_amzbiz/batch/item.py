@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -178,6 +178,16 @@ class Item:
         if values["report_options"]:
             body["reportOptions"] = values["report_options"]
         return cls(**{**{name: values[name] for name in _INITIAL if name in values}, "body": body})
+
+
+def newest_report(items: Iterable[Item], without: Container[str] = ()) -> str | None:
+    """Return the id of the report that was asked for last, None where there is none.
+
+    :param without: ids that are left out.
+    """
+    created = [item for item in items if item.report_id and item.report_id not in without]
+    newest = max(created, key=lambda item: item.sent_at or 0.0, default=None)
+    return newest.report_id if newest else None
 
 
 # Fields with their defaults: all of them, and those that change.

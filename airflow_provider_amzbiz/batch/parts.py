@@ -158,11 +158,24 @@ class Log:
         :param cursor: planned requests that were begun.
         :raises RecordTakenError: another process continues.
         """
-        name = self._name()
         # The token tells this process's entry from an equal one of another.
-        size = self._parts.put_as(name, {"by": self._parts.token, "items": changes, "cursor": cursor})
-        self._number += 1
-        return name, size
+        entry = {"by": self._parts.token, "items": changes, "cursor": cursor}
+        while True:
+            name = self._name()
+            try:
+                size = self._parts.put_as(name, entry)
+            except RecordTakenError:
+                if not self._is_own(name):
+                    raise
+                # S3 has stored an entry that this process took for failed: the next one says what is true now.
+                self._number += 1
+            else:
+                self._number += 1
+                return name, size
+
+    def _is_own(self, name: str) -> bool:
+        there = self._parts.find(name)
+        return there is not None and there.get("by") == self._parts.token
 
     def _name(self) -> str:
         return f"{_LOG}-{self.stint:06d}-{self._number:03d}"

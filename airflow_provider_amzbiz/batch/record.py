@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from airflow_provider_amzbiz.batch.errors import RecordMissingError, RecordTakenError
 from airflow_provider_amzbiz.batch.head import COMPLETE, Head, damaged
-from airflow_provider_amzbiz.batch.item import Item
+from airflow_provider_amzbiz.batch.item import Item, newest_report
 from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
 from airflow_provider_amzbiz.batch.parts import Log, Objects, Parts
 from airflow_provider_amzbiz.batch.state import BatchState, Counts
@@ -238,6 +238,14 @@ class Stint:
         self._record.write_head(head)
         self._touched = {}
         self._log = Log(self._record.parts, head.stint + 1)
+
+    def newest_report(self, without: Container[str] = ()) -> str | None:
+        """Return the id of the report that was asked for last, None where there is none.
+
+        :param without: ids that are left out.
+        """
+        at_hand = newest_report([*self.state.live.values(), *self.state.fresh.values()], without)
+        return at_hand or newest_report(self._record.segments(self.head), without)
 
     def _changes(self, items: Iterable[Item]) -> dict[str, Any]:
         there = self._known | self._noted

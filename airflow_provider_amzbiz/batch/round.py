@@ -103,7 +103,7 @@ class Round:
 
         :param permits: operation to the number of calls that may be sent.
         :param reports: those that have ended.
-        :param errors: by the ids of reports that cannot be waited for.
+        :param errors: by the ids of reports that cannot be waited for, of each report alone.
         :raises RecordTakenError: another process continues.
         """
         by_id = {item.report_id: item for item in self._state.live.values() if item.report_id}
@@ -212,7 +212,8 @@ class Round:
 
     def _lost(self, item: Item, error: ItemError) -> None:
         self._stint.touch([item])
-        if item.earlier:
+        # Any other error says nothing of the report, which may be running.
+        if item.earlier and error.gone:
             item.drop_report(f"report {item.report_id} of a previous attempt is no longer known")
             log.info("%s: %s; creating another one", item.label, item.recreated)
         else:

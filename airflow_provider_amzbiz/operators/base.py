@@ -33,6 +33,8 @@ LOOKUP_SECONDS = 15.0
 # The same for a call that creates nothing and fetches no document. Where nobody else queues, its permit comes
 # within ten seconds, and a deferral takes longer.
 BRIEF_SECONDS = 15.0
+# The properties that keep a hook.
+_HOOKS = ("hook", "lookup_hook", "_nonblocking_hook")
 # A natively rendered template (render_template_as_native_obj) may turn these into numbers.
 _IDS = ("report_id", "report_document_id")
 
@@ -102,6 +104,11 @@ class AmazonBusinessOperator(BaseOperator):
             stopped=lambda: self._killed,
             **arguments,
         )
+
+    def _forget_hooks(self) -> None:
+        """Have the next calls read the connection again, because it has changed."""
+        for name in _HOOKS:
+            self.__dict__.pop(name, None)
 
     def run_inline(self, trigger: WaitingTrigger) -> dict[str, Any] | None:
         """Run a trigger's wait in this process, and return the event that a triggerer would send.

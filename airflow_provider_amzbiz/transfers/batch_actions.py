@@ -18,6 +18,7 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     AmazonBusinessPermanentError,
     AuthenticationError,
+    ConnectionNotFoundError,
     DocumentError,
     DocumentPermanentError,
     ReportNotFoundError,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONCERNS_ALL = (AuthenticationError, AccessDeniedError)
+_CONCERNS_ALL = (AuthenticationError, AccessDeniedError, ConnectionNotFoundError)
 _UNKNOWN_DOCUMENT = (400, 404)
 
 Objects = list[dict[str, Any]]
@@ -68,6 +69,11 @@ class BatchActions:
         )
         for operation, count in permits.items():
             self._sender.grant(operation, count)
+
+    @property
+    def target(self) -> Target:
+        """Account and bucket, as the connection is now."""
+        return target_of(self._sender.config, self._bucket)
 
     def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
         """Create a report, or find the one that an earlier process may have created."""
@@ -260,6 +266,27 @@ def target_of(config: ClientConfig, bucket: str) -> Target:
 def item_error(error: AmazonBusinessError) -> ItemError:
     """Return an error of Airflow's tree as one of an item."""
     return ItemError(f"{type(error).__name__}: {error}", permanent=isinstance(error, AmazonBusinessPermanentError))
+
+
+def wait_errors(
+    errors: Mapping[str, AmazonBusinessError], check_access: Callable[[], None]
+) -> dict[str, ItemError]:
+    """Return the errors of a wait as those of its reports, by their ids.
+
+    :param check_access: called where access to a report was denied; raises what was denied for all.
+    :raises AmazonBusinessError: an error concerns all reports, so that it says nothing of a single one.
+    """
+    denied, found = False, {}
+    for report_id, error in errors.items():
+        if isinstance(error, AccessDeniedError):
+            denied = True
+        elif isinstance(error, _CONCERNS_ALL):
+            raise error
+        found[report_id] = item_error(error)
+        found[report_id].gone = isinstance(error, ReportNotFoundError)
+    if denied:
+        check_access()
+    return found
 
 
 def _document_error(error: AmazonBusinessError) -> ItemError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz import durable_create
@@ -12,6 +13,7 @@ from airflow_provider_amzbiz.batch.running import RunningReport, pack
 from airflow_provider_amzbiz.compat import AirflowSkipException
 from airflow_provider_amzbiz.documents.units import duration
 from airflow_provider_amzbiz.exceptions import (
+    AccessDeniedError,
     InvalidInputError,
     ReportNotFoundError,
     translated_errors,
@@ -23,7 +25,7 @@ from airflow_provider_amzbiz.triggers.batch import BatchReady, BatchTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.attempt import Attempt
-    from airflow_provider_amzbiz.batch.head import Head
+    from airflow_provider_amzbiz.batch.head import Head, Target
     from airflow_provider_amzbiz.batch.item import Item
     from airflow_provider_amzbiz.batch.plan import Place
     from airflow_provider_amzbiz.batch.record import Record, Stint
@@ -63,6 +65,7 @@ class BatchRun:
         self._record = record
         self._stint = stint
         self._deliveries = deliveries
+        self._target = stint.head.target
         self._throttled: list[str] = []
         self._only_faults = False
 
@@ -154,21 +157,47 @@ class BatchRun:
     def work(self, event: BatchReady) -> None:
         """Use the permits that an event brings, and take in what it reports."""
         from airflow_provider_amzbiz.batch.round import Round
-        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, item_error
+        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, wait_errors
 
         operator, permits = self._operator, event.permits
         # Of the round's requests and documents, which share the hooks.
         supervisor.serialize_threads()
         actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
+        self._check_account(actions.target)
+        errors = wait_errors(event.errors, lambda: self._check_access(event))
         round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
         with translated_errors():
-            round_.run(
-                permits,
-                event.reports,
-                {report_id: item_error(error) for report_id, error in event.errors.items()},
-            )
+            round_.run(permits, event.reports, errors)
         self._throttled = sorted(round_.throttled)
         self._only_faults = round_.faults > 0 and round_.progress == 0
+
+    def _check_account(self, now: Target) -> None:
+        """Stop before anything is created for another account.
+
+        :raises ManifestError: the connection has become that of another one since the attempt began.
+        """
+        from airflow_provider_amzbiz.batch.attempt import check_account
+
+        if now == self._target:
+            return
+        operator = self._operator
+        # In a task that does not defer, they were made with the connection as it was.
+        operator._forget_hooks()
+        with translated_errors():
+            check_account(self._stint, now, lambda each: _knows(operator, each), operator.amazon_business_conn_id)
+        self._target = now
+
+    def _check_access(self, event: BatchReady) -> None:
+        """Find out whether access is denied to all reports of the batch, or only to some.
+
+        :raises AccessDeniedError: to all of which it is known.
+        """
+        other = self._stint.newest_report(without=event.errors)
+        if other is None:
+            raise next(error for error in event.errors.values() if isinstance(error, AccessDeniedError))
+        # Whether it is still known makes no difference.
+        with suppress(ReportNotFoundError):
+            self._operator.lookup_hook.get_report(other)
 
     def trigger(self) -> BatchTrigger:
         """Return what waits for the next work."""
@@ -270,22 +299,23 @@ def deliveries_of(
     return Deliveries(ledger, verify=operator.verify_delivered, by=by)
 
 
+def _knows(operator: ReportsToS3Operator, report_id: str) -> bool:
+    try:
+        operator.lookup_hook.get_report(report_id)
+    except ReportNotFoundError:
+        return False
+    return True
+
+
 def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Place, **more: Any) -> Attempt:
     from airflow_provider_amzbiz.batch.attempt import Attempt
-
-    def knows(report_id: str) -> bool:
-        try:
-            operator.lookup_hook.get_report(report_id)
-        except ReportNotFoundError:
-            return False
-        return True
 
     return Attempt(
         planned=planned,
         place=place,
         keys=KeyRules,
         deadline=time.time() + operator.timeout,
-        is_same_account=knows,
+        is_same_account=lambda report_id: _knows(operator, report_id),
         check=lambda creates, stores: check_time(operator, len(planned), creates, stores),
         **more,
     )

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 
 from airflow_provider_amzbiz.batch import attempt
-from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, RecordTakenError, ThrottledCall
+from airflow_provider_amzbiz.batch import round as batch_round
+from airflow_provider_amzbiz.batch.attempt import check_account, resume
+from airflow_provider_amzbiz.batch.errors import (
+    ItemError,
+    NothingSent,
+    RecordAccountError,
+    RecordTakenError,
+    ThrottledCall,
+)
+from airflow_provider_amzbiz.batch.parts import Log
+from airflow_provider_amzbiz.batch.round import Round
 from tests.batch.engine import Process, World
 
 
@@ -152,3 +165,102 @@ def test_a_throttled_look_up_keeps_when_the_request_was_sent():
     (item,) = live(process).values()
     assert item.sent_at is not None
     assert item.report_id is None
+
+
+def test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it():
+    world, process = started(2)
+    process.resume()
+    known, lost = (each.report_id for each in world.made)
+    # Another attempt, for which both are reports of a previous one.
+    process.execute()
+    attempt, stint = process.deferred
+    continued = resume(process.record(), attempt, stint)
+    errors = {known: ItemError("403", permanent=True), lost: ItemError("404", permanent=True, gone=True)}
+
+    Round(process.record(), continued, process.place(), world).run({"createReport": 0}, [], errors)
+
+    denied, forgotten = continued.state.fresh[0], continued.state.live[1]
+    assert (denied.report_id, denied.error) == (known, "403")
+    assert (forgotten.report_id, forgotten.error) == (None, None)
+    process.run_to_the_end()
+    assert [item["report_id"] for item in process.manifest()[1]] == [known, world.made[2].report_id]
+    assert len(world.made) == 3
+
+
+@pytest.mark.parametrize("entry", range(2, 8))
+def test_an_own_entry_that_was_stored_although_its_write_failed_is_no_other_process(entry, monkeypatch):
+    """S3 stores an entry, its response is lost, and S3 stays unreachable for as long as boto3 tries."""
+    # One thread, so that each report has an entry of its own; then come that of the end, and the head.
+    monkeypatch.setattr(batch_round, "_MAX_WORKERS", 1)
+    world, process = started(4)
+    entries = []
+
+    def lose(key):
+        entries.append(key)
+        if len(entries) == entry:
+            raise ConnectionError(key)
+
+    world.bucket.after = lose
+    with pytest.raises(ConnectionError):
+        process.resume(permits=4)
+    world.bucket.after = lambda key: None
+
+    # A new attempt knows all that was created, whichever entry it was.
+    known = attempt._read(process.record())
+    assert {item.report_id for item in known.begun} - {None} == {each.report_id for each in world.made}
+    process.run_to_the_end()
+    assert len(world.made) == 4
+
+
+def test_an_entry_of_another_process_ends_this_one_also_after_an_own_one():
+    world, process = started(1)
+    first, other = process.record(), process.record()
+    log, theirs = Log(first.parts, 1), Log(other.parts, 1)
+    world.bucket.after = Mock(side_effect=ConnectionError)
+    with pytest.raises(ConnectionError):
+        log.write({"0": {}}, 1)
+    world.bucket.after = lambda key: None
+    assert len(theirs.recover()) == 1
+    theirs.write({}, 1)
+
+    with pytest.raises(RecordTakenError):
+        log.write({"0": {"sent_at": None}}, 1)
+
+
+def test_an_attempt_continues_only_with_another_token_of_its_account():
+    _, process = started(3)
+    process.resume()
+    attempt, stint = process.deferred
+    continued = resume(process.record(), attempt, stint)
+    begun = continued.head.target
+    other_token = replace(begun, account="other")
+    asked = []
+
+    def knows(report_id):
+        asked.append(report_id)
+        return True
+
+    check_account(continued, begun, knows, "conn")
+    assert asked == []
+    check_account(continued, other_token, knows, "conn")
+    (report_id,) = asked
+    assert report_id in {item.report_id for item in continued.state.live.values()}
+    with pytest.raises(RecordAccountError, match="for account account, but .* 'conn' is of account other"):
+        check_account(continued, other_token, lambda _: False, "conn")
+    for now in (replace(other_token, application="other"), replace(other_token, bucket="other")):
+        with pytest.raises(RecordAccountError):
+            check_account(continued, now, knows, "conn")
+    assert len(asked) == 1
+
+
+def test_a_report_that_has_ended_tells_the_account_too():
+    world, process = started(1)
+    process.resume()
+    world.made[0].status, world.wanted = "DONE", [0, 1]
+    process.resume()
+    process.execute()
+    attempt, stint = process.deferred
+    continued = resume(process.record(), attempt, stint)
+    assert not any(item.report_id for item in continued.state.live.values())
+    assert continued.newest_report() == world.made[0].report_id
+    assert continued.newest_report(without=[world.made[0].report_id]) is None

@@ -9,7 +9,12 @@ import pytest
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.demo.s3_server import objects_under
-from airflow_provider_amzbiz.exceptions import AccessDeniedError, AmazonBusinessPermanentError, InvalidInputError
+from airflow_provider_amzbiz.exceptions import (
+    AccessDeniedError,
+    AmazonBusinessPermanentError,
+    InvalidInputError,
+    ManifestError,
+)
 from airflow_provider_amzbiz.sandbox import Company, Sandbox
 from airflow_provider_amzbiz.transfers import batch_run
 from airflow_provider_amzbiz.transfers.invoices_to_s3 import InvoicesToS3Operator
@@ -212,3 +217,19 @@ def test_a_damaged_cursor_is_an_error_that_no_retry_helps(company_sandbox, s3, p
     s3.put_object(Bucket=BUCKET, Key=f"{prefix}ledger/{key}", Body=b"x")
     with pytest.raises(AmazonBusinessPermanentError, match=r"cursor\.json is damaged"):
         feed(prefix).execute(run_named("second"))
+
+
+def test_a_feed_does_not_continue_for_another_account(company_sandbox, s3, prefix, monkeypatch):
+    ctx = run_named("run")
+    with pytest.raises(TaskDeferred) as deferred:
+        feed(prefix).execute(ctx)
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    start = datetime.now(timezone.utc) - 60 * DAY
+    with sandbox_of(Company(seed=4, orders=3, days=6, start=start, marketplaces=[US])) as other:
+        connect(monkeypatch, other)
+        with pytest.raises(ManifestError, match="was begun for account"):
+            feed(prefix).execute_complete(ctx, event)
+        assert created(other) == []
+    connect(monkeypatch, company_sandbox)
+    run(lambda: feed(prefix), ctx)
+    check(s3, prefix, company_sandbox.company)

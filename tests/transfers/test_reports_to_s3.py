@@ -10,10 +10,12 @@ import inspect
 import io
 import itertools
 import json
+import os
 import threading
 import time
 import zipfile
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from botocore.exceptions import ConnectionClosedError
 from jinja2.exceptions import UndefinedError
 
 from airflow_provider_amzbiz import durable_create
-from airflow_provider_amzbiz.batch import attempt
+from airflow_provider_amzbiz.batch import attempt, ledger
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import ObjectStore
 from airflow_provider_amzbiz.batch.record import Record
@@ -32,6 +34,8 @@ from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
     AmazonBusinessPermanentError,
+    AuthenticationError,
+    ConnectionNotFoundError,
     InvalidInputError,
     ManifestError,
     ManifestTakenError,
@@ -43,6 +47,7 @@ from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
 from airflow_provider_amzbiz.transfers import batch_actions, batch_run
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
+from airflow_provider_amzbiz.triggers import connections
 from airflow_provider_amzbiz.triggers.batch import BatchTrigger
 from tests.airflow_names import (
     DAG,
@@ -527,6 +532,102 @@ def test_a_missing_role_ends_the_batch(sandbox, s3, prefix):
         run(lambda: batch(prefix, invoices(1, 2, 3)), context())
 
 
+def waiting(make, ctx):
+    """Run a task until it waits for reports that it has created; return its trigger."""
+    with pytest.raises(TaskDeferred) as deferred:
+        make().execute(ctx)
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    with pytest.raises(TaskDeferred) as deferred:
+        make().execute_complete(ctx, event)
+    return deferred.value
+
+
+def use(monkeypatch, sandbox, **changed):
+    """Change the connection, as a user does while tasks wait."""
+    connections._connections.clear()
+    connect(monkeypatch, sandbox)
+    name = "AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT"
+    monkeypatch.setenv(name, json.dumps({**json.loads(os.environ[name]), **changed}))
+
+
+def test_credentials_that_are_refused_end_the_task_and_keep_every_report(sandbox, s3, prefix, monkeypatch):
+    sandbox.script(processing_seconds=3600, times=2)
+    make = partial(batch, prefix, invoices(1, 2), max_failed=2)
+    first = waiting(make, context())
+    use(monkeypatch, sandbox, password="not-the-secret")
+
+    (event,) = asyncio.run(events_of(rebuilt(first)))
+    assert {each["class"] for each in event["errors"].values()} == {"AuthenticationError"}
+    with pytest.raises(AuthenticationError):
+        make().execute_complete(context(), event)
+    # The retry, and a cleared task, for which the reports are those of a previous attempt.
+    for number in (2, 3):
+        with pytest.raises(AuthenticationError):
+            run(make, context(try_number=number))
+    kept = on_record(s3, prefix)
+    assert {item.report_id for item in kept} == set(sandbox.reports)
+    assert [item.error for item in kept] == [None, None]
+
+    use(monkeypatch, sandbox)
+    sandbox.clock.advance(3600)
+    result = run(make, context(try_number=4))
+    assert (result["landed"], result["failed"], sandbox.count("createReport")) == (2, 0, 2)
+
+
+def test_a_role_that_is_withdrawn_ends_the_task_and_keeps_every_report(sandbox, s3, prefix, monkeypatch):
+    sandbox.script(processing_seconds=3600, times=2)
+    make = partial(batch, prefix, invoices(1, 2), max_failed=2)
+    first = waiting(make, context())
+    sandbox.accounts[0].has_role = False
+
+    (event,) = asyncio.run(events_of(rebuilt(first)))
+    assert {each["class"] for each in event["errors"].values()} == {"AccessDeniedError"}
+    # Whether the event has the errors of all reports, or of one.
+    for errors in (event["errors"], dict(list(event["errors"].items())[:1])):
+        with pytest.raises(AccessDeniedError):
+            make().execute_complete(context(), {**event, "errors": errors})
+    with pytest.raises(AccessDeniedError):
+        run(make, context(try_number=2))
+
+    sandbox.accounts[0].has_role = True
+    sandbox.clock.advance(3600)
+    result = run(make, context(try_number=3))
+    assert (result["landed"], result["failed"], sandbox.count("createReport")) == (2, 0, 2)
+
+
+def test_a_report_that_is_denied_alone_fails_alone_and_is_not_created_again(sandbox, s3, prefix, monkeypatch):
+    sandbox.script(processing_seconds=3600, times=2)
+    make = partial(batch, prefix, invoices(1, 2), max_failed=1)
+    first = waiting(make, context())
+    sandbox.clock.advance(3600)
+    (event,) = asyncio.run(events_of(rebuilt(first)))
+    denied, good = event["reports"]
+    error = AccessDeniedError("403 (Unauthorized)").to_dict()
+    event = {**event, "reports": [good], "errors": {denied["report_id"]: error}}
+
+    result = run(make, context(), begin=lambda: make().execute_complete(context(), event))
+    assert (result["landed"], result["failed"]) == (1, 1)
+    failed = next(item for item in manifest(s3, prefix) if item["error"])
+    assert (failed["report_id"], failed["error"]) == (denied["report_id"], "AccessDeniedError: 403 (Unauthorized)")
+
+    result = run(make, context(try_number=2))
+    assert (result["landed"], result["failed"], sandbox.count("createReport")) == (2, 0, 2)
+
+
+def test_a_connection_that_is_missing_fails_no_request(sandbox, s3, prefix, monkeypatch):
+    make = partial(batch, prefix, invoices(1, 2), max_failed=2)
+    with pytest.raises(TaskDeferred) as deferred:
+        make().execute(context())
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    connections._connections.clear()
+    monkeypatch.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
+
+    with pytest.raises(ConnectionNotFoundError):
+        make().execute_complete(context(), event)
+    connect(monkeypatch, sandbox)
+    assert run(make, context(try_number=2))["landed"] == 2
+
+
 def test_of_two_processes_the_late_one_stops(sandbox, s3, prefix):
     """Airflow may start a task for one event twice, where it took the first process for dead."""
     with pytest.raises(TaskDeferred) as deferred:
@@ -941,6 +1042,67 @@ def test_a_rotated_refresh_token_loses_nothing(sandbox, s3, prefix, monkeypatch)
     assert len(sandbox.reports) == 1
 
 
+def changed_after(monkeypatch, which, change):
+    """Have a user change something after the given event of a batch's waits, in either mode."""
+    event, events = BatchTrigger.event, []
+
+    async def changing(self):
+        found = await event(self)
+        events.append(found)
+        if len(events) == which:
+            change()
+        return found
+
+    monkeypatch.setattr(BatchTrigger, "event", changing)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize(("which", "created"), [(1, 0), (2, 2)])
+def test_a_batch_does_not_continue_for_another_account(
+    sandbox, s3, prefix, monkeypatch, deferrable, which, created
+):
+    more = {"ledger": f"s3://tests/{prefix}ledger/", "deferrable": deferrable}
+    make = partial(batch, prefix, invoices(1, 2), max_failed=2, **more)
+    # Another customer of the same application.
+    other = sandbox.add_account(client_id=sandbox.client_id, client_secret=sandbox.client_secret)
+    extra = {**sandbox.connection["extra"], "refresh_token": other.refresh_token}
+    changed_after(monkeypatch, which, lambda: use(monkeypatch, sandbox, extra=extra))
+
+    with pytest.raises(ManifestError, match="was begun for account .* connection 'amazon_business_default' is of"):
+        run(make, context())
+    assert (len(sandbox.reports), len(other.reports)) == (created, 0)
+    assert keys(s3, prefix) == []
+
+    use(monkeypatch, sandbox)
+    assert run(make, context(try_number=2))["landed"] == 2
+    assert (len(sandbox.reports), len(other.reports)) == (2, 0)
+    assert len(ledger.accounts_of(s3, more["ledger"])) == 1
+
+
+def test_another_host_is_another_account(sandbox, s3, prefix, monkeypatch):
+    with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as other:
+        changed_after(monkeypatch, 2, lambda: use(monkeypatch, other))
+        with pytest.raises(ManifestError, match="was begun for account"):
+            run(lambda: batch(prefix, invoices(1)), context())
+        assert other.count("createReport") == 0
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_refresh_token_that_is_rotated_while_a_batch_waits_changes_nothing(
+    sandbox, s3, prefix, monkeypatch, deferrable
+):
+    target = batch_actions.target_of
+
+    def rotate():
+        monkeypatch.setattr(
+            batch_actions, "target_of", lambda *given: replace(target(*given), account="of-another-token")
+        )
+
+    changed_after(monkeypatch, 2, rotate)
+    result = run(lambda: batch(prefix, invoices(1, 2), deferrable=deferrable), context())
+    assert (result["landed"], len(sandbox.reports)) == (2, 2)
+
+
 def test_a_list_that_renders_differently_on_each_resume_is_the_first_one(sandbox, s3, prefix):
     sandbox.script(processing_seconds=1, times=3)
     number = itertools.count()
@@ -950,6 +1112,7 @@ def test_a_list_that_renders_differently_on_each_resume_is_the_first_one(sandbox
         return batch(
             f"{prefix}{each}/",
             invoices(f"A{each}", f"B{each}", f"C{each}"),
+            s3_bucket="tests" if each == 0 else "no-such-bucket",
             aws_conn_id="aws_default" if each == 0 else "no_such_connection",
             amazon_business_conn_id="amazon_business_default" if each == 0 else "no_such_connection",
         )
