@@ -284,6 +284,12 @@ MUTANTS = [
            "        claim_delivered(record.parts, finished,", "        claim_delivered(record.parts, [],",
            "tests/transfers/test_batch_ledger.py"
            "::test_a_late_name_does_not_replace_what_an_earlier_run_delivered"),
+    Mutant("batch-found-unclaimed", "batch: key of what a parallel run delivers meanwhile", "batch/round.py",
+           "        self._claims.claim_existing(item, delivered, self._place.bucket)\n", "",
+           "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
+    Mutant("batch-found-unchecked", "batch: key that no item was planned to have", "batch/round.py",
+           "        elif self._found_delivered or self._state.counts.already_delivered:", "        elif False:",
+           "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
     Mutant("batch-delivered-trusted", "batch: ledger not asked again", "batch/attempt.py",
            "if item.already_delivered or (item.to_create", "if (item.to_create",
            "tests/transfers/test_batch_ledger.py"

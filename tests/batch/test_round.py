@@ -152,3 +152,42 @@ def test_a_throttled_look_up_keeps_when_the_request_was_sent():
     (item,) = live(process).values()
     assert item.sent_at is not None
     assert item.report_id is None
+
+
+@pytest.mark.parametrize(("key", "delivered"), [("d/{name}", "d/name-1.pdf"), ("d/{index}.pdf", "d/1.pdf")])
+def test_what_another_run_delivers_meanwhile_is_not_overwritten(key, delivered):
+    world = World(wanted=[2, 3], key=key)
+    process = Process(world)
+    assert not process.execute()
+    world.deliver_elsewhere(2, delivered)
+
+    process.run_on()
+
+    assert world.violations == []
+    assert world.documents[delivered].report_id == "of-another-run"
+    two, three = process.manifest()[1]
+    assert two["already_delivered"]
+    assert three["permanent"]
+    assert delivered in three["error"]
+    assert "requests[0] (n=2)" in three["error"]
+
+
+@pytest.mark.parametrize(
+    ("key", "delivered", "failed"), [("d/{name}", "d/name-1.pdf", 1), ("d/{index}.pdf", "d/1.pdf", 0)]
+)
+def test_what_an_earlier_attempt_found_delivered_holds_no_key_once_it_is_forgotten(key, delivered, failed):
+    world = World(wanted=[2, 3], key=key)
+    process = Process(world)
+    assert not process.execute()
+    world.deliver_elsewhere(2, delivered)
+    process.run_on()
+    world.documents.clear()
+    world.ledger.clear()
+
+    process.run_to_the_end()
+
+    assert world.violations == []
+    items = process.manifest()[1]
+    # Of two documents with one name, one has the key.
+    assert sum(item["error"] is not None for item in items) == failed
+    assert f"s3://bucket/{delivered}" in [item["uri"] for item in items]
