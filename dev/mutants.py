@@ -290,8 +290,17 @@ MUTANTS = [
     Mutant("batch-found-unchecked", "batch: key that no item was planned to have", "batch/round.py",
            "        elif self._found_delivered or self._state.counts.already_delivered:", "        elif False:",
            "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
+    Mutant("batch-open-not-asked", "batch: delivered request that a lost worker had begun", "batch/attempt.py",
+           "if item.already_delivered or item.to_create]",
+           "if item.already_delivered or (item.to_create and item.sent_at is None)]",
+           "tests/batch/test_round.py"
+           "::test_what_another_run_has_delivered_needs_no_report_although_a_lost_process_may_have_sent_it"),
+    Mutant("batch-open-sent", "batch: open request delivered since the attempt began", "batch/round.py",
+           "if self._take_delivered(item):", "if sent_before is None and self._take_delivered(item):",
+           "tests/batch/test_round.py"
+           "::test_the_ledger_is_asked_before_a_request_that_may_have_been_sent_is_sent_again"),
     Mutant("batch-delivered-trusted", "batch: ledger not asked again", "batch/attempt.py",
-           "if item.already_delivered or (item.to_create", "if (item.to_create",
+           "if item.already_delivered or item.to_create", "if item.to_create",
            "tests/transfers/test_batch_ledger.py"
            "::test_a_cleared_run_asks_again_whether_what_was_delivered_is_there"),
     Mutant("batch-queue-left", "batch: wait that leaves the queue", "triggers/batch.py",

@@ -252,13 +252,16 @@ def _reset(items: Sequence[Item], again: Collection[int], attempt: Attempt) -> N
 
 
 def _take_delivered(items: Sequence[Item], attempt: Attempt) -> None:
-    """Finish what an earlier batch has delivered, unless a report of it is under way."""
+    """Finish what an earlier batch has delivered, unless a report of it is under way.
+
+    A request that a lost process may have sent needs no report either, once it is delivered.
+    """
     # What an earlier attempt found delivered may have been deleted or forgotten since.
-    asked = [item for item in items if item.already_delivered or (item.to_create and item.sent_at is None)]
+    asked = [item for item in items if item.already_delivered or item.to_create]
     found = attempt.delivered(asked) if asked else {}
     for item in asked:
         if item.identity in found:
-            item.stored_at = item.stored_at or time.time()
+            item.stored_at, item.sent_at = item.stored_at or time.time(), None
             item.objects, item.already_delivered = found[item.identity], True
         elif item.already_delivered:
             item.forget_objects()
