@@ -290,6 +290,14 @@ MUTANTS = [
     Mutant("batch-found-unchecked", "batch: key that no item was planned to have", "batch/round.py",
            "        elif self._found_delivered or self._state.counts.already_delivered:", "        elif False:",
            "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
+    Mutant("batch-sibling-adopted", "batch: lost request given the report of another one",
+           "transfers/batch_actions.py", "            taken = self._siblings.report_ids()\n", "",
+           "tests/transfers/test_reports_to_s3.py"
+           "::test_a_lost_request_is_not_given_the_report_that_another_one_has"),
+    Mutant("batch-dropped-not-open", "batch: lost request that an earlier list had", "batch/siblings.py",
+           "                self._open += filter(_is_open, others)\n", "",
+           "tests/batch/test_siblings.py"
+           "::test_one_that_is_in_the_list_no_more_may_have_a_report_all_the_same"),
     Mutant("batch-open-not-asked", "batch: delivered request that a lost worker had begun", "batch/attempt.py",
            "if item.already_delivered or item.to_create]",
            "if item.already_delivered or (item.to_create and item.sent_at is None)]",

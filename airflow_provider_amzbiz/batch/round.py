@@ -124,7 +124,11 @@ class Round:
             # Should this process be lost now, the next one knows what may have been sent.
             self._stint.open(sending)
         try:
-            self._in_threads([*steps, *((self._create, item, before[item.index]) for item in sending)])
+            # Searches come first: none of them may find the report of a request that is being created now.
+            for searched in (True, False):
+                now_due = [item for item in sending if (before[item.index] is not None) == searched]
+                self._in_threads([*steps, *((self._create, item, before[item.index]) for item in now_due)])
+                steps = []
             # After the reports that have ended: some of these documents are theirs.
             due = self._state.pending().to_store[: permits.get("getReportDocument", 0)]
             self._in_threads([(self._store, item, None) for item in due])

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.head import Target
     from airflow_provider_amzbiz.batch.item import Item
     from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger
+    from airflow_provider_amzbiz.batch.siblings import Siblings
     from airflow_provider_amzbiz.client.config import ClientConfig
     from airflow_provider_amzbiz.client.models import Report
     from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
@@ -48,6 +49,7 @@ class BatchActions:
     """The actions of one round; see :class:`.batch.round.Actions`.
 
     :param permits: operation to the number of calls that were queued for.
+    :param siblings: what must not be adopted from a listing.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class BatchActions:
         bucket: str,
         deliveries: Deliveries,
         permits: Mapping[str, int],
+        siblings: Siblings,
     ) -> None:
         self._operator = operator
         self._s3 = s3
         self._bucket = bucket
         self._deliveries = deliveries
+        self._siblings = siblings
         # It has the permits of this round, and waits for no more.
         self._sender = AmazonBusinessHook(
             operator.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, stopped=lambda: operator._killed
@@ -77,9 +81,7 @@ class BatchActions:
         try:
             report_id = None
             if sent_before is not None:
-                sent: list[durable_create.Sent] = [[sent_before, None]]
-                why = f"{item.label}: an earlier process ended while it created the report"
-                report_id = durable_create.find_lost(lookup, request, sent, why, record)
+                report_id = self._find_lost(item, sent_before, record)
             looking = False
             report_id = report_id or durable_create.create(self._sender, lookup, request, record)
         except ThrottledError as error:
@@ -92,6 +94,18 @@ class BatchActions:
         except AmazonBusinessError as error:
             raise item_error(error) from None
         return report_id, record.is_adopted(request)
+
+    def _find_lost(self, item: Item, sent_at: float, record: durable_create.CreateRecord) -> str | None:
+        """Return the id of the report that an earlier process may have created."""
+        why = f"{item.label}: an earlier process ended while it created the report"
+        taken: frozenset[str] = frozenset()
+        if item.request.is_recognizable:
+            if self._siblings.has_open_like(item):
+                log.warning("%s, and another one that looks the same in the listing: it is created again", why)
+                return None
+            taken = self._siblings.report_ids()
+        sent: list[durable_create.Sent] = [[sent_at, None]]
+        return durable_create.find_lost(self._operator.lookup_hook, item.request, sent, why, record, taken)
 
     def document_of(self, item: Item, report: Report) -> str | None:
         """Return the document of a report that has ended well, None where there is none and that is no failure."""

@@ -153,12 +153,14 @@ class BatchRun:
     def work(self, event: BatchReady) -> None:
         """Use the permits that an event brings, and take in what it reports."""
         from airflow_provider_amzbiz.batch.round import Round
+        from airflow_provider_amzbiz.batch.siblings import Siblings
         from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, item_error
 
         operator, permits = self._operator, event.permits
         # Of the round's requests and documents, which share the hooks.
         supervisor.serialize_threads()
-        actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
+        siblings = Siblings(self._record, self._stint)
+        actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits, siblings)
         round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
         with translated_errors():
             round_.run(
