@@ -298,6 +298,10 @@ MUTANTS = [
            "                self._open += filter(_is_open, others)\n", "",
            "tests/batch/test_siblings.py"
            "::test_one_that_is_in_the_list_no_more_may_have_a_report_all_the_same"),
+    Mutant("batch-stored-trusted", "batch: cleared although its objects were deleted", "batch/attempt.py",
+           "{item.index for item in attempt.missing(stored)} if stored else set()", "set()",
+           "tests/transfers/test_batch_ledger.py"
+           "::test_a_cleared_run_stores_again_what_it_had_stored_and_is_missing"),
     Mutant("batch-open-not-asked", "batch: delivered request that a lost worker had begun", "batch/attempt.py",
            "if item.already_delivered or item.to_create]",
            "if item.already_delivered or (item.to_create and item.sent_at is None)]",

@@ -208,6 +208,19 @@ class Deliveries:
         log.info("The ledger has %s of %s requests", len(known), len(items))
         return {identity: _objects(delivery) for identity, delivery in known.items()}
 
+    def missing(self, items: Sequence[Item]) -> list[Item]:
+        """Return those whose stored objects are no longer in S3 as they were; none without a ledger."""
+        from airflow_provider_amzbiz.batch.object_store import in_threads
+
+        ledger = self._ledger
+        if ledger is None or not self._verify:
+            return []
+        with translated_errors():
+            wrong = in_threads(lambda item: ledger.missing_object(self._delivery(item, item.objects or [])), items)
+        for reason in filter(None, wrong):
+            log.warning("%s, which this batch had stored: it is stored again", reason)
+        return [item for item, reason in zip(items, wrong, strict=True) if reason]
+
     def find(self, item: Item) -> Objects | None:
         """Return what was delivered of an item: another run may have, since it was planned."""
         if self._ledger is None:

@@ -97,7 +97,7 @@ class BatchRun:
             record = Record(ObjectStore(s3, place.bucket, operator.extra_args), place.manifest_key, owner)
             stint = begin(
                 record,
-                _attempt(operator, planned, place, target=target, settings=settings, delivered=deliveries.load),
+                _attempt(operator, planned, place, deliveries, target=target, settings=settings),
             )
         run = cls(operator, s3, place, record, stint, deliveries)
         if done := stint.state.counts.finished:
@@ -268,7 +268,9 @@ def deliveries_of(
     return Deliveries(ledger, verify=operator.verify_delivered, by=by)
 
 
-def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Place, **more: Any) -> Attempt:
+def _attempt(
+    operator: ReportsToS3Operator, planned: Sequence[Item], place: Place, deliveries: Deliveries, **more: Any
+) -> Attempt:
     from airflow_provider_amzbiz.batch.attempt import Attempt
 
     def knows(report_id: str) -> bool:
@@ -284,6 +286,8 @@ def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Plac
         keys=KeyRules,
         deadline=time.time() + operator.timeout,
         is_same_account=knows,
+        delivered=deliveries.load,
+        missing=deliveries.missing,
         check=lambda creates, stores: check_time(operator, len(planned), creates, stores),
         **more,
     )
