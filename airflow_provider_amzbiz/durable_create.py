@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_amzbiz.client.models import USELESS
@@ -122,12 +122,18 @@ def _discard_rejected(request: ReportRequest, record: CreateRecord, previous: li
 
 
 def find_lost(
-    hook: AmazonBusinessHook, request: ReportRequest, sent: Sequence[Sent], why: str, record: CreateRecord
+    hook: AmazonBusinessHook,
+    request: ReportRequest,
+    sent: Sequence[Sent],
+    why: str,
+    record: CreateRecord,
+    taken: Collection[str] = (),
 ) -> str | None:
     """Return the id of the report that was created by a request whose response was lost.
 
     :param sent: when the requests that may have created it were in progress.
     :param why: what happened, for the log.
+    :param taken: ids of reports that are known to be of other requests.
     :return: the id; None where there is no report, or where it cannot be told from others.
     :raises ThrottledError: the hook may not wait for a permit of getReports; the next call continues.
     """
@@ -138,7 +144,7 @@ def find_lost(
     done = (record.load(request) or {}).get("lookups", 0)
     for lookup, pause in list(enumerate(LOOKUP_PAUSES, 1))[done:]:
         _sleep(hook, pause if _is_recent(sent) else 0.0)
-        found = find_created_while_sent(hook, request, sent)
+        found = [each for each in find_created_while_sent(hook, request, sent) if each.report_id not in taken]
         record.save(request, lookups=lookup)
         if len(found) == 1:
             log.info("Report %s was created nevertheless: continuing with it", found[0].report_id)

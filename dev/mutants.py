@@ -284,8 +284,35 @@ MUTANTS = [
            "        claim_delivered(record.parts, finished,", "        claim_delivered(record.parts, [],",
            "tests/transfers/test_batch_ledger.py"
            "::test_a_late_name_does_not_replace_what_an_earlier_run_delivered"),
+    Mutant("batch-found-unclaimed", "batch: key of what a parallel run delivers meanwhile", "batch/round.py",
+           "        self._claims.claim_existing(item, delivered, self._place.bucket)\n", "",
+           "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
+    Mutant("batch-found-unchecked", "batch: key that no item was planned to have", "batch/round.py",
+           "        elif self._found_delivered or self._state.counts.already_delivered:", "        elif False:",
+           "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
+    Mutant("batch-sibling-adopted", "batch: lost request given the report of another one",
+           "transfers/batch_actions.py", "            taken = self._siblings.report_ids()\n", "",
+           "tests/transfers/test_reports_to_s3.py"
+           "::test_a_lost_request_is_not_given_the_report_that_another_one_has"),
+    Mutant("batch-dropped-not-open", "batch: lost request that an earlier list had", "batch/siblings.py",
+           "                self._open += filter(_is_open, others)\n", "",
+           "tests/batch/test_siblings.py"
+           "::test_one_that_is_in_the_list_no_more_may_have_a_report_all_the_same"),
+    Mutant("batch-stored-trusted", "batch: cleared although its objects were deleted", "batch/attempt.py",
+           "{item.index for item in attempt.missing(stored)} if stored else set()", "set()",
+           "tests/transfers/test_batch_ledger.py"
+           "::test_a_cleared_run_stores_again_what_it_had_stored_and_is_missing"),
+    Mutant("batch-open-not-asked", "batch: delivered request that a lost worker had begun", "batch/attempt.py",
+           "if item.already_delivered or item.to_create]",
+           "if item.already_delivered or (item.to_create and item.sent_at is None)]",
+           "tests/batch/test_round.py"
+           "::test_what_another_run_has_delivered_needs_no_report_although_a_lost_process_may_have_sent_it"),
+    Mutant("batch-open-sent", "batch: open request delivered since the attempt began", "batch/round.py",
+           "if self._take_delivered(item):", "if sent_before is None and self._take_delivered(item):",
+           "tests/batch/test_round.py"
+           "::test_the_ledger_is_asked_before_a_request_that_may_have_been_sent_is_sent_again"),
     Mutant("batch-delivered-trusted", "batch: ledger not asked again", "batch/attempt.py",
-           "if item.already_delivered or (item.to_create", "if (item.to_create",
+           "if item.already_delivered or item.to_create", "if item.to_create",
            "tests/transfers/test_batch_ledger.py"
            "::test_a_cleared_run_asks_again_whether_what_was_delivered_is_there"),
     Mutant("batch-queue-left", "batch: wait that leaves the queue", "triggers/batch.py",

@@ -41,6 +41,8 @@ class Attempt:
     :ivar settings: what else was rendered and must not change on a resume: JSON-safe, and no secrets.
     :ivar is_same_account: whether this account knows a report, where its refresh token has changed.
     :ivar delivered: what a ledger knows of requests that no report was created for.
+    :ivar missing: which of the items that this batch has stored must be stored again, because their objects are
+        missing or have changed.
     :ivar check: called before anything is written, with how many reports and documents are still to come.
     """
 
@@ -52,6 +54,7 @@ class Attempt:
     settings: Mapping[str, Any] = field(default_factory=dict)
     is_same_account: Callable[[str], bool] = lambda _: False
     delivered: Delivered = _nothing
+    missing: Callable[[Sequence[Item]], Sequence[Item]] = lambda _: ()
     check: Callable[[int, int], None] = lambda creates, stores: None
 
 
@@ -264,23 +267,30 @@ def _reset(items: Sequence[Item], again: Collection[int], attempt: Attempt) -> N
 
     :param again: indexes of those that an earlier list had, but the last one had not.
     """
+    stored = [item for item in items if item.is_stored and item.index not in again]
+    missing = {item.index for item in attempt.missing(stored)} if stored else set()
     for item in items:
-        if item.index in again:
-            # Another item may have replaced its object since.
+        if item.index in again or item.index in missing:
+            # Of those that are in the list again, another item may have replaced the object since.
             item.forget_objects()
         item.reset_for_retry()
-    _take_delivered(items, attempt)
+    _take_delivered(items, missing, attempt)
     refuse_delivered_keys(items, attempt.target.bucket, attempt.keys)
 
 
-def _take_delivered(items: Sequence[Item], attempt: Attempt) -> None:
-    """Finish what an earlier batch has delivered, unless a report of it is under way."""
+def _take_delivered(items: Sequence[Item], missing: Collection[int], attempt: Attempt) -> None:
+    """Finish what an earlier batch has delivered, unless a report of it is under way.
+
+    A request that a lost process may have sent needs no report either, once it is delivered.
+
+    :param missing: indexes of those that this batch had stored.
+    """
     # What an earlier attempt found delivered may have been deleted or forgotten since.
-    asked = [item for item in items if item.already_delivered or (item.to_create and item.sent_at is None)]
+    asked = [item for item in items if item.already_delivered or item.to_create or item.index in missing]
     found = attempt.delivered(asked) if asked else {}
     for item in asked:
         if item.identity in found:
-            item.stored_at = item.stored_at or time.time()
+            item.stored_at, item.sent_at = item.stored_at or time.time(), None
             item.objects, item.already_delivered = found[item.identity], True
         elif item.already_delivered:
             item.forget_objects()

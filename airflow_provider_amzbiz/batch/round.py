@@ -94,7 +94,8 @@ class Round:
         self._clock = clock
         self._broken = False
         self._unsent: dict[int, Item] = {}
-        self._claims = KeyClaims(record.parts, self._is_active)
+        self._claims = KeyClaims(record.parts, stint.head.attempt, self._is_active)
+        self._found_delivered = False
         self.throttled: set[str] = set()
         self.faults = self.progress = 0
 
@@ -123,7 +124,11 @@ class Round:
             # Should this process be lost now, the next one knows what may have been sent.
             self._stint.open(sending)
         try:
-            self._in_threads([*steps, *((self._create, item, before[item.index]) for item in sending)])
+            # Searches come first: none of them may find the report of a request that is being created now.
+            for searched in (True, False):
+                now_due = [item for item in sending if (before[item.index] is not None) == searched]
+                self._in_threads([*steps, *((self._create, item, before[item.index]) for item in now_due)])
+                steps = []
             # After the reports that have ended: some of these documents are theirs.
             due = self._state.pending().to_store[: permits.get("getReportDocument", 0)]
             self._in_threads([(self._store, item, None) for item in due])
@@ -171,13 +176,11 @@ class Round:
 
     def _create(self, item: Item, sent_before: float | None) -> None:
         self._unsent.pop(item.index)
+        sent_at, item.sent_at = item.sent_at, sent_before
         try:
-            delivered = self._actions.find_delivered(item) if sent_before is None else None
-            if delivered is not None:
-                item.objects, item.already_delivered, item.sent_at = delivered, True, None
-                item.stored_at = self._clock()
-                self.progress += 1
+            if self._take_delivered(item):
                 return
+            item.sent_at = sent_at
             item.report_id, item.adopted = self._actions.create(item, sent_before)
         except ThrottledCall as throttled:
             if throttled.nothing_sent:
@@ -195,6 +198,19 @@ class Round:
         item.failures = 0
         self.progress += 1
         self._stint.note(item)
+
+    def _take_delivered(self, item: Item) -> bool:
+        """Finish an item that another batch has delivered since it was planned; tell whether one has."""
+        delivered = self._actions.find_delivered(item)
+        if delivered is None:
+            return False
+        # Before any other document may be stored: there may be one that would get its key.
+        self._claims.claim_existing(item, delivered, self._place.bucket)
+        self._found_delivered = True
+        item.objects, item.already_delivered, item.sent_at = delivered, True, None
+        item.stored_at = self._clock()
+        self.progress += 1
+        return True
 
     def _ended(self, item: Item, report: Report) -> None:
         if item.earlier and report.processing_status in USELESS:
@@ -247,6 +263,9 @@ class Round:
             )
         if self._stint.head.claims:
             self._claims.claim(item, key)
+        elif self._found_delivered or self._state.counts.already_delivered:
+            # What a round has found delivered is all that may be there without having been planned.
+            self._claims.check(item, key)
 
     def _is_active(self, index: int) -> bool:
         return index not in self._record.dropped(self._stint.head)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.head import Target
     from airflow_provider_amzbiz.batch.item import Item
     from airflow_provider_amzbiz.batch.ledger import Delivery, Ledger
+    from airflow_provider_amzbiz.batch.siblings import Siblings
     from airflow_provider_amzbiz.client.config import ClientConfig
     from airflow_provider_amzbiz.client.models import Report
     from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
@@ -49,6 +50,7 @@ class BatchActions:
     """The actions of one round; see :class:`.batch.round.Actions`.
 
     :param permits: operation to the number of calls that were queued for.
+    :param siblings: what must not be adopted from a listing.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class BatchActions:
         bucket: str,
         deliveries: Deliveries,
         permits: Mapping[str, int],
+        siblings: Siblings,
     ) -> None:
         self._operator = operator
         self._s3 = s3
         self._bucket = bucket
         self._deliveries = deliveries
+        self._siblings = siblings
         # It has the permits of this round, and waits for no more.
         self._sender = AmazonBusinessHook(
             operator.amazon_business_conn_id, retry_for=0, max_throttle_wait=0, stopped=lambda: operator._killed
@@ -83,9 +87,7 @@ class BatchActions:
         try:
             report_id = None
             if sent_before is not None:
-                sent: list[durable_create.Sent] = [[sent_before, None]]
-                why = f"{item.label}: an earlier process ended while it created the report"
-                report_id = durable_create.find_lost(lookup, request, sent, why, record)
+                report_id = self._find_lost(item, sent_before, record)
             looking = False
             report_id = report_id or durable_create.create(self._sender, lookup, request, record)
         except ThrottledError as error:
@@ -98,6 +100,18 @@ class BatchActions:
         except AmazonBusinessError as error:
             raise item_error(error) from None
         return report_id, record.is_adopted(request)
+
+    def _find_lost(self, item: Item, sent_at: float, record: durable_create.CreateRecord) -> str | None:
+        """Return the id of the report that an earlier process may have created."""
+        why = f"{item.label}: an earlier process ended while it created the report"
+        taken: frozenset[str] = frozenset()
+        if item.request.is_recognizable:
+            if self._siblings.has_open_like(item):
+                log.warning("%s, and another one that looks the same in the listing: it is created again", why)
+                return None
+            taken = self._siblings.report_ids()
+        sent: list[durable_create.Sent] = [[sent_at, None]]
+        return durable_create.find_lost(self._operator.lookup_hook, item.request, sent, why, record, taken)
 
     def document_of(self, item: Item, report: Report) -> str | None:
         """Return the document of a report that has ended well, None where there is none and that is no failure."""
@@ -199,6 +213,19 @@ class Deliveries:
                 item.delivered = described(known[item.identity])
         log.info("The ledger has %s of %s requests", len(known), len(items))
         return {identity: _objects(delivery) for identity, delivery in known.items()}
+
+    def missing(self, items: Sequence[Item]) -> list[Item]:
+        """Return those whose stored objects are no longer in S3 as they were; none without a ledger."""
+        from airflow_provider_amzbiz.batch.object_store import in_threads
+
+        ledger = self._ledger
+        if ledger is None or not self._verify:
+            return []
+        with translated_errors():
+            wrong = in_threads(lambda item: ledger.missing_object(self._delivery(item, item.objects or [])), items)
+        for reason in filter(None, wrong):
+            log.warning("%s, which this batch had stored: it is stored again", reason)
+        return [item for item, reason in zip(items, wrong, strict=True) if reason]
 
     def find(self, item: Item) -> Objects | None:
         """Return what was delivered of an item: another run may have, since it was planned."""

@@ -101,7 +101,7 @@ class BatchRun:
             record = Record(ObjectStore(s3, place.bucket, operator.extra_args), place.manifest_key, owner)
             stint = begin(
                 record,
-                _attempt(operator, planned, place, target=target, settings=settings, delivered=deliveries.load),
+                _attempt(operator, planned, place, deliveries, target=target, settings=settings),
             )
         run = cls(operator, s3, place, record, stint, deliveries)
         if done := stint.state.counts.finished:
@@ -157,12 +157,14 @@ class BatchRun:
     def work(self, event: BatchReady) -> None:
         """Use the permits that an event brings, and take in what it reports."""
         from airflow_provider_amzbiz.batch.round import Round
+        from airflow_provider_amzbiz.batch.siblings import Siblings
         from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, wait_errors
 
         operator, permits = self._operator, event.permits
         # Of the round's requests and documents, which share the hooks.
         supervisor.serialize_threads()
-        actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits)
+        siblings = Siblings(self._record, self._stint)
+        actions = BatchActions(operator, self.s3, self.place.bucket, self._deliveries, permits, siblings)
         self._check_account(actions.target)
         errors = wait_errors(event.errors, lambda: self._check_access(event))
         round_ = Round(self._record, self._stint, self.place, actions, stopped=lambda: operator._killed)
@@ -307,7 +309,9 @@ def _knows(operator: ReportsToS3Operator, report_id: str) -> bool:
     return True
 
 
-def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Place, **more: Any) -> Attempt:
+def _attempt(
+    operator: ReportsToS3Operator, planned: Sequence[Item], place: Place, deliveries: Deliveries, **more: Any
+) -> Attempt:
     from airflow_provider_amzbiz.batch.attempt import Attempt
 
     return Attempt(
@@ -316,6 +320,8 @@ def _attempt(operator: ReportsToS3Operator, planned: Sequence[Item], place: Plac
         keys=KeyRules,
         deadline=time.time() + operator.timeout,
         is_same_account=lambda report_id: _knows(operator, report_id),
+        delivered=deliveries.load,
+        missing=deliveries.missing,
         check=lambda creates, stores: check_time(operator, len(planned), creates, stores),
         **more,
     )

@@ -72,7 +72,8 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         They are in ``open_items``.
     :param on_cancelled: what CANCELLED means for a report: ``"skip"``, by default, and ``"succeed"`` leave its
         lines in ``open_items``, and ``"fail"`` counts it as failed.
-    :param verify_delivered: whether what was delivered must still be in S3, one HEAD for each object.
+    :param verify_delivered: whether what was delivered must still be in S3, one HEAD for each object, also of what
+        a retried or cleared run has stored itself.
     :param timeout: seconds for one attempt of the task, or a timedelta; a day by default.
     :param poke_interval: seconds between two polls of the reports, or a timedelta; 15 by default.
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. (templated)

@@ -79,8 +79,9 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
     :param skip_if_empty: whether an empty list skips the task; by default False.
     :param ledger: S3 URI prefix of a ledger, such as ``s3://bucket/ledger/``: a request that any batch with the
         same ledger has delivered for the account is not created again. (templated)
-    :param verify_delivered: whether objects that are delivered according to the ledger must still be in S3, which
-        costs one HEAD for each object; by default True.
+    :param verify_delivered: whether objects that are delivered according to the ledger must still be in S3. In a
+        retried or cleared task with a ledger, those that it has stored itself must be, too. One HEAD for each
+        object; by default True.
     :param audit_key: key of a table of the result, a row for each object: JSON Lines where it ends with
         ``.jsonl``, Parquet with ``.parquet`` (extra ``parquet``). (templated)
     :param timeout: seconds for one attempt of the task, or a timedelta; a day by default. A list that cannot be

@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.batch.errors import (
 )
 from airflow_provider_amzbiz.batch.parts import Log
 from airflow_provider_amzbiz.batch.round import Round
-from tests.batch.engine import Process, World
+from tests.batch.engine import Lost, Process, World
 
 
 def started(count, **arguments):
@@ -264,3 +264,86 @@ def test_a_report_that_has_ended_tells_the_account_too():
     assert not any(item.report_id for item in continued.state.live.values())
     assert continued.newest_report() == world.made[0].report_id
     assert continued.newest_report(without=[world.made[0].report_id]) is None
+
+
+@pytest.mark.parametrize(("key", "delivered"), [("d/{name}", "d/name-1.pdf"), ("d/{index}.pdf", "d/1.pdf")])
+def test_what_another_run_delivers_meanwhile_is_not_overwritten(key, delivered):
+    world = World(wanted=[2, 3], key=key)
+    process = Process(world)
+    assert not process.execute()
+    world.deliver_elsewhere(2, delivered)
+
+    process.run_on()
+
+    assert world.violations == []
+    assert world.documents[delivered].report_id == "of-another-run"
+    two, three = process.manifest()[1]
+    assert two["already_delivered"]
+    assert three["permanent"]
+    assert delivered in three["error"]
+    assert "requests[0] (n=2)" in three["error"]
+
+
+@pytest.mark.parametrize(
+    ("key", "delivered", "failed"), [("d/{name}", "d/name-1.pdf", 1), ("d/{index}.pdf", "d/1.pdf", 0)]
+)
+def test_what_an_earlier_attempt_found_delivered_holds_no_key_once_it_is_forgotten(key, delivered, failed):
+    world = World(wanted=[2, 3], key=key)
+    process = Process(world)
+    assert not process.execute()
+    world.deliver_elsewhere(2, delivered)
+    process.run_on()
+    world.documents.clear()
+    world.ledger.clear()
+
+    process.run_to_the_end()
+
+    assert world.violations == []
+    items = process.manifest()[1]
+    # Of two documents with one name, one has the key.
+    assert sum(item["error"] is not None for item in items) == failed
+    assert f"s3://bucket/{delivered}" in [item["uri"] for item in items]
+
+
+def test_what_another_run_has_delivered_needs_no_report_although_a_lost_process_may_have_sent_it():
+    world, process = lost_before_it_sent(3)
+    for number in range(3):
+        world.deliver_elsewhere(number, f"d/{number}.pdf")
+
+    assert process.execute()
+
+    assert world.made == []
+    assert all(item["already_delivered"] and item["sent_at"] is None for item in process.manifest()[1])
+
+
+def test_the_ledger_is_asked_before_a_request_that_may_have_been_sent_is_sent_again():
+    world, process = lost_before_it_sent(3)
+    assert not process.execute()
+    for number in (0, 2):
+        world.deliver_elsewhere(number, f"d/{number}.pdf")
+
+    process.run_on()
+
+    assert [each.key for each in world.made] == ["d/{n}.pdf"]
+    assert [item["already_delivered"] for item in map(whole, process.manifest()[1])] == [True, False, True]
+    assert world.violations == []
+
+
+def whole(item):
+    return {"already_delivered": False, **item}
+
+
+def lost_before_it_sent(count):
+    """A batch whose process was lost once it had put on record what it was about to send."""
+    world, process = started(count)
+
+    def lose(key):
+        if "log-" in key:
+            raise Lost
+
+    world.bucket.after = lose
+    with pytest.raises(Lost):
+        process.resume(count)
+    world.bucket.after = lambda key: None
+    assert all(item.sent_at for item in attempt._read(process.record()).begun)
+    return world, process

@@ -175,6 +175,53 @@ def test_a_cleared_run_asks_again_whether_what_was_delivered_is_there(sandbox, b
     assert asked_for(sandbox) == ["1", "1", "2", "2", "3"]
 
 
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_cleared_run_stores_again_what_it_had_stored_and_is_missing(sandbox, batch, ledger, s3, forgets):
+    first = items(s3, batch("monday", "1", "2", "3", "4"))
+    for stored, change in zip(
+        first, [s3.delete_object, lambda **at: s3.put_object(**at, Body=b"another size")], strict=False
+    ):
+        bucket, key = split_s3_uri(stored["uri"])
+        change(Bucket=bucket, Key=key)
+    known = ledger().entries()
+    for identity in known if forgets else ():
+        ledger().forget(identity)
+
+    second = batch("monday", "1", "2", "3", "4")
+
+    assert (second["landed"], second["already_delivered"]) == (4, 0)
+    assert asked_for(sandbox) == ["1", "2", "3", "4"]
+    for before, after in zip(first, items(s3, second), strict=True):
+        assert (before["uri"], before["sha256"]) == (after["uri"], after["sha256"])
+        bucket, key = split_s3_uri(after["uri"])
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == after["sha256"]
+    # What was forgotten and is there is not delivered again by this run.
+    assert len(ledger().entries()) == (2 if forgets else 4)
+
+
+def test_what_a_cleared_run_misses_may_have_been_delivered_by_another_run(sandbox, batch, s3):
+    bucket, key = split_s3_uri(items(s3, batch("monday", "1"))[0]["uri"])
+    s3.delete_object(Bucket=bucket, Key=key)
+    (again,) = items(s3, batch("tuesday", "1", s3_key="again/{invoiceId}/{name}"))
+
+    summary = batch("monday", "1")
+
+    assert (summary["landed"], summary["already_delivered"]) == (0, 1)
+    assert items(s3, summary)[0]["uri"] == again["uri"]
+    assert asked_for(sandbox) == ["1", "1"]
+
+
+@pytest.mark.parametrize("more", [{"verify_delivered": False}, {"ledger": None}])
+def test_a_cleared_run_that_verifies_nothing_leaves_alone_what_it_had_stored(sandbox, batch, s3, more):
+    bucket, key = split_s3_uri(items(s3, batch("monday", "1", **more))[0]["uri"])
+    s3.delete_object(Bucket=bucket, Key=key)
+
+    assert batch("monday", "1", **more)["landed"] == 1
+    assert asked_for(sandbox) == ["1"]
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket, Prefix=key)
+
+
 def test_a_cleared_run_without_its_ledger_keeps_what_it_found_delivered(sandbox, batch):
     batch("monday", "1")
     batch("tuesday", "1")

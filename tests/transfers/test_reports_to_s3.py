@@ -27,7 +27,7 @@ from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch import attempt, ledger
 from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.object_store import ObjectStore
-from airflow_provider_amzbiz.batch.record import Record
+from airflow_provider_amzbiz.batch.record import Record, Stint
 from airflow_provider_amzbiz.batch.running import RunningReport, pack, unpack
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 from airflow_provider_amzbiz.exceptions import (
@@ -1372,3 +1372,44 @@ def test_a_resumed_task_renders_no_requests(monkeypatch):
     assert task.s3_key == "k"
     with pytest.raises(UndefinedError):
         task.render_template_fields(context())
+
+
+def test_a_lost_request_is_not_given_the_report_that_another_one_has(sandbox, s3, prefix, monkeypatch):
+    window = {"data_start_time": "2026-11-01T00:00:00Z", "data_end_time": "2026-11-02T00:00:00Z"}
+    requests = [
+        {"report_type": LINES, **window},
+        {"report_type": LINES, **window, "report_options": {"rows": "5"}},
+    ]
+
+    def make():
+        return batch(prefix, requests, s3_key=prefix + "{index}.tsv")
+
+    create, noted = durable_create.create, threading.Event()
+
+    def die_unless_it_has_options(sender, hook, request, record):
+        if request.options:
+            return create(sender, hook, request, record)
+        noted.wait(10)
+        raise Killed
+
+    def note(stint, item):
+        landed(stint, item)
+        noted.set()
+
+    landed = Stint.note
+    monkeypatch.setattr(durable_create, "create", die_unless_it_has_options)
+    monkeypatch.setattr(Stint, "note", note)
+    with pytest.raises(Killed):
+        run(make, context())
+    monkeypatch.setattr(durable_create, "create", create)
+    # As in another process, which knows what is on record only.
+    monkeypatch.setattr(AmazonBusinessHook, "is_of_another_request", lambda *_: False)
+    assert len(sandbox.reports) == 1
+
+    run(make, context(try_number=2))
+
+    whole, five = manifest(s3, prefix)
+    assert len(sandbox.reports) == 2
+    assert whole["report_id"] != five["report_id"]
+    assert not sandbox.reports[whole["report_id"]].report_options
+    assert not whole["adopted"]
