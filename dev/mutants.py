@@ -303,8 +303,8 @@ MUTANTS = [
            "tests/transfers/test_batch_ledger.py"
            "::test_a_cleared_run_stores_again_what_it_had_stored_and_is_missing"),
     Mutant("batch-open-not-asked", "batch: delivered request that a lost worker had begun", "batch/attempt.py",
-           "if item.already_delivered or item.to_create]",
-           "if item.already_delivered or (item.to_create and item.sent_at is None)]",
+           "or item.to_create or item.index in missing]",
+           "or (item.to_create and item.sent_at is None) or item.index in missing]",
            "tests/batch/test_round.py"
            "::test_what_another_run_has_delivered_needs_no_report_although_a_lost_process_may_have_sent_it"),
     Mutant("batch-open-sent", "batch: open request delivered since the attempt began", "batch/round.py",

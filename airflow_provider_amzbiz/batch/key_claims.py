@@ -72,7 +72,7 @@ class KeyClaims:
             generation += 1
 
     def _is_current(self, holder: Mapping[str, Any]) -> bool:
-        return holder.get("attempt", self._attempt) == self._attempt
+        return bool(holder.get("attempt", self._attempt) == self._attempt)
 
     def _refuse(self, item: Item, key: str, holder: Mapping[str, Any]) -> None:
         if holder["index"] == item.index or not self._is_current(holder) or not self._is_active(holder["index"]):
