@@ -722,6 +722,9 @@ MUTANTS = [
            'if "invoiceId" in request.options:', "if request.options:",
            "tests/feed/test_lines_and_documents.py"
            "::test_an_order_in_europe_is_asked_for_again_when_a_document_of_it_shows_up"),
+    Mutant("feed-archive-lacks", "document that its order's report lacks", "feed/plan.py",
+           "for each in self.arrived(number, objects))", "for each in self.requests[number].documents)",
+           "tests/feed/test_arrivals.py"),
     Mutant("feed-row-lost", "run that nobody finishes", "feed/plan.py",
            'document["has_row"] = by is not None and is_done[by]', 'document["has_row"] = by is not None',
            "tests/feed/test_runs.py::test_a_run_that_nobody_finishes_hides_none_of_its_documents"),

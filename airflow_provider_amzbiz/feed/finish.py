@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
+from airflow_provider_amzbiz.feed.arrivals import reason_of_missing
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.feed.lines import iso
 from airflow_provider_amzbiz.feed.open_items import OpenItem, open_items
@@ -75,6 +76,7 @@ class Finish:
         self._file = f"{began:%Y%m%dT%H%M%S.%fZ}-{folder.name.replace('/', '-')}"
         self._overlap = overlap
         self._open_for = open_for
+        self._arrivals: dict[int, set[int]] = {}
         found = plan.latest_feed_date
         self.latest_feed_date = datetime.fromisoformat(found) if found else None
 
@@ -149,22 +151,38 @@ class Finish:
     def _failure(self, document: int) -> tuple[str, str, str] | None:
         """Return type and number of a document that was not delivered, and why; None where it was."""
         found = self._plan.documents[document]
+        if found["delivered"] is not None:
+            return None
         reason = found["refused"]
         if found["request"] is not None:
-            if not self._plan.requests[found["request"]].is_due:
+            reason = self._request_failure(found["request"], document)
+            if reason is None:
                 return None
-            outcome = self._outcome(found["request"])
-            if outcome.objects is not None:
-                return None
-            reason = outcome.reason or _NOT_TRIED
         return found["document_type"], found["number"], f"{found['document_type']} {found['number']}: {reason}"
+
+    def _request_failure(self, number: int, document: int) -> str | None:
+        """Return why a request did not bring one of its documents, None where it did."""
+        outcome = self._outcome(number)
+        if outcome.objects is None:
+            return outcome.reason or _NOT_TRIED
+        if outcome.already_delivered or document in self._arrived(number):
+            return None
+        documents = [self._plan.documents[each] for each in self._plan.requests[number].documents]
+        return reason_of_missing(outcome.objects, documents)
+
+    def _arrived(self, number: int) -> set[int]:
+        if number not in self._arrivals:
+            self._arrivals[number] = self._plan.arrived(number, self._outcome(number).objects or ())
+        return self._arrivals[number]
 
     def _stored(self) -> Iterator[Stored]:
         for number, request in enumerate(self._plan.requests):
             documents = [self._plan.documents[each] for each in request.documents]
             if request.is_due:
                 outcome = self._outcome(number)
-                if outcome.objects is not None:
+                if outcome.objects is None:
+                    yield from _stored_before([each for each in documents if each["delivered"]])
+                else:
                     yield Stored(
                         documents,
                         outcome.objects,
@@ -175,7 +193,7 @@ class Finish:
                         request.is_again,
                     )
                 continue
-            yield from _stored_before([each for each in documents if not each["has_row"]])
+            yield from _stored_before(documents)
 
     def _documents(self) -> Iterator[Row]:
         for stored in self._stored():
@@ -233,10 +251,12 @@ class Finish:
         return (row["feed_date"] or "") >= (iso(since) or "")
 
 
-def _stored_before(documents: list[Mapping[str, Any]]) -> Iterator[Stored]:
+def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
     """Yield what a run delivered that has never written its tables."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for document in documents:
+        if document["has_row"]:
+            continue
         groups.setdefault(json.dumps(document["delivered"]["objects"]), []).append(document)
     for group in groups.values():
         delivered = group[0]["delivered"]
