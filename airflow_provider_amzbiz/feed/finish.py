@@ -24,13 +24,11 @@ from airflow_provider_amzbiz.feed.rows import (
     transaction_row,
     written_record,
 )
-from airflow_provider_amzbiz.feed.state import Cursor, FeedState, RunFolder
-from airflow_provider_amzbiz.feed.window import Window, advanced
+from airflow_provider_amzbiz.feed.state import CURSOR_BUSY, CURSOR_WRITES, Cursor, FeedState, RunFolder
+from airflow_provider_amzbiz.feed.window import Window, advanced, parsed
 
 log = logging.getLogger(__name__)
 
-# Attempts to write the cursor, which other runs may write at the same time.
-_ATTEMPTS = 20
 _NOT_TRIED = "its report was not created in this run"
 
 
@@ -93,7 +91,9 @@ class Finish:
         }
         result["tables"] = {name: [tables.write(name, self._file, rows[name])] for name in TABLES}
         tables.mark(self._file, {"run_id": self._run_id, **result})
-        return result
+        # Whoever loads what a run returns may never have seen what the task returned before it was cleared.
+        earlier = self._state.earlier_result(self._folder.name).get("tables", {})
+        return {**result, "tables": {name: [*earlier.get(name, []), *result["tables"][name]] for name in TABLES}}
 
     def advance(self, window: Window, latest: datetime) -> None:
         """Advance the cursor, and leave the open lines to the next run.
@@ -102,7 +102,7 @@ class Finish:
         :raises DocumentStorageError: others write the cursor all the time.
         """
         mine: list[str] | None = None
-        for _ in range(_ATTEMPTS):
+        for _ in range(CURSOR_WRITES):
             cursor, etag = self._state.read_cursor()
             if cursor.run == self._folder.name:
                 # A previous attempt was killed after this.
@@ -111,11 +111,11 @@ class Finish:
                 mine = self._folder.write_lines("open", self._state_after())
             is_alone = cursor.open == self._base.open
             keys = mine if is_alone else self._folder.write_lines("open", self._merged(cursor, mine))
-            before = datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None
-            after = Cursor(iso(advanced(before, window, latest)), keys, self._folder.name)
+            feed_end = advanced(parsed(cursor.feed_end), window, latest, first_start=parsed(cursor.feed_start))
+            after = Cursor(iso(feed_end), keys, self._folder.name, cursor.feed_start)
             if self._state.write_cursor(after, etag):
                 return
-        raise DocumentStorageError("The feed's cursor is written by other runs all the time; a retry continues")
+        raise DocumentStorageError(CURSOR_BUSY)
 
     def _merged(self, cursor: Cursor, mine: list[str]) -> Iterator[Any]:
         """Yield this run's open lines, and those of other runs that this one has not seen."""

@@ -90,6 +90,8 @@ class MemoryStore:
                 raise Killed
             self.writes_left -= 1
         etag = f'"{hashlib.md5(body).hexdigest()}"'
+        # In the order of the latest writes.
+        self.objects.pop(key, None)
         self.objects[key] = body, etag, self.clock.now()
         self.writes += 1
         self.bytes_written += len(body)
