@@ -75,11 +75,13 @@ class Finish:
         self._overlap = overlap
         self._open_for = open_for
         self._arrivals: dict[int, set[int]] = {}
+        self._amended: set[str] = set()
         found = plan.latest_feed_date
         self.latest_feed_date = datetime.fromisoformat(found) if found else None
 
     def write_tables(self, tables: Tables | None) -> dict[str, Any]:
         """Write the tables and their marker, and return the run's result."""
+        self._find_amended(self._state.read_cursor()[0])
         result: dict[str, Any] = {**self._counts(), "tables": {}}
         if tables is None:
             return result
@@ -101,32 +103,50 @@ class Finish:
         :param latest: the time up to which Amazon surely had its transactions.
         :raises DocumentStorageError: others write the cursor all the time.
         """
-        mine: list[str] | None = None
         for _ in range(CURSOR_WRITES):
             cursor, etag = self._state.read_cursor()
             if cursor.run == self._folder.name:
                 # A previous attempt was killed after this.
                 return
-            if mine is None:
-                mine = self._folder.write_lines("open", self._state_after())
+            self._find_amended(cursor)
             is_alone = cursor.open == self._base.open
-            keys = mine if is_alone else self._folder.write_lines("open", self._merged(cursor, mine))
+            keys = self._folder.write_lines("open", self._state_after() if is_alone else self._merged(cursor))
             feed_end = advanced(parsed(cursor.feed_end), window, latest, first_start=parsed(cursor.feed_start))
             after = Cursor(iso(feed_end), keys, self._folder.name, cursor.feed_start)
             if self._state.write_cursor(after, etag):
                 return
         raise DocumentStorageError(CURSOR_BUSY)
 
-    def _merged(self, cursor: Cursor, mine: list[str]) -> Iterator[Any]:
+    def _find_amended(self, cursor: Cursor) -> None:
+        """Find the transactions of which other runs have read a later version since this one began."""
+        self._amended = set()
+        if cursor.open == self._base.open:
+            return
+        latest: dict[str, str] = {}
+        for record in self._state.read_lines(cursor.open):
+            row = record["written"] if "written" in record else record["line"]
+            latest[row["transaction_id"]] = max(latest.get(row["transaction_id"], ""), row["feed_date"] or "")
+        lines = (each["line"] for each in self._plan.lines())
+        self._amended = {
+            line["transaction_id"]
+            for line in lines
+            if latest.get(line["transaction_id"], "") > (line["feed_date"] or "")
+        }
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the plan's lines, without those of which another run knows better."""
+        return (each for each in self._plan.lines() if each["line"]["transaction_id"] not in self._amended)
+
+    def _merged(self, cursor: Cursor) -> Iterator[Any]:
         """Yield this run's open lines, and those of other runs that this one has not seen."""
         seen = {each["line"]["transaction_id"] for each in self._plan.lines()}
         known = {tuple(each["key"]) for each in self._state.read_lines(self._base.open) if "key" in each}
-        yield from self._state.read_lines(mine)
+        yield from self._state_after()
         for record in self._state.read_lines(cursor.open):
             # A row that both have is the same one, and a later run takes it once.
-            if "written" in record or (
-                record["line"]["transaction_id"] not in seen and tuple(record["key"]) not in known
-            ):
+            transaction = "written" not in record and record["line"]["transaction_id"]
+            is_later = not transaction or transaction in self._amended
+            if is_later or (transaction not in seen and tuple(record["key"]) not in known):
                 yield record
 
     def _counts(self) -> dict[str, int]:
@@ -202,7 +222,7 @@ class Finish:
     def _document_lines(self) -> Iterator[Row]:
         for record in self._plan.retracted():
             yield retraction(record, self._run_id)
-        for each in self._plan.lines():
+        for each in self._lines():
             yield from self._line_rows(each)
 
     def _line_rows(self, planned: Mapping[str, Any]) -> Iterator[Row]:
@@ -210,12 +230,12 @@ class Finish:
         return line_rows(planned["line"], (self._plan.documents[number] for number in own), self._run_id)
 
     def _transactions(self) -> Iterator[Row]:
-        for each in self._plan.lines():
+        for each in self._lines():
             if each["fresh"]:
                 yield transaction_row(each["line"], self._run_id)
 
     def _open_items(self) -> Iterator[OpenItem]:
-        return open_items(self._plan.lines(), self._failure, self._begun_at, self._open_for)
+        return open_items(self._lines(), self._failure, self._begun_at, self._open_for)
 
     def _open_rows(self) -> Iterator[Row]:
         for item in self._open_items():
@@ -238,7 +258,7 @@ class Finish:
         for record in self._plan.kept():
             if self._may_change(record, is_named=record["is_named"]):
                 yield {"written": record}
-        for each in self._plan.lines():
+        for each in self._lines():
             is_named = bool(each["line"]["invoice_number"])
             for row in self._line_rows(each):
                 if self._may_change(row, is_named=is_named):

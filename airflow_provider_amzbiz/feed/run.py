@@ -104,7 +104,7 @@ class InvoiceFeed:
                 overlap=self._settings.overlap,
                 clock=self._clock,
             )
-            content = {
+            content: dict[str, Any] = {
                 "task": dict(task),
                 "begun_at": iso(self._clock()),
                 "feed_start": iso(window.start),

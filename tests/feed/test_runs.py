@@ -390,3 +390,47 @@ def test_a_number_that_only_the_earlier_of_two_runs_knew_is_kept():
         world.run(f"day-{world.clock.now():%d}")
 
     world.check_books()
+
+
+@pytest.mark.parametrize("shipment", ["S1", None])
+@pytest.mark.parametrize("named", [None, "N0"])
+def test_a_run_that_ends_days_later_brings_back_nothing_that_was_amended_since(shipment, named):
+    """Its plan is of the day on which it failed; what other runs have read since counts."""
+    first = charge("T1", line("O1", shipment=shipment, total="10.00"), invoiceNumber=named)
+    world = World(RowsApi([first, charge("T2", line("O2", shipment=None))], {}))
+    world.clock.advance(DAY)
+    late = world.begin("late")
+    late.plan(world.api, world.ledger)
+    world.clock.advance(DAY)
+    world.api.transactions[0] = charge("T1", line("O1", total="12.00"), feed_date=START + DAY * 3 / 2)
+    world.api.details["O1", "L1", "S1"] = [invoice("N1")]
+    for day in range(4):
+        world.run(f"day-{day}")
+        world.clock.advance(DAY)
+    plan = late.planned()
+    result = late.finish(plan, world.deliver(late, plan), world.tables)
+    # The other line is open for both.
+    assert result["open_items"] == 1
+    world.run("next")
+    assert [row["transaction_ids"] for row in world.tables.open_items] == [["T2"]]
+    rows = [row for row in world.tables.lines if not row["is_retracted"]]
+    assert [(row["document_number"], row["total"]) for row in rows] == [("N1", "12.00")]
+    assert {row["total"] for row in world.tables.transactions if row["transaction_id"] == "T1"} == {"12.00"}
+
+
+def test_an_amended_line_that_is_still_open_stays_open_as_it_was_amended():
+    world = World(RowsApi([charge("T1", line("O1", shipment=None, total="10.00"))], {}))
+    world.clock.advance(DAY)
+    world.run("first")
+    late = world.begin("late")
+    late.plan(world.api, world.ledger)
+    world.clock.advance(DAY)
+    world.api.transactions[0] = charge(
+        "T1", line("O1", shipment=None, total="12.00"), feed_date=START + DAY * 3 / 2
+    )
+    world.run("second")
+    plan = late.planned()
+    late.finish(plan, world.deliver(late, plan), world.tables)
+    world.clock.advance(20 * DAY)
+    world.run("third")
+    assert [row["total"] for row in world.tables.open_items] == ["12.00"]
