@@ -88,6 +88,20 @@ def test_the_tables_are_the_books_whatever_the_order_of_the_loads(
     assert warehouse.contents() == in_order
 
 
+def test_the_return_value_of_a_cleared_task_is_enough(s3_server: S3Server, warehouse: Warehouse) -> None:
+    company, results = write_files(s3_server.client(), "cleared", bucket="e2e", run="the only run")
+    # Only the last return value is ever loaded.
+    warehouse.load(results[-1])
+    check_books(warehouse.query, company)
+    assert warehouse.query(completeness()) == []
+    loaded = warehouse.contents()
+    warehouse.load(results[-1])
+    warehouse.load(results[0])
+    assert {name: rows for name, rows in warehouse.contents().items() if name != "feed_runs"} == {
+        name: rows for name, rows in loaded.items() if name != "feed_runs"
+    }
+
+
 def test_the_auditors_query_finds_what_is_missing(feed: tuple[Company, list[Any]], warehouse: Warehouse) -> None:
     _, results = feed
     for result in results:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
+from airflow_provider_amzbiz.feed.arrivals import reason_of_missing
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.feed.lines import iso
 from airflow_provider_amzbiz.feed.open_items import OpenItem, open_items
@@ -23,13 +24,11 @@ from airflow_provider_amzbiz.feed.rows import (
     transaction_row,
     written_record,
 )
-from airflow_provider_amzbiz.feed.state import Cursor, FeedState, RunFolder
-from airflow_provider_amzbiz.feed.window import Window, advanced
+from airflow_provider_amzbiz.feed.state import CURSOR_BUSY, CURSOR_WRITES, Cursor, FeedState, RunFolder
+from airflow_provider_amzbiz.feed.window import Window, advanced, parsed
 
 log = logging.getLogger(__name__)
 
-# Attempts to write the cursor, which other runs may write at the same time.
-_ATTEMPTS = 20
 _NOT_TRIED = "its report was not created in this run"
 
 
@@ -75,11 +74,14 @@ class Finish:
         self._file = f"{began:%Y%m%dT%H%M%S.%fZ}-{folder.name.replace('/', '-')}"
         self._overlap = overlap
         self._open_for = open_for
+        self._arrivals: dict[int, set[int]] = {}
+        self._amended: set[str] = set()
         found = plan.latest_feed_date
         self.latest_feed_date = datetime.fromisoformat(found) if found else None
 
     def write_tables(self, tables: Tables | None) -> dict[str, Any]:
         """Write the tables and their marker, and return the run's result."""
+        self._find_amended(self._state.read_cursor()[0])
         result: dict[str, Any] = {**self._counts(), "tables": {}}
         if tables is None:
             return result
@@ -91,7 +93,9 @@ class Finish:
         }
         result["tables"] = {name: [tables.write(name, self._file, rows[name])] for name in TABLES}
         tables.mark(self._file, {"run_id": self._run_id, **result})
-        return result
+        # Whoever loads what a run returns may never have seen what the task returned before it was cleared.
+        earlier = self._state.earlier_result(self._folder.name).get("tables", {})
+        return {**result, "tables": {name: [*earlier.get(name, []), *result["tables"][name]] for name in TABLES}}
 
     def advance(self, window: Window, latest: datetime) -> None:
         """Advance the cursor, and leave the open lines to the next run.
@@ -99,32 +103,50 @@ class Finish:
         :param latest: the time up to which Amazon surely had its transactions.
         :raises DocumentStorageError: others write the cursor all the time.
         """
-        mine: list[str] | None = None
-        for _ in range(_ATTEMPTS):
+        for _ in range(CURSOR_WRITES):
             cursor, etag = self._state.read_cursor()
             if cursor.run == self._folder.name:
                 # A previous attempt was killed after this.
                 return
-            if mine is None:
-                mine = self._folder.write_lines("open", self._state_after())
+            self._find_amended(cursor)
             is_alone = cursor.open == self._base.open
-            keys = mine if is_alone else self._folder.write_lines("open", self._merged(cursor, mine))
-            before = datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None
-            after = Cursor(iso(advanced(before, window, latest)), keys, self._folder.name)
+            keys = self._folder.write_lines("open", self._state_after() if is_alone else self._merged(cursor))
+            feed_end = advanced(parsed(cursor.feed_end), window, latest, first_start=parsed(cursor.feed_start))
+            after = Cursor(iso(feed_end), keys, self._folder.name, cursor.feed_start)
             if self._state.write_cursor(after, etag):
                 return
-        raise DocumentStorageError("The feed's cursor is written by other runs all the time; a retry continues")
+        raise DocumentStorageError(CURSOR_BUSY)
 
-    def _merged(self, cursor: Cursor, mine: list[str]) -> Iterator[Any]:
+    def _find_amended(self, cursor: Cursor) -> None:
+        """Find the transactions of which other runs have read a later version since this one began."""
+        self._amended = set()
+        if cursor.open == self._base.open:
+            return
+        latest: dict[str, str] = {}
+        for record in self._state.read_lines(cursor.open):
+            row = record["written"] if "written" in record else record["line"]
+            latest[row["transaction_id"]] = max(latest.get(row["transaction_id"], ""), row["feed_date"] or "")
+        lines = (each["line"] for each in self._plan.lines())
+        self._amended = {
+            line["transaction_id"]
+            for line in lines
+            if latest.get(line["transaction_id"], "") > (line["feed_date"] or "")
+        }
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the plan's lines, without those of which another run knows better."""
+        return (each for each in self._plan.lines() if each["line"]["transaction_id"] not in self._amended)
+
+    def _merged(self, cursor: Cursor) -> Iterator[Any]:
         """Yield this run's open lines, and those of other runs that this one has not seen."""
         seen = {each["line"]["transaction_id"] for each in self._plan.lines()}
         known = {tuple(each["key"]) for each in self._state.read_lines(self._base.open) if "key" in each}
-        yield from self._state.read_lines(mine)
+        yield from self._state_after()
         for record in self._state.read_lines(cursor.open):
             # A row that both have is the same one, and a later run takes it once.
-            if "written" in record or (
-                record["line"]["transaction_id"] not in seen and tuple(record["key"]) not in known
-            ):
+            transaction = "written" not in record and record["line"]["transaction_id"]
+            is_later = not transaction or transaction in self._amended
+            if is_later or (transaction not in seen and tuple(record["key"]) not in known):
                 yield record
 
     def _counts(self) -> dict[str, int]:
@@ -149,22 +171,38 @@ class Finish:
     def _failure(self, document: int) -> tuple[str, str, str] | None:
         """Return type and number of a document that was not delivered, and why; None where it was."""
         found = self._plan.documents[document]
+        if found["delivered"] is not None:
+            return None
         reason = found["refused"]
         if found["request"] is not None:
-            if not self._plan.requests[found["request"]].is_due:
+            reason = self._request_failure(found["request"], document)
+            if reason is None:
                 return None
-            outcome = self._outcome(found["request"])
-            if outcome.objects is not None:
-                return None
-            reason = outcome.reason or _NOT_TRIED
         return found["document_type"], found["number"], f"{found['document_type']} {found['number']}: {reason}"
+
+    def _request_failure(self, number: int, document: int) -> str | None:
+        """Return why a request did not bring one of its documents, None where it did."""
+        outcome = self._outcome(number)
+        if outcome.objects is None:
+            return outcome.reason or _NOT_TRIED
+        if outcome.already_delivered or document in self._arrived(number):
+            return None
+        documents = [self._plan.documents[each] for each in self._plan.requests[number].documents]
+        return reason_of_missing(outcome.objects, documents)
+
+    def _arrived(self, number: int) -> set[int]:
+        if number not in self._arrivals:
+            self._arrivals[number] = self._plan.arrived(number, self._outcome(number).objects or ())
+        return self._arrivals[number]
 
     def _stored(self) -> Iterator[Stored]:
         for number, request in enumerate(self._plan.requests):
             documents = [self._plan.documents[each] for each in request.documents]
             if request.is_due:
                 outcome = self._outcome(number)
-                if outcome.objects is not None:
+                if outcome.objects is None:
+                    yield from _stored_before([each for each in documents if each["delivered"]])
+                else:
                     yield Stored(
                         documents,
                         outcome.objects,
@@ -175,7 +213,7 @@ class Finish:
                         request.is_again,
                     )
                 continue
-            yield from _stored_before([each for each in documents if not each["has_row"]])
+            yield from _stored_before(documents)
 
     def _documents(self) -> Iterator[Row]:
         for stored in self._stored():
@@ -184,7 +222,7 @@ class Finish:
     def _document_lines(self) -> Iterator[Row]:
         for record in self._plan.retracted():
             yield retraction(record, self._run_id)
-        for each in self._plan.lines():
+        for each in self._lines():
             yield from self._line_rows(each)
 
     def _line_rows(self, planned: Mapping[str, Any]) -> Iterator[Row]:
@@ -192,12 +230,12 @@ class Finish:
         return line_rows(planned["line"], (self._plan.documents[number] for number in own), self._run_id)
 
     def _transactions(self) -> Iterator[Row]:
-        for each in self._plan.lines():
+        for each in self._lines():
             if each["fresh"]:
                 yield transaction_row(each["line"], self._run_id)
 
     def _open_items(self) -> Iterator[OpenItem]:
-        return open_items(self._plan.lines(), self._failure, self._begun_at, self._open_for)
+        return open_items(self._lines(), self._failure, self._begun_at, self._open_for)
 
     def _open_rows(self) -> Iterator[Row]:
         for item in self._open_items():
@@ -220,7 +258,7 @@ class Finish:
         for record in self._plan.kept():
             if self._may_change(record, is_named=record["is_named"]):
                 yield {"written": record}
-        for each in self._plan.lines():
+        for each in self._lines():
             is_named = bool(each["line"]["invoice_number"])
             for row in self._line_rows(each):
                 if self._may_change(row, is_named=is_named):
@@ -233,10 +271,12 @@ class Finish:
         return (row["feed_date"] or "") >= (iso(since) or "")
 
 
-def _stored_before(documents: list[Mapping[str, Any]]) -> Iterator[Stored]:
+def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
     """Yield what a run delivered that has never written its tables."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for document in documents:
+        if document["has_row"]:
+            continue
         groups.setdefault(json.dumps(document["delivered"]["objects"]), []).append(document)
     for group in groups.values():
         delivered = group[0]["delivered"]

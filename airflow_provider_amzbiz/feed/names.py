@@ -20,3 +20,7 @@ PENDING_NUMBER = "Amazon has not issued the document yet: its number is Pending"
 CARD_ORDER = "a card order in North America: Amazon has an order summary of it only (document_types)"
 CARD_REFUND = "a refund of a card order in North America: Amazon has no credit memo of it"
 NOT_SHIPPED = "the order has not shipped completely, so that its summary would be preliminary"
+NOT_IN_REPORT = "the report did not bring it, although Amazon lists it"
+TOO_FEW_FILES = (
+    "the report brought fewer files than Amazon lists documents, and no file name tells which one is missing"
+)

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_amzbiz.client.errors import AccessDeniedError, NotFoundError, RequestRejectedError
 from airflow_provider_amzbiz.client.invoice_options import INVOICE_TYPE
 from airflow_provider_amzbiz.client.request import ReportRequest
+from airflow_provider_amzbiz.feed.arrivals import arrived
 from airflow_provider_amzbiz.feed.collect import Api
 from airflow_provider_amzbiz.feed.documents import Form
 from airflow_provider_amzbiz.feed.lines import iso, open_key
@@ -58,6 +59,19 @@ class Plan:
         documents = (self.documents[each] for each in self.requests[number].documents)
         found = [name for each in documents for name in (*each["identities"], each["request_identity"]) if name]
         return list(dict.fromkeys(found))
+
+    def arrived(self, number: int, objects: Sequence[Mapping[str, Any]]) -> set[int]:
+        """Return which documents of a request its objects are."""
+        return arrived(objects, [self.documents[each] for each in self.requests[number].documents])
+
+    def brought(self, number: int, objects: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return what the ledger is to know as delivered, once a request has brought these objects."""
+        documents = (self.documents[each] for each in self.arrived(number, objects))
+        return list(dict.fromkeys(name for each in documents for name in each["identities"]))
+
+    def request_identity(self, number: int) -> str | None:
+        """Return what the ledger knows a request by whose documents are not known beforehand; None for others."""
+        return self.documents[self.requests[number].documents[0]]["request_identity"]  # type: ignore[no-any-return]
 
     def kept(self) -> Iterator[dict[str, Any]]:
         """Yield rows that earlier runs have written, and that still hold."""

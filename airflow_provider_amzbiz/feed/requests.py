@@ -131,7 +131,12 @@ def _looked_up(documents: Sequence[DocumentEntry], deliveries: Deliveries | None
         complete = next((each for each in there if each and all(each)), None)
         delivered = complete[-1] if complete else None
         previous = known.get(document["request_identity"])
-        yield {**document, "delivered": delivered and delivered.to_dict(), "previous": previous and previous.by}
+        yield {
+            **document,
+            "delivered": delivered and delivered.to_dict(),
+            "previous": previous and previous.by,
+            "previous_objects": [each["uri"] for each in previous.objects] if previous else [],
+        }
 
 
 class Requests:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_amzbiz.batch.table import DECIMAL
+from airflow_provider_amzbiz.feed.arrivals import known_uris, match
 from airflow_provider_amzbiz.feed.columns import DOCUMENT_LINES, TRANSACTIONS
 from airflow_provider_amzbiz.feed.lines import is_number
 
@@ -74,8 +75,9 @@ def document_rows(stored: Stored, run_id: str) -> Iterator[Row]:
 
     A document that has its row already keeps it: what this run knows of it may be a part only.
     """
+    known = known_uris(stored.documents)
     for described, document in match(stored.objects, stored.documents):
-        if document is None and stored.is_again:
+        if document is None and stored.is_again and described["uri"] in known:
             log.debug(
                 "%s is of an order that was delivered before, and none of its new documents", described["uri"]
             )
@@ -94,24 +96,6 @@ def document_rows(stored: Stored, run_id: str) -> Iterator[Row]:
             "fetched_at": stored.fetched_at,
             "run_id": run_id,
         }
-
-
-def match(
-    objects: Sequence[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
-    """Pair objects with the documents that they are: by the number in the name, and what is left, if it is one."""
-    left = sorted(documents, key=lambda each: -len(each["number"]))
-    found: dict[int, Mapping[str, Any] | None] = {}
-    for position, described in enumerate(objects):
-        name = described["uri"].rpartition("/")[2]
-        document = next((each for each in left if each["number"] in name), None)
-        if document is not None:
-            left.remove(document)
-            found[position] = document
-    unnamed = [position for position in range(len(objects)) if position not in found]
-    if len(unnamed) == len(left) == 1:
-        found[unnamed[0]] = left[0]
-    return [(described, found.get(position)) for position, described in enumerate(objects)]
 
 
 def line_rows(line: Mapping[str, Any], documents: Iterable[Mapping[str, Any]], run_id: str) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.feed.requests import Deliveries, describe_documents
 from airflow_provider_amzbiz.feed.rows import Outcome
 from airflow_provider_amzbiz.feed.spool import Spool
 from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
-from airflow_provider_amzbiz.feed.window import Time, Window, window_of
+from airflow_provider_amzbiz.feed.window import Time, Window, parsed, window_of
 
 DEFAULT_OVERLAP = timedelta(days=3)
 DEFAULT_OPEN_FOR = timedelta(days=45)
@@ -85,7 +85,8 @@ class InvoiceFeed:
         """Begin a run, or continue the task's unfinished one, whose window counts then.
 
         :param task: whose run it is: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
-        :param first_start: where a feed's first run begins: the start of the data interval.
+        :param first_start: where a feed's first run begins: the start of the data interval. Until a run has
+            succeeded, the earliest start of all that began counts.
         :param frozen: JSON-safe values that the run keeps, whatever a retry gives.
         :raises InvalidParameterError: the window is empty, or nothing says where to begin.
         :raises FeedStateError: the state is damaged.
@@ -97,12 +98,13 @@ class InvoiceFeed:
             window = window_of(
                 feed_start,
                 feed_end,
-                cursor=datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None,
+                cursor=parsed(cursor.feed_end),
                 first_start=first_start,
+                begun=parsed(cursor.feed_start),
                 overlap=self._settings.overlap,
                 clock=self._clock,
             )
-            content = {
+            content: dict[str, Any] = {
                 "task": dict(task),
                 "begun_at": iso(self._clock()),
                 "feed_start": iso(window.start),
@@ -110,6 +112,7 @@ class InvoiceFeed:
                 "open": cursor.open,
                 "frozen": dict(frozen or {}),
             }
+            self._state.begin_at(content["feed_start"])
             found = folder.write_once("begin", content)
         return FeedRun(self._state, self._settings, folder, *found)
 

@@ -1,6 +1,7 @@
 """The state of a feed in S3, beside the ledger: files of each run that never change, and one cursor.
 
-``<ledger>/feed/<account>/cursor.json`` says up to which feed date runs have succeeded, and which lines are open.
+``<ledger>/feed/<account>/cursor.json`` says where the feed begins, up to which feed date runs have succeeded, and
+which lines are open.
 It is written on the condition that nobody else has since it was read. ``runs/<run>/<number>/`` holds what one run
 has begun (``begin.json``), found (``plan.json`` and its parts) and finished (``done.json``).
 """
@@ -15,7 +16,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ _PART_BYTES = 4 * 1024**2
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 _NAME_CHARACTERS = 80
 _HASH_DIGITS = 12
+# Attempts to write the cursor, which other runs may write at the same time.
+CURSOR_WRITES = 20
+CURSOR_BUSY = "The feed's cursor is written by other runs all the time; a retry continues"
 
 
 class Found(Protocol):
@@ -64,11 +68,13 @@ class Cursor:
     :ivar feed_end: end of the latest window that succeeded, as ISO 8601 in UTC; None before the first.
     :ivar open: keys of the parts that list the open lines.
     :ivar run: the run that wrote it.
+    :ivar feed_start: where the feed begins: the earliest start of a run that began before any had succeeded.
     """
 
     feed_end: str | None = None
     open: list[str] = field(default_factory=list)
     run: str | None = None
+    feed_start: str | None = None
 
 
 class FeedState:
@@ -98,6 +104,12 @@ class FeedState:
         """Return the folder of a run by its name."""
         return RunFolder(self._objects, self.folder, run)
 
+    def earlier_result(self, run: str) -> Mapping[str, Any]:
+        """Return the result of a task's run before it was cleared; empty where there is none."""
+        label, _, number = run.rpartition("/")
+        found = self.existing(f"{label}/{int(number) - 1}").read("done") if int(number) > 1 else None
+        return found[0]["result"] if found else {}
+
     def is_done(self, run: str) -> bool:
         """Tell whether a run, as :attr:`.RunFolder.name` gives it, has finished."""
         return RunFolder(self._objects, self.folder, run).is_done()
@@ -116,7 +128,8 @@ class FeedState:
                 f"{self._objects.uri(self._cursor_key)} is of account {content.get('account')!r}, not of "
                 f"{self._account!r}: use another ledger, or move the object away"
             )
-        return Cursor(content.get("feed_end"), content.get("open") or [], content.get("run")), found.etag
+        names = ("feed_end", "run", "feed_start")
+        return Cursor(open=content.get("open") or [], **{name: content.get(name) for name in names}), found.etag
 
     def write_cursor(self, cursor: Cursor, etag: str | None) -> bool:
         """Write the cursor, if it is as it was read; return False where another run has written it since.
@@ -132,6 +145,23 @@ class FeedState:
             there = self._objects.get(self._cursor_key)
             return there is not None and there.body == body
         return True
+
+    def begin_at(self, start: str) -> None:
+        """Remember where the feed begins, until a run has succeeded: the days of runs that fail are not lost.
+
+        :param start: of a run's window, as ISO 8601 in UTC.
+        :raises DocumentStorageError: others write the cursor all the time.
+        """
+        for _ in range(CURSOR_WRITES):
+            cursor, etag = self.read_cursor()
+            is_known = cursor.feed_start is not None and cursor.feed_start <= start
+            if (
+                cursor.feed_end is not None
+                or is_known
+                or self.write_cursor(replace(cursor, feed_start=start), etag)
+            ):
+                return
+        raise DocumentStorageError(CURSOR_BUSY)
 
     def read_lines(self, keys: Iterable[str]) -> Iterator[Any]:
         """Yield the values of parts, by their keys."""

@@ -29,6 +29,7 @@ def window_of(
     *,
     cursor: datetime | None,
     first_start: Time,
+    begun: datetime | None = None,
     overlap: timedelta,
     clock: Callable[[], datetime],
 ) -> Window:
@@ -37,15 +38,19 @@ def window_of(
     :param feed_start: where it begins; by default ``overlap`` before the cursor, or, without one, ``first_start``.
     :param feed_end: where it ends; by default now.
     :param first_start: where a feed's first run begins: the start of the data interval.
+    :param begun: where runs began that have not succeeded: without a cursor, nothing after it may be skipped.
     :raises InvalidParameterError: it ends before it begins, or nothing says where to begin.
     """
-    given = first_start if feed_start is None and cursor is None else feed_start
+    is_first = feed_start is None and cursor is None
+    given = (first_start or begun) if is_first else feed_start
     if given is None and cursor is None:
         raise InvalidParameterError(
             "feed_start is None, but the feed has no cursor yet and the run has no data interval: set feed_start "
             "to the first feed date, such as 2026-10-01T00:00:00+00:00"
         )
     start = None if given is None else parameters.time("feed_start", given)
+    if is_first and start is not None and begun is not None:
+        start = min(start, begun)
     # After the checks, because the clock may be the API's, which takes a call.
     end = clock() if feed_end is None else parameters.time("feed_end", feed_end)
     if start is None:
@@ -59,18 +64,27 @@ def window_of(
     return Window(start, end)
 
 
-def advanced(cursor: datetime | None, window: Window, latest: datetime) -> datetime | None:
+def advanced(
+    cursor: datetime | None, window: Window, latest: datetime, *, first_start: datetime | None = None
+) -> datetime | None:
     """Return the cursor after a run.
 
     :param latest: the time up to which Amazon surely had its transactions: nothing is skipped that comes later.
+    :param first_start: where the feed begins, if that is known.
     """
-    if cursor is not None and window.start > cursor:
+    read_until = first_start if cursor is None else cursor
+    if read_until is not None and window.start > read_until:
         log.warning(
             "The window begins at %s, after the cursor %s: the cursor stays, so that the next run reads what is "
             "between",
             window.start.isoformat(),
-            cursor.isoformat(),
+            read_until.isoformat(),
         )
         return cursor
     end = min(window.end, latest)
     return end if cursor is None else max(cursor, end)
+
+
+def parsed(time: str | None) -> datetime | None:
+    """Read a time of the feed's state."""
+    return None if time is None else datetime.fromisoformat(time)

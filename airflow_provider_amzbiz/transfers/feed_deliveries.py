@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.exceptions import translated_errors
+from airflow_provider_amzbiz.feed.arrivals import joined
 from airflow_provider_amzbiz.transfers.batch_actions import Deliveries, described
 
 if TYPE_CHECKING:
@@ -25,11 +27,15 @@ class FeedDeliveries(Deliveries):
     def __init__(self, ledger: Ledger, *, verify: bool, by: str) -> None:
         super().__init__(ledger, verify=verify, by=by)
         self._of_feed = ledger
+        self._plan: Plan | None = None
+        self._numbers: dict[str, int] = {}
         self._identities: dict[str, list[str]] = {}
 
     def use_plan(self, plan: Plan) -> None:
         """Learn from a plan which documents each request brings."""
-        self._identities = {plan.fingerprint(number): plan.identities(number) for number in plan.due}
+        self._plan = plan
+        self._numbers = {plan.fingerprint(number): number for number in plan.due}
+        self._identities = {name: plan.identities(number) for name, number in self._numbers.items()}
 
     def load_documents(self, identities: Iterable[str]) -> Mapping[str, Delivery]:
         """Return the deliveries of documents that were delivered, and are still in S3."""
@@ -53,9 +59,22 @@ class FeedDeliveries(Deliveries):
         return self._objects(self.load_documents(self._identities[item.identity]), item)
 
     def record(self, item: Item, objects: Objects) -> None:
-        """Record a delivery, for each document that it brings."""
-        for identity in self._identities[item.identity]:
+        """Record a delivery, for each document that is among the objects."""
+        brought = self._brought(item, objects)
+        for identity in brought:
             self._record(self._of_feed, identity, self._delivery(item, objects))
+        request = self._known_plan.request_identity(self._numbers[item.identity])
+        if brought and request:
+            self._record_request(request, self._delivery(item, objects))
+
+    def _record_request(self, identity: str, delivery: Delivery) -> None:
+        """Record what a request has brought so far, in all runs: what is new in the next one is told by it."""
+        with translated_errors():
+            there = self._of_feed.find(identity)
+            if there is not None and identity not in self._lost:
+                delivery = replace(delivery, objects=tuple(joined(there.objects, delivery.objects)))
+            if there != delivery:
+                self._of_feed.record(identity, delivery, replaces=there)
 
     def index(self, items: Iterable[Item]) -> None:
         """Add all that was stored to the index, which makes the next :meth:`load` quick."""
@@ -63,19 +82,32 @@ class FeedDeliveries(Deliveries):
             identity: self._delivery(item, item.objects or [])
             for item in items
             if item.is_stored
-            for identity in self._identities[item.identity]
+            for identity in self._brought(item, item.objects or [])
         }
         if stored:
             with translated_errors():
                 self._of_feed.index(stored)
 
     def _objects(self, known: Mapping[str, Delivery], item: Item) -> Objects | None:
-        found = [known.get(identity) for identity in self._identities[item.identity]]
-        last = found[-1] if found and all(found) else None
-        if last is None:
+        found = [each for each in map(known.get, self._identities[item.identity]) if each]
+        if not found or len(found) < len(self._identities[item.identity]):
             return None
-        item.delivered = described(last)
-        return [dict(each) for each in last.objects]
+        found.sort(key=lambda each: each.delivered_at)
+        item.delivered = described(found[-1])
+        # Documents of one request may have come one after the other.
+        objects: list[Mapping[str, Any]] = []
+        for each in found:
+            objects = joined(objects, each.objects)
+        return [dict(each) for each in objects]
+
+    def _brought(self, item: Item, objects: Objects) -> list[str]:
+        return self._known_plan.brought(self._numbers[item.identity], objects)
+
+    @property
+    def _known_plan(self) -> Plan:
+        if self._plan is None:
+            raise AssertionError("the plan is known before its requests are created")
+        return self._plan
 
     @staticmethod
     def _content(delivery: Delivery) -> tuple[str, ...]:

@@ -42,7 +42,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
     ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded) and
-    ``tables`` (name to a list of URIs). The events of assets in ``outlets`` carry the same.
+    ``tables`` (name to a list of URIs). If a task that succeeded is cleared, the lists begin with the files of its
+    earlier runs, and end with its own; the nth files of all tables belong together. The events of assets in
+    ``outlets`` carry the same.
 
     :param s3_bucket: the bucket of the documents. (templated)
     :param s3_key: the key. These names are filled in: ``{marketplace_id}``, ``{document_type}``,
@@ -247,13 +249,13 @@ class InvoicesToS3Operator(ReportsToS3Operator):
 
         tables = summary.pop("tables", {})
         # Airflow 2 wants to hash the values of an event.
-        summary |= {f"table_{name}": uris[0] for name, uris in tables.items()}
+        summary |= {f"table_{name}": uris[-1] for name, uris in tables.items()}
         super()._emit_lineage(
             context,
             documents,
             inputs=[transactions_uri(urlsplit(self.hook.config.endpoint).netloc)],
             # A table is its folder: its files are as many as there are runs.
-            outputs=[folder_of(uris[0]) for uris in tables.values()],
+            outputs=[folder_of(uris[-1]) for uris in tables.values()],
             **summary,
         )
 

@@ -16,19 +16,31 @@ def load_feed(cursor, s3, result, run_id):
     :param s3: a boto3 client.
     :param result: the return value of ``InvoicesToS3Operator``.
     """
-    loaded_run = Path(result["tables"]["documents"][0]).stem
-    cursor.execute("DELETE FROM feed_runs WHERE loaded_run = %s", [loaded_run])
-    cursor.execute(
-        "INSERT INTO feed_runs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        [loaded_run, run_id, *(result[name] for name in COUNTS)],
-    )
+    # A task that was cleared has several files for each table, the latest one last.
+    *earlier, latest = range(len(result["tables"]["documents"]))
+    for number in (*earlier, latest):
+        uris = {table: found[number] for table, found in result["tables"].items()}
+        loaded_run = Path(uris["documents"]).stem
+        cursor.execute(
+            "INSERT INTO feed_runs (loaded_run, run_id) SELECT %s, %s "
+            "WHERE NOT EXISTS (SELECT 1 FROM feed_runs WHERE loaded_run = %s)",
+            [loaded_run, run_id, loaded_run],
+        )
+        if number == latest:
+            cursor.execute(
+                f"UPDATE feed_runs SET ({', '.join(COUNTS)}) = (%s, %s, %s, %s, %s, %s, %s) WHERE loaded_run = %s",
+                [*(result[name] for name in COUNTS), loaded_run],
+            )
+        load_files(cursor, s3, uris, loaded_run)
+
+
+def load_files(cursor, s3, uris, loaded_run):
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS new_lines (line jsonb) ON COMMIT DROP")
-    for table, uris in result["tables"].items():
+    for table, uri in uris.items():
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS new_{table} (LIKE {table}) ON COMMIT DROP")
         cursor.execute(f"TRUNCATE new_lines, new_{table}")
-        for uri in uris:
-            bucket, _, key = uri.removeprefix("s3://").partition("/")
-            cursor.copy_expert(COPY, s3.get_object(Bucket=bucket, Key=key)["Body"])
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        cursor.copy_expert(COPY, s3.get_object(Bucket=bucket, Key=key)["Body"])
         cursor.execute(
             f"INSERT INTO new_{table} SELECT typed.* "
             f"FROM new_lines, jsonb_populate_record(NULL::{table}, line || %s) AS typed",

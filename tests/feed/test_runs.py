@@ -69,6 +69,19 @@ def test_a_cleared_task_runs_again_and_writes_files_of_its_own(world):
     assert len(world.created) == 5
 
 
+def test_a_cleared_task_returns_the_files_of_its_earlier_runs_too(world):
+    results = []
+    for _ in range(3):
+        results.append(world.run("run")[0])
+        world.clock.advance(DAY)
+    files = [f"s3://bucket/tables/documents/{name}" for name in sorted(world.tables.marks)]
+    assert [result["tables"]["documents"] for result in results] == [files[:1], files[:2], files]
+    # A file of its own in each marker, and other tasks have files of their own.
+    assert [len(mark["tables"]["documents"]) for mark in world.tables.marks.values()] == [1, 1, 1]
+    other, _ = world.run("other")
+    assert all(len(uris) == 1 for uris in other["tables"].values())
+
+
 def test_a_retry_keeps_its_window_and_its_plan(world):
     begun = world.begin("run")
     plan = begun.plan(world.api, world.ledger)
@@ -112,6 +125,39 @@ def test_a_window_after_a_gap_leaves_the_cursor_so_that_nothing_between_is_lost(
     assert "the cursor stays" in caplog.text
     world.run("next")
     assert windows(world)[-1][0] == before - 3 * DAY
+
+
+def test_days_whose_runs_fail_before_the_first_success_are_read_by_it(world):
+    # They fail in the middle, as those of an account without the role do.
+    for day in range(3):
+        world.begin(f"day-{day}", first_start=START + day * DAY)
+        world.clock.advance(DAY)
+    world.run("day-3", first_start=START + 3 * DAY)
+    assert windows(world) == [(START, START + 5 * DAY)]
+    assert cursor(world) == START + 5 * DAY
+
+
+def test_an_earlier_start_counts_until_the_first_success(world):
+    world.begin("first", first_start=START)
+    world.begin("backfill", feed_start=START - 9 * DAY)
+    world.begin("third", first_start=START + DAY)
+    begun = world.begin("fourth", first_start=None)
+    assert begun.window.start == START - 9 * DAY
+    world.run("earlier", first_start=START - 10 * DAY)
+    assert windows(world)[0][0] == START - 10 * DAY
+    # From here on, the cursor counts.
+    world.run("next", first_start=START - 20 * DAY)
+    assert windows(world)[1][0] == cursor(world) - 3 * DAY
+
+
+def test_a_later_window_before_the_first_success_skips_nothing(world, caplog):
+    world.begin("first", first_start=START)
+    world.clock.advance(DAY)
+    world.run("later", feed_start=START + 2 * DAY)
+    assert "the cursor stays" in caplog.text
+    world.run("next", first_start=START + 3 * DAY)
+    assert windows(world)[1][0] == START
+    assert {f"N{n}" for n in (1, 2, 4, 5, 7)} == {row["document_number"] for row in world.tables.documents}
 
 
 def test_a_window_may_be_given_as_templates_render_it(world):
@@ -332,7 +378,7 @@ def test_a_number_that_only_the_earlier_of_two_runs_knew_is_kept():
     earlier = world.begin("earlier")
     earlier.plan(world.api, world.ledger)
     world.run("old-window", feed_start=START + 4 * DAY, feed_end=START + 6 * DAY)
-    world.run("later")
+    world.run("later", feed_start=START + 2 * DAY)
     plan = earlier.planned()
     earlier.finish(plan, world.deliver(earlier, plan), world.tables)
     unknown = [
@@ -344,3 +390,47 @@ def test_a_number_that_only_the_earlier_of_two_runs_knew_is_kept():
         world.run(f"day-{world.clock.now():%d}")
 
     world.check_books()
+
+
+@pytest.mark.parametrize("shipment", ["S1", None])
+@pytest.mark.parametrize("named", [None, "N0"])
+def test_a_run_that_ends_days_later_brings_back_nothing_that_was_amended_since(shipment, named):
+    """Its plan is of the day on which it failed; what other runs have read since counts."""
+    first = charge("T1", line("O1", shipment=shipment, total="10.00"), invoiceNumber=named)
+    world = World(RowsApi([first, charge("T2", line("O2", shipment=None))], {}))
+    world.clock.advance(DAY)
+    late = world.begin("late")
+    late.plan(world.api, world.ledger)
+    world.clock.advance(DAY)
+    world.api.transactions[0] = charge("T1", line("O1", total="12.00"), feed_date=START + DAY * 3 / 2)
+    world.api.details["O1", "L1", "S1"] = [invoice("N1")]
+    for day in range(4):
+        world.run(f"day-{day}")
+        world.clock.advance(DAY)
+    plan = late.planned()
+    result = late.finish(plan, world.deliver(late, plan), world.tables)
+    # The other line is open for both.
+    assert result["open_items"] == 1
+    world.run("next")
+    assert [row["transaction_ids"] for row in world.tables.open_items] == [["T2"]]
+    rows = [row for row in world.tables.lines if not row["is_retracted"]]
+    assert [(row["document_number"], row["total"]) for row in rows] == [("N1", "12.00")]
+    assert {row["total"] for row in world.tables.transactions if row["transaction_id"] == "T1"} == {"12.00"}
+
+
+def test_an_amended_line_that_is_still_open_stays_open_as_it_was_amended():
+    world = World(RowsApi([charge("T1", line("O1", shipment=None, total="10.00"))], {}))
+    world.clock.advance(DAY)
+    world.run("first")
+    late = world.begin("late")
+    late.plan(world.api, world.ledger)
+    world.clock.advance(DAY)
+    world.api.transactions[0] = charge(
+        "T1", line("O1", shipment=None, total="12.00"), feed_date=START + DAY * 3 / 2
+    )
+    world.run("second")
+    plan = late.planned()
+    late.finish(plan, world.deliver(late, plan), world.tables)
+    world.clock.advance(20 * DAY)
+    world.run("third")
+    assert [row["total"] for row in world.tables.open_items] == ["12.00"]

@@ -39,7 +39,8 @@ def test_a_script_loads_every_file_and_merges_it(database):
         loader=jinja2.FileSystemLoader(SQL), undefined=jinja2.StrictUndefined, autoescape=False
     )
     counts = ("requested", "landed", "already_delivered", "failed", "skipped", "open_items", "bytes")
-    uris = {name: [f"s3://my-bucket/tables/{name}/20261101-run.jsonl"] for name in TABLES}
+    runs = ("20261031-run", "20261101-run")
+    uris = {name: [f"s3://my-bucket/tables/{name}/{run}.jsonl" for run in runs] for name in TABLES}
     result = {**{name: number for number, name in enumerate(counts, start=101)}, "tables": uris}
 
     class Task:
@@ -50,10 +51,17 @@ def test_a_script_loads_every_file_and_merges_it(database):
     values = re.search(r"INSERT INTO feed_runs VALUES \((.*?)\);", script, flags=re.DOTALL)
     expected = ["'20261101-run'", "'scheduled'", *(str(result[name]) for name in counts)]
     assert re.sub(r"\s+", " ", values[1]).strip().split(", ") == expected
-    for name in TABLES:
-        assert script.count(f"/{name}/20261101-run.jsonl'" if database != "snowflake" else f"'tables/{name}/") == 1
-        assert f"UPDATE new_{name} SET loaded_run = '20261101-run'" in script
-    assert (SQL / "merge_feed.sql").read_text().strip() in script
+    merge = (SQL / "merge_feed.sql").read_text().strip()
+    # A cleared task has the files of both of its runs: each is loaded and merged as the run that it was.
+    *parts, rest = script.split(merge)
+    assert (len(parts), rest.strip()) == (2, "COMMIT TRANSACTION;" if database == "bigquery" else "")
+    for part, run in zip(parts, runs, strict=True):
+        assert f"'{run}', 'scheduled'" in part
+        for name in TABLES:
+            assert (
+                part.count(f"/{name}/{run}.jsonl'" if database != "snowflake" else f"'tables/{name}/{run}.") == 1
+            )
+            assert f"UPDATE new_{name} SET loaded_run = '{run}'" in part
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,13 @@ US, JP, DE = "ATVPDKIKX0DER", "A1VC38T7YXB528", "A1PA6795UKMFR9"
 
 
 def write_files(
-    s3: Any, prefix: str, form: str = "jsonl", *, bucket: str = BUCKET
+    s3: Any, prefix: str, form: str = "jsonl", *, bucket: str = BUCKET, run: str | None = None
 ) -> tuple[Company, list[Mapping[str, Any]]]:
     """Have a company's feed run for weeks, and write its files to S3; return the company and the runs' results.
 
     Card orders have no invoice here, so that some items expire.
+
+    :param run: of a task that is cleared each time; by default, each run is one of its own.
     """
     world = world_of(7, 30, {US, JP, DE}, days=12, document_types=DOCUMENT_TYPES)
     world.settings = FeedSettings(KEY, Rules(DOCUMENT_TYPES), open_for=18 * DAY)
@@ -39,7 +41,7 @@ def write_files(
     results = []
     while world.clock.now() < world.company.end + 2 * DAY:
         world.clock.advance(4 * DAY)
-        results.append(world.run()[0])
+        results.append(world.run(run)[0])
     return world.company, results
 
 

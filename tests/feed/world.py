@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from airflow_provider_amzbiz.client.reconciliation_models import (
     OrderLineItem,
     Transaction,
 )
+from airflow_provider_amzbiz.feed.arrivals import joined
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.feed.rows import Outcome
 from airflow_provider_amzbiz.feed.run import FeedSettings, InvoiceFeed
@@ -89,6 +90,8 @@ class MemoryStore:
                 raise Killed
             self.writes_left -= 1
         etag = f'"{hashlib.md5(body).hexdigest()}"'
+        # In the order of the latest writes.
+        self.objects.pop(key, None)
         self.objects[key] = body, etag, self.clock.now()
         self.writes += 1
         self.bytes_written += len(body)
@@ -108,6 +111,10 @@ class MemoryLedger:
 
     def record(self, identity, delivery):
         return self.entries.setdefault(identity, delivery)
+
+    def add(self, identity, delivery):
+        earlier = self.entries[identity].objects if identity in self.entries else ()
+        self.entries[identity] = replace(delivery, objects=tuple(joined(earlier, delivery.objects)))
 
 
 class MemoryTables(FeedTables):
@@ -199,6 +206,8 @@ class World:
     settings: FeedSettings = field(default_factory=lambda: FeedSettings(KEY))
     company: Any = None
     cancelled: set = field(default_factory=set)
+    # Numbers of documents that no report brings, although Amazon lists them.
+    lacking: set = field(default_factory=set)
 
     def __post_init__(self):
         self.store = MemoryStore(self.clock)
@@ -236,8 +245,10 @@ class World:
         identities = plan.identities(number)
         if len(known := self.ledger.load(identities)) == len(identities):
             # Another run was quicker, or this one before it was killed.
-            delivery = known[identities[-1]]
-            return Outcome(delivery.objects, fetched_at=delivery.delivered_at, already_delivered=True)
+            deliveries = sorted(known.values(), key=lambda each: each.delivered_at)
+            found = {each["uri"]: each for delivery in deliveries for each in delivery.objects}
+            fetched_at = deliveries[-1].delivered_at
+            return Outcome(list(found.values()), fetched_at=fetched_at, already_delivered=True)
         options = dict(request.options)
         self.created.append((request.marketplace_id, json.dumps(options, sort_keys=True)))
         files = self._report(request.marketplace_id, options)
@@ -249,27 +260,41 @@ class World:
             self.stored[key] = content
             objects.append({"uri": f"s3://bucket/{key}", "bytes": len(content), "sha256": None, "crc32": "x"})
         outcome = Outcome(objects, None, f"R{len(self.created)}", f"D{len(self.created)}", self.clock.now())
-        for identity in identities:
-            self.ledger.record(
-                identity,
-                Delivery(
-                    tuple({**each, "content_type": "application/pdf"} for each in objects),
-                    "GET_AB_INVOICE_PDF",
-                    options,
-                    outcome.report_id,
-                    outcome.report_document_id,
-                    self.clock.now(),
-                    begun.name,
-                ),
-            )
+        delivery = Delivery(
+            tuple({**each, "content_type": "application/pdf"} for each in objects),
+            "GET_AB_INVOICE_PDF",
+            options,
+            outcome.report_id,
+            outcome.report_document_id,
+            self.clock.now(),
+            begun.name,
+        )
+        brought = plan.brought(number, objects)
+        for identity in brought:
+            self.ledger.record(identity, delivery)
+        if brought and (identity := plan.request_identity(number)):
+            self.ledger.add(identity, delivery)
         return outcome
+
+    def files_of(self, numbers):
+        """Return the files of a report that is to bring these documents."""
+        return {f"{number}.pdf": number.encode() for number in numbers if number not in self.lacking}
+
+    def _numbers(self, options):
+        """Return the numbers of an order's documents, or of a shipment's."""
+        ids = options["orderId"], options.get("shipmentId")
+        of_order = [(key, each) for key, found in self.api.details.items() for each in found if key[0] == ids[0]]
+        numbers = [each["invoiceNumber"] for key, each in of_order if ids[1] in (None, key[2])]
+        wanted = not options.get("documentType") or options["documentType"] == "Invoice"
+        return sorted({each for each in numbers if each and each != "Pending"}) if wanted else []
 
     def _report(self, marketplace_id, options):
         """Return the files of a report, None where it ends CANCELLED."""
         invoices.check([marketplace_id], options)
         if self.company is None:
             name = options.get("invoiceId") or "-".join(options.values())
-            return None if name in self.cancelled else {f"{name}.pdf": name.encode()}
+            numbers = [name] if "invoiceId" in options else self._numbers(options) or [name]
+            return None if name in self.cancelled else self.files_of(numbers)
         found = company_report(self.company, marketplace_id, options, self.clock.now())
         if found is None:
             return None
