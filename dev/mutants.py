@@ -746,6 +746,10 @@ MUTANTS = [
            "if resolved.is_named and resolved.own", "if resolved.is_named",
            "tests/feed/test_lines_and_documents.py"
            "::test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error"),
+    Mutant("feed-charge-twice", "charge with a corrected invoice", "feed/collect.py",
+           "resolved.own = [current[min(position, len(current) - 1)]]", "resolved.own = current",
+           "tests/feed/test_one_document_each.py"
+           "::test_each_charge_has_one_invoice_in_the_order_of_their_dates"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"
