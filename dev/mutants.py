@@ -750,6 +750,9 @@ MUTANTS = [
            "resolved.own = [current[min(position, len(current) - 1)]]", "resolved.own = current",
            "tests/feed/test_one_document_each.py"
            "::test_each_charge_has_one_invoice_in_the_order_of_their_dates"),
+    Mutant("feed-accounts", "accounts that share the tables", "feed/finish.py",
+           '**self._counts(), "account": account,', '**self._counts(), "account": "all",',
+           "tests/feed/test_accounts.py::test_accounts_on_one_prefix_have_a_list_of_open_items_each"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"

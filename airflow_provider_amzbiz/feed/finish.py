@@ -80,7 +80,8 @@ class Finish:
 
     def write_tables(self, tables: Tables | None) -> dict[str, Any]:
         """Write the tables and their marker, and return the run's result."""
-        result: dict[str, Any] = {**self._counts(), "tables": {}}
+        account = self._state.account
+        result: dict[str, Any] = {**self._counts(), "account": account, "tables": {}}
         if tables is None:
             return result
         rows: Mapping[str, Iterable[Row]] = {
@@ -89,7 +90,9 @@ class Finish:
             "transactions": self._transactions(),
             "open_items": self._open_rows(),
         }
-        result["tables"] = {name: [tables.write(name, self._file, rows[name])] for name in TABLES}
+        for name in TABLES:
+            of_account = ({**row, "account": account} for row in rows[name])
+            result["tables"][name] = [tables.write(name, self._file, of_account)]
         tables.mark(self._file, {"run_id": self._run_id, **result})
         return result
 

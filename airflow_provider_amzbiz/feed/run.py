@@ -195,7 +195,7 @@ class FeedRun:
 
         :param outcomes: by the number of the request in the plan, for all that were due.
         :return: ``requested``, ``landed``, ``already_delivered``, ``failed``, ``skipped``, ``open_items``,
-            ``bytes`` and ``tables``.
+            ``bytes``, ``account`` and ``tables``.
         """
         finish = Finish(
             self._state,

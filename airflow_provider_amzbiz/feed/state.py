@@ -80,7 +80,7 @@ class FeedState:
 
     def __init__(self, objects: Objects, prefix: str, account: str) -> None:
         self._objects = objects
-        self._account = account
+        self.account = account
         self.folder = f"{prefix}{FEED}/{account}/"
         self._cursor_key = f"{self.folder}cursor.json"
 
@@ -111,10 +111,10 @@ class FeedState:
         if found is None:
             return Cursor(), None
         content = _read_json(found.body, self._objects.uri(self._cursor_key))
-        if content.get("account") != self._account:
+        if content.get("account") != self.account:
             raise FeedStateError(
                 f"{self._objects.uri(self._cursor_key)} is of account {content.get('account')!r}, not of "
-                f"{self._account!r}: use another ledger, or move the object away"
+                f"{self.account!r}: use another ledger, or move the object away"
             )
         return Cursor(content.get("feed_end"), content.get("open") or [], content.get("run")), found.etag
 
@@ -123,7 +123,7 @@ class FeedState:
 
         :param etag: as :meth:`read_cursor` gave it.
         """
-        body = _to_json({"account": self._account, **asdict(cursor)})
+        body = _to_json({"account": self.account, **asdict(cursor)})
         condition = {"IfMatch": etag} if etag else _NEW
         try:
             self._objects.put(self._cursor_key, body, content_type=_JSON, **condition)

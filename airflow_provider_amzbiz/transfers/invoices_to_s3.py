@@ -40,8 +40,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     nothing twice.
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
-    ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded) and
-    ``tables`` (name to a list of URIs). The events of assets in ``outlets`` carry the same.
+    ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded),
+    ``account`` (as in the tables) and ``tables`` (name to a list of URIs). The events of assets in ``outlets``
+    carry the same.
 
     :param s3_bucket: the bucket of the documents. (templated)
     :param s3_key: the key. These names are filled in: ``{marketplace_id}``, ``{document_type}``,

@@ -72,6 +72,6 @@ UNION ALL
 
 SELECT
     'the latest list of open items has lost or extra rows', NULL, NULL, NULL, NULL, NULL, NULL
-FROM feed_runs
-WHERE loaded_run = (SELECT MAX(loaded_run) FROM feed_runs)
-AND open_items <> (SELECT COUNT(*) FROM open_items);
+FROM feed_runs AS run
+WHERE run.loaded_run IN (SELECT MAX(loaded_run) FROM feed_runs GROUP BY account)
+AND run.open_items <> (SELECT COUNT(*) FROM open_items AS item WHERE item.loaded_run = run.loaded_run);

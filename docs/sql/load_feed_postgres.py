@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # JSON escapes both characters, so that no line has them: each one is read as it is.
 COPY = r"COPY new_lines FROM STDIN WITH (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02')"
-COUNTS = ("requested", "landed", "already_delivered", "failed", "skipped", "open_items", "bytes")
+COLUMNS = ("requested", "landed", "already_delivered", "failed", "skipped", "open_items", "bytes", "account")
 
 
 def load_feed(cursor, s3, result, run_id):
@@ -19,8 +19,8 @@ def load_feed(cursor, s3, result, run_id):
     loaded_run = Path(result["tables"]["documents"][0]).stem
     cursor.execute("DELETE FROM feed_runs WHERE loaded_run = %s", [loaded_run])
     cursor.execute(
-        "INSERT INTO feed_runs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        [loaded_run, run_id, *(result[name] for name in COUNTS)],
+        "INSERT INTO feed_runs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [loaded_run, run_id, *(result[name] for name in COLUMNS)],
     )
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS new_lines (line jsonb) ON COMMIT DROP")
     for table, uris in result["tables"].items():

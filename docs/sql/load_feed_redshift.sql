@@ -4,7 +4,8 @@ DELETE FROM feed_runs WHERE loaded_run = '{{ run }}';
 
 INSERT INTO feed_runs VALUES (
     '{{ run }}', '{{ run_id }}', {{ result["requested"] }}, {{ result["landed"] }}, {{ result["already_delivered"] }},
-    {{ result["failed"] }}, {{ result["skipped"] }}, {{ result["open_items"] }}, {{ result["bytes"] }}
+    {{ result["failed"] }}, {{ result["skipped"] }}, {{ result["open_items"] }}, {{ result["bytes"] }},
+    '{{ result["account"] }}'
 );
 
 {% for table, uris in result["tables"].items() %}

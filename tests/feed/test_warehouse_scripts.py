@@ -40,7 +40,8 @@ def test_a_script_loads_every_file_and_merges_it(database):
     )
     counts = ("requested", "landed", "already_delivered", "failed", "skipped", "open_items", "bytes")
     uris = {name: [f"s3://my-bucket/tables/{name}/20261101-run.jsonl"] for name in TABLES}
-    result = {**{name: number for number, name in enumerate(counts, start=101)}, "tables": uris}
+    numbers = {name: number for number, name in enumerate(counts, start=101)}
+    result = {**numbers, "account": "a1b2", "tables": uris}
 
     class Task:
         def xcom_pull(self, task_ids):
@@ -48,7 +49,7 @@ def test_a_script_loads_every_file_and_merges_it(database):
 
     script = names.get_template(f"load_feed_{database}.sql").render(ti=Task(), run_id="scheduled")
     values = re.search(r"INSERT INTO feed_runs VALUES \((.*?)\);", script, flags=re.DOTALL)
-    expected = ["'20261101-run'", "'scheduled'", *(str(result[name]) for name in counts)]
+    expected = ["'20261101-run'", "'scheduled'", *(str(result[name]) for name in counts), "'a1b2'"]
     assert re.sub(r"\s+", " ", values[1]).strip().split(", ") == expected
     for name in TABLES:
         assert script.count(f"/{name}/20261101-run.jsonl'" if database != "snowflake" else f"'tables/{name}/") == 1

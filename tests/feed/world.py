@@ -199,6 +199,7 @@ class World:
     settings: FeedSettings = field(default_factory=lambda: FeedSettings(KEY))
     company: Any = None
     cancelled: set = field(default_factory=set)
+    account: str = "account"
 
     def __post_init__(self):
         self.store = MemoryStore(self.clock)
@@ -209,7 +210,7 @@ class World:
 
     @property
     def feed(self):
-        state = FeedState(self.store, "ledger/", "account")
+        state = FeedState(self.store, "ledger/", self.account)
         return InvoiceFeed(state, self.settings, clock=self.clock.now)
 
     def begin(self, run="run-1", **window):
