@@ -753,6 +753,14 @@ MUTANTS = [
     Mutant("feed-accounts", "accounts that share the tables", "feed/finish.py",
            '**self._counts(), "account": account,', '**self._counts(), "account": "all",',
            "tests/feed/test_accounts.py::test_accounts_on_one_prefix_have_a_list_of_open_items_each"),
+    Mutant("feed-shared-cursor", "two feeds that share a ledger", "feed/run.py",
+           "if feed_start is None:\n", "if False:\n",
+           "tests/feed/test_one_feed_per_ledger.py"
+           "::test_other_types_cannot_continue_where_a_feed_has_stopped"),
+    Mutant("feed-gap-of-another", "window after a gap, of another feed", "feed/finish.py",
+           "if before is None or window.start <= before else cursor.feed", "if True else cursor.feed",
+           "tests/feed/test_one_feed_per_ledger.py"
+           "::test_a_window_after_the_cursor_leaves_it_to_its_feed"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"

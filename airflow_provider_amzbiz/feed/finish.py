@@ -67,7 +67,7 @@ class Finish:
         self._plan = plan
         self._outcomes = outcomes
         self._run_id = begun["task"]["run_id"]
-        self._base = Cursor(open=begun["open"])
+        self._base = Cursor(open=begun["open"], feed=begun.get("feed"))
         self._begun_at = datetime.fromisoformat(begun["begun_at"])
         # Files must sort in the order of the runs, and S3's clock is the only one that all of them share: one run
         # may have the API's, and another one its worker's, where the API's is unknown or implausible.
@@ -113,7 +113,9 @@ class Finish:
             is_alone = cursor.open == self._base.open
             keys = mine if is_alone else self._folder.write_lines("open", self._merged(cursor, mine))
             before = datetime.fromisoformat(cursor.feed_end) if cursor.feed_end else None
-            after = Cursor(iso(advanced(before, window, latest)), keys, self._folder.name)
+            # After a gap, another feed has not read what the cursor stands for.
+            feed = self._base.feed if before is None or window.start <= before else cursor.feed
+            after = Cursor(iso(advanced(before, window, latest)), keys, self._folder.name, feed)
             if self._state.write_cursor(after, etag):
                 return
         raise DocumentStorageError("The feed's cursor is written by other runs all the time; a retry continues")

@@ -64,11 +64,13 @@ class Cursor:
     :ivar feed_end: end of the latest window that succeeded, as ISO 8601 in UTC; None before the first.
     :ivar open: keys of the parts that list the open lines.
     :ivar run: the run that wrote it.
+    :ivar feed: what the feed brings, and where to; None where a release wrote it that did not know.
     """
 
     feed_end: str | None = None
     open: list[str] = field(default_factory=list)
     run: str | None = None
+    feed: Mapping[str, Any] | None = None
 
 
 class FeedState:
@@ -116,7 +118,10 @@ class FeedState:
                 f"{self._objects.uri(self._cursor_key)} is of account {content.get('account')!r}, not of "
                 f"{self.account!r}: use another ledger, or move the object away"
             )
-        return Cursor(content.get("feed_end"), content.get("open") or [], content.get("run")), found.etag
+        cursor = Cursor(
+            content.get("feed_end"), content.get("open") or [], content.get("run"), content.get("feed")
+        )
+        return cursor, found.etag
 
     def write_cursor(self, cursor: Cursor, etag: str | None) -> bool:
         """Write the cursor, if it is as it was read; return False where another run has written it since.

@@ -272,6 +272,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             overlap=self.overlap,
             open_for=self.open_for,
             include_personal_data=self.include_personal_data,
+            bucket=self.s3_bucket,
         )
         state = FeedState(ObjectStore(s3, bucket, self.extra_args), prefix, account)
         return InvoiceFeed(state, settings, clock=self.hook.api_time)
