@@ -789,8 +789,14 @@ MUTANTS = [
            'document["has_row"] = by is not None and is_done[by]', 'document["has_row"] = by is not None',
            "tests/feed/test_runs.py::test_a_run_that_nobody_finishes_hides_none_of_its_documents"),
     Mutant("feed-refund-sign", "refund without its sign", "feed/lines.py",
-           "sign = -1 if _is_unsigned_refund(transaction) else 1", "sign = 1",
+           "return -1 if amount > 0 else 1", "return 1",
            "tests/feed/test_lines_and_documents.py::test_refunds_are_negative_whichever_sign_they_come_with"),
+    Mutant("feed-refund-lines", "refund whose lines have another sign than itself", "feed/lines.py",
+           "totals = [_decisive(item) for item in items]", "totals = [-amount for _ in items]",
+           "tests/feed/test_refunds.py::test_the_transaction_and_its_lines_may_have_different_signs"),
+    Mutant("feed-refund-correction", "correction inside a refund", "feed/lines.py",
+           "if abs(together := sum(totals, Decimal())) == abs(amount):", "if not (together := Decimal(1)):",
+           "tests/feed/test_refunds.py::test_a_correction_inside_a_refund_keeps_its_opposite_sign"),
     Mutant("feed-row-stays", "line that turns out to belong to another document", "feed/finish.py",
            "yield retraction(record, self._run_id)", "pass",
            "tests/feed/test_lines_and_documents.py::test_a_row_that_moves_to_another_document_counts_once"),
@@ -803,6 +809,21 @@ MUTANTS = [
            "if resolved.is_named and resolved.own", "if resolved.is_named",
            "tests/feed/test_lines_and_documents.py"
            "::test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error"),
+    Mutant("feed-charge-twice", "charge with a corrected invoice", "feed/collect.py",
+           "resolved.own = [current[min(position, len(current) - 1)]]", "resolved.own = current",
+           "tests/feed/test_one_document_each.py"
+           "::test_each_charge_has_one_invoice_in_the_order_of_their_dates"),
+    Mutant("feed-accounts", "accounts that share the tables", "feed/finish.py",
+           '**self._counts(), "account": account,', '**self._counts(), "account": "all",',
+           "tests/feed/test_accounts.py::test_accounts_on_one_prefix_have_a_list_of_open_items_each"),
+    Mutant("feed-shared-cursor", "two feeds that share a ledger", "feed/run.py",
+           "if feed_start is None:\n", "if False:\n",
+           "tests/feed/test_one_feed_per_ledger.py"
+           "::test_other_types_cannot_continue_where_a_feed_has_stopped"),
+    Mutant("feed-gap-of-another", "window after a gap, of another feed", "feed/finish.py",
+           "if before is None or window.start <= before else cursor.feed", "if True else cursor.feed",
+           "tests/feed/test_one_feed_per_ledger.py"
+           "::test_a_window_after_the_cursor_leaves_it_to_its_feed"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"

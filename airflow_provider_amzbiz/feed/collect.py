@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from itertools import groupby, islice
 from typing import Any, Protocol, TypeVar
 
@@ -14,8 +15,9 @@ from airflow_provider_amzbiz.client.reconciliation_models import (
     Transaction,
 )
 from airflow_provider_amzbiz.feed import names
-from airflow_provider_amzbiz.feed.documents import Bundle, Resolved, Rules, detail_of, resolve
+from airflow_provider_amzbiz.feed.documents import Bundle, Detail, Resolved, Rules, detail_of, resolve
 from airflow_provider_amzbiz.feed.lines import Line, document_type_of, lines_of, triple_of
+from airflow_provider_amzbiz.feed.names import CREDIT_MEMO
 from airflow_provider_amzbiz.feed.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ def _resolve_group(spool: Spool, group: Sequence[tuple[Line, bool]], rules: Rule
     """Find the documents of one order line's charges, or of its refunds."""
     details = spool.details(triple_of(group[0][0]))
     found = [(line, resolve(line, details, rules, shipped=shipped)) for line, shipped in group]
-    _share_out(found)
+    _share_out(found, details)
     for line, resolved in found:
         if resolved.reason:
             spool.add_reason(line, resolved.reason)
@@ -99,12 +101,12 @@ def _resolve_group(spool: Spool, group: Sequence[tuple[Line, bool]], rules: Rule
             spool.add_source(spool.add_document(document), line, own=document in own)
 
 
-def _share_out(found: Sequence[tuple[Line, Resolved]]) -> None:
+def _share_out(found: Sequence[tuple[Line, Resolved]], details: Sequence[Detail]) -> None:
     """Share out the invoices of one order line among its charges, so that no amount counts twice.
 
     What a transaction names is its own, and that of the others of the same payment. What is left, the remaining
-    transactions share: each has one, in the order of their dates, where there are as many, else each has all.
-    Where nothing is left, their invoice is still to come.
+    transactions share: each has one, in the order of their dates, and the last one where there are fewer. Where
+    there are more, some were replaced, and have no line. Where nothing is left, their invoice is still to come.
     """
     unnamed = [(line, resolved) for line, resolved in found if not resolved.is_named and resolved.own]
     named = {
@@ -122,10 +124,25 @@ def _share_out(found: Sequence[tuple[Line, Resolved]]) -> None:
             resolved.own = list(rest)
             resolved.reason = resolved.reason or (None if rest else names.NO_NUMBER)
             alone.append((line, resolved))
-    if len(rest) == len(alone) > 1:
-        alone.sort(key=lambda each: (each[0]["transaction_date"] or "", each[0]["transaction_id"]))
-        for (_, resolved), bundle in zip(alone, sorted(rest, key=_issued), strict=True):
-            resolved.own = [bundle]
+    alone.sort(key=lambda each: (each[0]["transaction_date"] or "", each[0]["transaction_id"]))
+    current = _current(rest, details, len(alone))
+    for position, (_, resolved) in enumerate(alone if current else ()):
+        resolved.own = [current[min(position, len(current) - 1)]]
+
+
+def _current(bundles: Iterable[Bundle], details: Sequence[Detail], count: int) -> list[Bundle]:
+    """Return the invoices that count, in the order of their dates: the latest ones, if possible not reversed."""
+    memos = [each for each in details if each["type"] == CREDIT_MEMO and each["related"]]
+    reversals = {each["related"]: each["total"] for each in memos}
+
+    def is_reversed(bundle: Bundle) -> bool:
+        number, total = bundle[0].number, bundle[0].detail.get("total")
+        both = reversals.get(number), total
+        # Without amounts, a credit memo that names the invoice is all there is to go by.
+        return number in reversals and (None in both or len({abs(Decimal(each)) for each in both if each}) == 1)
+
+    ranked = sorted(bundles, key=lambda each: (not is_reversed(each), _issued(each)))
+    return sorted(ranked[-count:] if count else [], key=_issued)
 
 
 def _issued(bundle: Bundle) -> tuple[str, str]:

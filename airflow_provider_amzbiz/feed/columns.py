@@ -38,6 +38,7 @@ DOCUMENTS: Mapping[str, str] = {
     "feed_date_max": TIME,
     "fetched_at": TIME,
     "run_id": STRING,
+    "account": STRING,
 }
 _LINE: Mapping[str, str] = {
     "order_id": STRING,
@@ -77,6 +78,7 @@ DOCUMENT_LINES: Mapping[str, str] = {
     "line_number": INTEGER,
     "is_retracted": BOOLEAN,
     "run_id": STRING,
+    "account": STRING,
 }
 TRANSACTIONS: Mapping[str, str] = {
     "transaction_id": STRING,
@@ -101,6 +103,7 @@ TRANSACTIONS: Mapping[str, str] = {
     "buyer": STRING,
     "payer": STRING,
     "run_id": STRING,
+    "account": STRING,
 }
 OPEN_ITEMS: Mapping[str, str] = {
     "order_id": STRING,
@@ -124,6 +127,7 @@ OPEN_ITEMS: Mapping[str, str] = {
     "last_asked_at": TIME,
     "times_asked": INTEGER,
     "run_id": STRING,
+    "account": STRING,
 }
 TABLES: Mapping[str, Mapping[str, str]] = {
     "documents": DOCUMENTS,

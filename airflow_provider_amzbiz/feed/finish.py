@@ -66,7 +66,7 @@ class Finish:
         self._plan = plan
         self._outcomes = outcomes
         self._run_id = begun["task"]["run_id"]
-        self._base = Cursor(open=begun["open"])
+        self._base = Cursor(open=begun["open"], feed=begun.get("feed"))
         self._begun_at = datetime.fromisoformat(begun["begun_at"])
         # Files must sort in the order of the runs, and S3's clock is the only one that all of them share: one run
         # may have the API's, and another one its worker's, where the API's is unknown or implausible.
@@ -82,7 +82,8 @@ class Finish:
     def write_tables(self, tables: Tables | None) -> dict[str, Any]:
         """Write the tables and their marker, and return the run's result."""
         self._find_amended(self._state.read_cursor()[0])
-        result: dict[str, Any] = {**self._counts(), "tables": {}}
+        account = self._state.account
+        result: dict[str, Any] = {**self._counts(), "account": account, "tables": {}}
         if tables is None:
             return result
         rows: Mapping[str, Iterable[Row]] = {
@@ -91,7 +92,9 @@ class Finish:
             "transactions": self._transactions(),
             "open_items": self._open_rows(),
         }
-        result["tables"] = {name: [tables.write(name, self._file, rows[name])] for name in TABLES}
+        for name in TABLES:
+            of_account = ({**row, "account": account} for row in rows[name])
+            result["tables"][name] = [tables.write(name, self._file, of_account)]
         tables.mark(self._file, {"run_id": self._run_id, **result})
         # Whoever loads what a run returns may never have seen what the task returned before it was cleared.
         earlier = self._state.earlier_result(self._folder.name).get("tables", {})
@@ -111,8 +114,11 @@ class Finish:
             self._find_amended(cursor)
             is_alone = cursor.open == self._base.open
             keys = self._folder.write_lines("open", self._state_after() if is_alone else self._merged(cursor))
-            feed_end = advanced(parsed(cursor.feed_end), window, latest, first_start=parsed(cursor.feed_start))
-            after = Cursor(iso(feed_end), keys, self._folder.name, cursor.feed_start)
+            before = parsed(cursor.feed_end)
+            feed_end = advanced(before, window, latest, first_start=parsed(cursor.feed_start))
+            # After a gap, another feed has not read what the cursor stands for.
+            feed = self._base.feed if before is None or window.start <= before else cursor.feed
+            after = Cursor(iso(feed_end), keys, self._folder.name, cursor.feed_start, feed)
             if self._state.write_cursor(after, etag):
                 return
         raise DocumentStorageError(CURSOR_BUSY)

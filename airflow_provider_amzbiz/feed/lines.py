@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -59,15 +59,21 @@ _TEXTS: Mapping[str, str] = {
 def lines_of(transaction: Transaction, *, include_personal_data: bool = False) -> list[Line]:
     """Return the lines of a transaction; one without any has one line, whose own columns are None.
 
-    Refunds are negative, whichever sign the API gave them: some accounts get them unsigned.
+    Refunds are negative, whichever signs the API gave to the transaction and to its lines: some accounts get them
+    unsigned. Inside, amounts keep their opposite signs, such as discounts, or a correction among the lines.
 
     :param include_personal_data: keep buyer and payer, which stay out of everything otherwise.
     """
     common = _header(transaction, include_personal_data)
     items = transaction.transaction_line_items or (TransactionLineItem(),)
-    sign = -1 if _is_unsigned_refund(transaction) else 1
-    common["amount"] = _signed(transaction.amount, sign)
-    lines = [{**common, "line_number": number, **_item(item, sign)} for number, item in enumerate(items, start=1)]
+    is_refund = transaction.transaction_type in (TransactionType.REFUND, TransactionType.OVERREFUND)
+    amount = (transaction.amount and transaction.amount.amount) or Decimal()
+    signs = _refund_signs(items, amount) if is_refund else [1] * len(items)
+    common["amount"] = _signed(transaction.amount, _sign_of_refund(amount) if is_refund else 1)
+    lines = [
+        {**common, "line_number": number, **_item(item, sign)}
+        for number, (item, sign) in enumerate(zip(items, signs, strict=True), start=1)
+    ]
     for line in lines:
         line["currency"] = line["currency"] or common["currency"]
     identity = transaction.transaction_id or _identity(lines)
@@ -153,12 +159,27 @@ def _item(item: TransactionLineItem, sign: int) -> Line:
     }
 
 
-def _is_unsigned_refund(transaction: Transaction) -> bool:
-    if transaction.transaction_type not in (TransactionType.REFUND, TransactionType.OVERREFUND):
-        return False
-    totals = (item.total_amount for item in transaction.transaction_line_items)
-    amounts = [each.amount for each in (transaction.amount, *totals) if each and each.amount]
-    return bool(amounts) and amounts[0] > 0
+def _refund_signs(items: Sequence[TransactionLineItem], amount: Decimal) -> list[int]:
+    """Return what to multiply the amounts of each line of a refund with, 1 or -1.
+
+    Lines that add up to the transaction's amount agree on what their signs mean, so that a line of the other sign
+    is a correction. Else each line tells its own.
+    """
+    totals = [_decisive(item) for item in items]
+    if abs(together := sum(totals, Decimal())) == abs(amount):
+        return [_sign_of_refund(together)] * len(totals)
+    return [_sign_of_refund(total) for total in totals]
+
+
+def _sign_of_refund(amount: Decimal) -> int:
+    return -1 if amount > 0 else 1
+
+
+def _decisive(item: TransactionLineItem) -> Decimal:
+    """Return the amount that tells a line's sign: its total, else its principal, else the sum of its parts."""
+    found = {name: getattr(item, source) for name, source in _AMOUNTS.items() if name != _PRICE}
+    amounts = {name: money.amount for name, money in found.items() if money and money.amount}
+    return amounts.get("total") or amounts.get("principal") or sum(amounts.values(), Decimal())
 
 
 def _signed(money: Money | None, sign: int) -> str | None:

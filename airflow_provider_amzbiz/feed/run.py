@@ -18,7 +18,7 @@ from airflow_provider_amzbiz.feed.plan import Plan, carry_over, label_of, write_
 from airflow_provider_amzbiz.feed.requests import Deliveries, describe_documents, find_delivered
 from airflow_provider_amzbiz.feed.rows import Outcome
 from airflow_provider_amzbiz.feed.spool import Spool
-from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
+from airflow_provider_amzbiz.feed.state import Cursor, FeedState, RunFolder
 from airflow_provider_amzbiz.feed.window import Time, Window, parsed, window_of
 
 DEFAULT_OVERLAP = timedelta(days=3)
@@ -32,6 +32,7 @@ class FeedSettings:
     :ivar key: template of the documents' keys.
     :ivar overlap: a run begins so long before the end of the last one, because rows appear late and are amended.
     :ivar open_for: how long a line without a document is asked for.
+    :ivar bucket: where the documents go; None where nothing else shares the ledger.
     :ivar include_personal_data: keep names and e-mail addresses of buyers and payers.
     :raises InvalidParameterError: one of them is not allowed.
     """
@@ -41,6 +42,12 @@ class FeedSettings:
     overlap: timedelta = DEFAULT_OVERLAP
     open_for: timedelta = DEFAULT_OPEN_FOR
     include_personal_data: bool = False
+    bucket: str | None = None
+
+    @property
+    def feed(self) -> dict[str, Any]:
+        """What tells this feed from another one that uses its ledger by mistake, JSON-safe."""
+        return {"document_types": sorted(self.rules.document_types), "bucket": self.bucket}
 
     def __post_init__(self) -> None:
         check_key(self.key)
@@ -88,13 +95,16 @@ class InvoiceFeed:
         :param first_start: where a feed's first run begins: the start of the data interval. Until a run has
             succeeded, the earliest start of all that began counts.
         :param frozen: JSON-safe values that the run keeps, whatever a retry gives.
-        :raises InvalidParameterError: the window is empty, or nothing says where to begin.
+        :raises InvalidParameterError: the window is empty, nothing says where to begin, or the cursor is that of
+            another feed.
         :raises FeedStateError: the state is damaged.
         """
         folder = self._state.run(label_of(task))
         found = folder.read("begin")
         if found is None:
             cursor, _ = self._state.read_cursor()
+            if feed_start is None:
+                _check_same_feed(cursor, self._settings.feed)
             window = window_of(
                 feed_start,
                 feed_end,
@@ -110,6 +120,7 @@ class InvoiceFeed:
                 "feed_start": iso(window.start),
                 "feed_end": iso(window.end),
                 "open": cursor.open,
+                "feed": self._settings.feed,
                 "frozen": dict(frozen or {}),
             }
             self._state.begin_at(content["feed_start"])
@@ -198,7 +209,7 @@ class FeedRun:
 
         :param outcomes: by the number of the request in the plan, for all that were due.
         :return: ``requested``, ``landed``, ``already_delivered``, ``failed``, ``skipped``, ``open_items``,
-            ``bytes`` and ``tables``.
+            ``bytes``, ``account`` and ``tables``.
         """
         finish = Finish(
             self._state,
@@ -214,3 +225,19 @@ class FeedRun:
         latest = max(filter(None, (self._stored_at, finish.latest_feed_date)))
         finish.advance(self.window, latest)
         return self._folder.write_once("done", {"result": result})[0]["result"]  # type: ignore[no-any-return]
+
+
+def _check_same_feed(cursor: Cursor, feed: Mapping[str, Any]) -> None:
+    """Refuse a cursor of another feed: what that one has passed, this one would never read.
+
+    :raises InvalidParameterError: it is another feed's.
+    """
+    known = cursor.feed or feed
+    changed = [name for name in feed if known.get(name) != feed[name]]
+    if changed:
+        were, are = ({name: each.get(name) for name in changed} for each in (known, feed))
+        raise InvalidParameterError(
+            f"The feed of this ledger has {were} up to {cursor.feed_end}, and this task has {are}: give a second "
+            "feed a ledger of its own. If this feed is to change, set feed_start for one run, to the feed date "
+            "from which on it is to have all documents"
+        )

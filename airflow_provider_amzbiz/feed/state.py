@@ -69,12 +69,14 @@ class Cursor:
     :ivar open: keys of the parts that list the open lines.
     :ivar run: the run that wrote it.
     :ivar feed_start: where the feed begins: the earliest start of a run that began before any had succeeded.
+    :ivar feed: what the feed brings, and where to; None where a release wrote it that did not know.
     """
 
     feed_end: str | None = None
     open: list[str] = field(default_factory=list)
     run: str | None = None
     feed_start: str | None = None
+    feed: Mapping[str, Any] | None = None
 
 
 class FeedState:
@@ -86,7 +88,7 @@ class FeedState:
 
     def __init__(self, objects: Objects, prefix: str, account: str) -> None:
         self._objects = objects
-        self._account = account
+        self.account = account
         self.folder = f"{prefix}{FEED}/{account}/"
         self._cursor_key = f"{self.folder}cursor.json"
 
@@ -123,12 +125,12 @@ class FeedState:
         if found is None:
             return Cursor(), None
         content = _read_json(found.body, self._objects.uri(self._cursor_key))
-        if content.get("account") != self._account:
+        if content.get("account") != self.account:
             raise FeedStateError(
                 f"{self._objects.uri(self._cursor_key)} is of account {content.get('account')!r}, not of "
-                f"{self._account!r}: use another ledger, or move the object away"
+                f"{self.account!r}: use another ledger, or move the object away"
             )
-        names = ("feed_end", "run", "feed_start")
+        names = ("feed_end", "run", "feed_start", "feed")
         return Cursor(open=content.get("open") or [], **{name: content.get(name) for name in names}), found.etag
 
     def write_cursor(self, cursor: Cursor, etag: str | None) -> bool:
@@ -136,7 +138,7 @@ class FeedState:
 
         :param etag: as :meth:`read_cursor` gave it.
         """
-        body = _to_json({"account": self._account, **asdict(cursor)})
+        body = _to_json({"account": self.account, **asdict(cursor)})
         condition = {"IfMatch": etag} if etag else _NEW
         try:
             self._objects.put(self._cursor_key, body, content_type=_JSON, **condition)

@@ -41,7 +41,7 @@ class TransactionRows:
         counts = self._spool.counts()
         self.transactions, self.lines = counts["transactions"], counts["lines"]
 
-    def rows(self, run_id: str) -> Iterator[Row]:
+    def rows(self, run_id: str, account: str) -> Iterator[Row]:
         """Yield the rows, with the columns of the table ``transactions``."""
         for line, _, _ in self._spool.lines():
-            yield transaction_row(line, run_id)
+            yield {**transaction_row(line, run_id), "account": account}

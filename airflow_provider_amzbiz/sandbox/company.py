@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Literal
 
 from airflow_provider_amzbiz.sandbox.company_catalog import MARKETS
 from airflow_provider_amzbiz.sandbox.company_records import (
@@ -32,7 +33,8 @@ class Company:
         midnight UTC.
     :param marketplaces: of the orders; None for those of the sandbox's region.
     :param signed_refunds: whether the amounts of refunds are negative in responses, as in the spec, or
-        unsigned, as has been seen.
+        unsigned, as has been seen; ``"amount"`` or ``"lines"`` where only the transaction's own amount, or only
+        those of its lines, are negative.
     """
 
     seed: int = 1
@@ -40,7 +42,7 @@ class Company:
     days: float = 14
     start: datetime | None = None
     marketplaces: Collection[str] | None = None
-    signed_refunds: bool = True
+    signed_refunds: bool | Literal["amount", "lines"] = True
 
     def __post_init__(self) -> None:
         if self.orders < 0:
@@ -49,6 +51,10 @@ class Company:
             raise ValueError(f"days is {self.days!r}, but must be above 0")
         if self.start is not None and self.start.utcoffset() is None:
             raise ValueError(f"start is {self.start!r}, but must be an aware time")
+        if self.signed_refunds not in (True, False, "amount", "lines"):
+            raise ValueError(
+                f"signed_refunds is {self.signed_refunds!r}, but must be True, False, 'amount' or 'lines'"
+            )
         if self.marketplaces is not None and not self.marketplaces:
             raise ValueError(f"marketplaces is {self.marketplaces!r}, but must have at least one, or be None")
         if unknown := set(self.marketplaces or ()) - set(MARKETS):

@@ -56,7 +56,7 @@ class Wire:
             "legalEntityName": transaction.legal_entity,
             "purchasingCustomerGroupName": transaction.group,
             "invoiceNumber": transaction.lines[0].document_number if version.has_number else None,
-            "amount": self._money(transaction.marketplace_id, self._signed(transaction, amount)),
+            "amount": self._money(transaction.marketplace_id, self._signed(transaction, amount, "amount")),
             "paymentInstrumentType": transaction.payment_instrument_type,
             "paymentInstrumentLast4Digits": transaction.last4,
             "buyer": {"id": f"amzn1.account.{transaction.group}", "name": "Sample Buyer", "email": person},
@@ -96,7 +96,7 @@ class Wire:
     def _line(self, transaction: BookTransaction, line: BookLine, version: Version) -> dict[str, Any]:
         shipped = line.shipment_date if version.has_shipments else None
         row: dict[str, Any] = {
-            name: self._money(line.marketplace_id, self._signed(transaction, getattr(line, field)))
+            name: self._money(line.marketplace_id, self._signed(transaction, getattr(line, field), "lines"))
             for name, field in _LINE_AMOUNTS.items()
         }
         row |= {
@@ -175,10 +175,11 @@ class Wire:
             "fees": [],
         }
 
-    def _signed(self, transaction: BookTransaction, amount: Decimal) -> Decimal:
+    def _signed(self, transaction: BookTransaction, amount: Decimal, place: str) -> Decimal:
+        """Return an amount as it comes at a place, the transaction's ``amount`` or its ``lines``."""
         is_refund = transaction.transaction_type != "CHARGE"
         # Not abs(): of a refund, the discount is positive.
-        return -amount + 0 if is_refund and not self._company.signed_refunds else amount
+        return -amount + 0 if is_refund and self._company.signed_refunds not in (True, place) else amount
 
     @staticmethod
     def _money(marketplace_id: str, amount: Decimal) -> dict[str, str]:

@@ -41,10 +41,10 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     nothing twice.
 
     The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
-    ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded) and
-    ``tables`` (name to a list of URIs). If a task that succeeded is cleared, the lists begin with the files of its
-    earlier runs, and end with its own; the nth files of all tables belong together. The events of assets in
-    ``outlets`` carry the same.
+    ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded),
+    ``account`` (as in the tables) and ``tables`` (name to a list of URIs). If a task that succeeded is cleared,
+    the lists begin with the files of its earlier runs, and end with its own; the nth files of all tables belong
+    together. The events of assets in ``outlets`` carry the same.
 
     :param s3_bucket: the bucket of the documents. (templated)
     :param s3_key: the key. These names are filled in: ``{marketplace_id}``, ``{document_type}``,
@@ -277,6 +277,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
             overlap=self.overlap,
             open_for=self.open_for,
             include_personal_data=self.include_personal_data,
+            bucket=self.s3_bucket,
         )
         state = FeedState(ObjectStore(s3, bucket, self.extra_args), prefix, account)
         return InvoiceFeed(state, settings, clock=self.hook.api_time)

@@ -119,6 +119,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
         from airflow_provider_amzbiz.client.reconciliation import ReconciliationClient
         from airflow_provider_amzbiz.feed.spool import Spool
         from airflow_provider_amzbiz.feed.transactions import TransactionRows
+        from airflow_provider_amzbiz.transfers.batch_actions import target_of
 
         with translated_errors(), Spool() as spool:
             for name in ("s3_bucket", "s3_key"):
@@ -137,7 +138,8 @@ class TransactionsToS3Operator(GetTransactionsOperator):
                 stopped=self._after_each,
             )
             ti: Any = context["ti"]
-            stored = self._write(s3, found.rows(ti.run_id))
+            account = target_of(self.hook.config, self.s3_bucket).account
+            stored = self._write(s3, found.rows(ti.run_id, account))
         S3ConsoleLink.show(self, context, s3, self.s3_bucket, self.s3_key)
         summary = {
             "uri": stored.uri,

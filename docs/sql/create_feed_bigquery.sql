@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS feed_runs (
     failed INT64,
     skipped INT64,
     open_items INT64,
-    bytes INT64
+    bytes INT64,
+    account STRING
 );
 
 CREATE TABLE IF NOT EXISTS documents (
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS documents (
     feed_date_max TIMESTAMP,
     fetched_at TIMESTAMP,
     run_id STRING,
+    account STRING,
     loaded_run STRING
 );
 
@@ -82,6 +84,7 @@ CREATE TABLE IF NOT EXISTS document_lines (
     line_number INT64,
     is_retracted BOOL,
     run_id STRING,
+    account STRING,
     loaded_run STRING
 );
 
@@ -129,6 +132,7 @@ CREATE TABLE IF NOT EXISTS transactions (
     buyer STRING,
     payer STRING,
     run_id STRING,
+    account STRING,
     loaded_run STRING
 );
 
@@ -154,6 +158,7 @@ CREATE TABLE IF NOT EXISTS open_items (
     last_asked_at TIMESTAMP,
     times_asked INT64,
     run_id STRING,
+    account STRING,
     loaded_run STRING
 );
 

@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS feed_runs (
     failed bigint,
     skipped bigint,
     open_items bigint,
-    bytes bigint
+    bytes bigint,
+    account text
 );
 
 CREATE TABLE IF NOT EXISTS documents (
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS documents (
     feed_date_max timestamptz,
     fetched_at timestamptz,
     run_id text,
+    account text,
     loaded_run text
 );
 
@@ -82,6 +84,7 @@ CREATE TABLE IF NOT EXISTS document_lines (
     line_number bigint,
     is_retracted boolean,
     run_id text,
+    account text,
     loaded_run text
 );
 
@@ -129,6 +132,7 @@ CREATE TABLE IF NOT EXISTS transactions (
     buyer text,
     payer text,
     run_id text,
+    account text,
     loaded_run text
 );
 
@@ -154,6 +158,7 @@ CREATE TABLE IF NOT EXISTS open_items (
     last_asked_at timestamptz,
     times_asked bigint,
     run_id text,
+    account text,
     loaded_run text
 );
 

@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS feed_runs (
     failed BIGINT,
     skipped BIGINT,
     open_items BIGINT,
-    bytes BIGINT
+    bytes BIGINT,
+    account VARCHAR(1024)
 );
 
 CREATE TABLE IF NOT EXISTS documents (
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS documents (
     feed_date_max TIMESTAMPTZ,
     fetched_at TIMESTAMPTZ,
     run_id VARCHAR(1024),
+    account VARCHAR(1024),
     loaded_run VARCHAR(1024)
 );
 
@@ -82,6 +84,7 @@ CREATE TABLE IF NOT EXISTS document_lines (
     line_number BIGINT,
     is_retracted BOOLEAN,
     run_id VARCHAR(1024),
+    account VARCHAR(1024),
     loaded_run VARCHAR(1024)
 );
 
@@ -129,6 +132,7 @@ CREATE TABLE IF NOT EXISTS transactions (
     buyer VARCHAR(65535),
     payer VARCHAR(65535),
     run_id VARCHAR(1024),
+    account VARCHAR(1024),
     loaded_run VARCHAR(1024)
 );
 
@@ -154,6 +158,7 @@ CREATE TABLE IF NOT EXISTS open_items (
     last_asked_at TIMESTAMPTZ,
     times_asked BIGINT,
     run_id VARCHAR(1024),
+    account VARCHAR(1024),
     loaded_run VARCHAR(1024)
 );
 

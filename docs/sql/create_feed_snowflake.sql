@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS feed_runs (
     failed NUMBER(38, 0),
     skipped NUMBER(38, 0),
     open_items NUMBER(38, 0),
-    bytes NUMBER(38, 0)
+    bytes NUMBER(38, 0),
+    account VARCHAR
 );
 
 CREATE TABLE IF NOT EXISTS documents (
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS documents (
     feed_date_max TIMESTAMP_TZ,
     fetched_at TIMESTAMP_TZ,
     run_id VARCHAR,
+    account VARCHAR,
     loaded_run VARCHAR
 );
 
@@ -84,6 +86,7 @@ CREATE TABLE IF NOT EXISTS document_lines (
     line_number NUMBER(38, 0),
     is_retracted BOOLEAN,
     run_id VARCHAR,
+    account VARCHAR,
     loaded_run VARCHAR
 );
 
@@ -131,6 +134,7 @@ CREATE TABLE IF NOT EXISTS transactions (
     buyer VARCHAR,
     payer VARCHAR,
     run_id VARCHAR,
+    account VARCHAR,
     loaded_run VARCHAR
 );
 
@@ -156,6 +160,7 @@ CREATE TABLE IF NOT EXISTS open_items (
     last_asked_at TIMESTAMP_TZ,
     times_asked NUMBER(38, 0),
     run_id VARCHAR,
+    account VARCHAR,
     loaded_run VARCHAR
 );
 

@@ -37,6 +37,25 @@ WHERE NOT part.is_retracted AND COALESCE(part.total, 0) <> COALESCE(line.total, 
 
 UNION ALL
 
+-- A consolidated invoice repeats the lines of its invoices.
+SELECT
+    'in two documents of the same type',
+    part.feed_date, part.transaction_id, part.line_number, part.order_id, part.document_number, part.total
+FROM document_lines AS part
+WHERE NOT part.is_retracted
+AND EXISTS (
+    SELECT 1 FROM document_lines AS other
+    WHERE other.transaction_id = part.transaction_id
+    AND other.line_number = part.line_number
+    AND other.document_type = part.document_type
+    AND other.document_number < part.document_number
+    AND NOT other.is_retracted
+    AND EXISTS (SELECT 1 FROM documents WHERE consolidated_number = other.document_number)
+        = EXISTS (SELECT 1 FROM documents WHERE consolidated_number = part.document_number)
+)
+
+UNION ALL
+
 -- In an archive whose files have other names than their documents, a file is known by its orders only.
 SELECT
     'in a document that has no file',
@@ -53,6 +72,6 @@ UNION ALL
 
 SELECT
     'the latest list of open items has lost or extra rows', NULL, NULL, NULL, NULL, NULL, NULL
-FROM feed_runs
-WHERE loaded_run = (SELECT MAX(loaded_run) FROM feed_runs)
-AND open_items <> (SELECT COUNT(*) FROM open_items);
+FROM feed_runs AS run
+WHERE run.loaded_run IN (SELECT MAX(loaded_run) FROM feed_runs GROUP BY account)
+AND run.open_items <> (SELECT COUNT(*) FROM open_items AS item WHERE item.loaded_run = run.loaded_run);

@@ -15,7 +15,8 @@ FROM read_json(
         failed: 'BIGINT',
         skipped: 'BIGINT',
         open_items: 'BIGINT',
-        bytes: 'BIGINT'
+        bytes: 'BIGINT',
+        account: 'VARCHAR'
     },
     filename = true
 );
@@ -56,7 +57,8 @@ FROM read_json(
         feed_date_min: 'TIMESTAMPTZ',
         feed_date_max: 'TIMESTAMPTZ',
         fetched_at: 'TIMESTAMPTZ',
-        run_id: 'VARCHAR'
+        run_id: 'VARCHAR',
+        account: 'VARCHAR'
     },
     filename = true
 )
@@ -101,7 +103,8 @@ FROM read_json(
         currency: 'VARCHAR',
         line_number: 'BIGINT',
         is_retracted: 'BOOLEAN',
-        run_id: 'VARCHAR'
+        run_id: 'VARCHAR',
+        account: 'VARCHAR'
     },
     filename = true
 )
@@ -155,7 +158,8 @@ FROM read_json(
         seller_name: 'VARCHAR',
         buyer: 'VARCHAR',
         payer: 'VARCHAR',
-        run_id: 'VARCHAR'
+        run_id: 'VARCHAR',
+        account: 'VARCHAR'
     },
     filename = true
 )
@@ -187,7 +191,8 @@ FROM read_json(
         first_asked_at: 'TIMESTAMPTZ',
         last_asked_at: 'TIMESTAMPTZ',
         times_asked: 'BIGINT',
-        run_id: 'VARCHAR'
+        run_id: 'VARCHAR',
+        account: 'VARCHAR'
     },
     filename = true
 )
@@ -212,9 +217,10 @@ CREATE OR REPLACE TABLE transactions AS
 SELECT * FROM all_transactions
 QUALIFY loaded_run = max(loaded_run) OVER (PARTITION BY transaction_id);
 
--- Each run has the whole list. What it gives up, it lists for the last time.
+-- Each run has the whole list of its account. What it gives up, it lists for the last time.
 CREATE OR REPLACE TABLE open_items AS
-SELECT * FROM all_open_items WHERE loaded_run = (SELECT max(loaded_run) FROM feed_runs);
+SELECT * FROM all_open_items
+WHERE loaded_run IN (SELECT max(loaded_run) FROM feed_runs GROUP BY account);
 
 CREATE OR REPLACE TABLE expired_items AS
 SELECT * FROM all_open_items WHERE status = 'expired';

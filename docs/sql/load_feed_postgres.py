@@ -22,9 +22,9 @@ def load_feed(cursor, s3, result, run_id):
         uris = {table: found[number] for table, found in result["tables"].items()}
         loaded_run = Path(uris["documents"]).stem
         cursor.execute(
-            "INSERT INTO feed_runs (loaded_run, run_id) SELECT %s, %s "
+            "INSERT INTO feed_runs (loaded_run, run_id, account) SELECT %s, %s, %s "
             "WHERE NOT EXISTS (SELECT 1 FROM feed_runs WHERE loaded_run = %s)",
-            [loaded_run, run_id, loaded_run],
+            [loaded_run, run_id, result["account"], loaded_run],
         )
         if number == latest:
             cursor.execute(

@@ -46,12 +46,13 @@ INSERT INTO transactions SELECT * FROM new_transactions AS staged WHERE NOT EXIS
     SELECT 1 FROM transactions AS kept WHERE kept.transaction_id = staged.transaction_id
 );
 
--- The whole list as of the latest run, and apart from it what any run gave up.
+-- The whole list as of each account's latest run, and apart from it what any run gave up.
 DELETE FROM open_items
-WHERE loaded_run < (SELECT MAX(loaded_run) FROM feed_runs)
+WHERE loaded_run NOT IN (SELECT MAX(loaded_run) FROM feed_runs GROUP BY account)
 OR loaded_run IN (SELECT loaded_run FROM new_open_items);
 
-INSERT INTO open_items SELECT * FROM new_open_items WHERE loaded_run = (SELECT MAX(loaded_run) FROM feed_runs);
+INSERT INTO open_items SELECT * FROM new_open_items
+WHERE loaded_run IN (SELECT MAX(loaded_run) FROM feed_runs GROUP BY account);
 
 DELETE FROM expired_items WHERE loaded_run IN (SELECT loaded_run FROM new_open_items);
 

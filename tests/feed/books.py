@@ -59,8 +59,9 @@ class FeedTables:
 
     @property
     def open_items(self) -> list[Row]:
-        """Return the whole list, as of the last run."""
-        return self.files["open_items"][max(self.marks)] if self.marks else []
+        """Return the whole list, as of each account's last run."""
+        latest = {content["account"]: file for file, content in sorted(self.marks.items())}
+        return [row for file in latest.values() for row in self.files["open_items"][file]]
 
     @property
     def expired(self) -> list[Row]:

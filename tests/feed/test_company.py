@@ -42,9 +42,11 @@ def live_on(world, step=DAY):
     orders=st.integers(0, 40),
     marketplaces=st.sets(st.sampled_from(sorted(MARKETS)), min_size=1, max_size=4),
     step=st.sampled_from([DAY / 2, DAY, 2 * DAY]),
-    signed_refunds=st.booleans(),
+    signed_refunds=st.sampled_from([True, False, "amount", "lines"]),
 )
 @example(seed=1, orders=50, marketplaces=set(MARKETS), step=DAY, signed_refunds=True)
+@example(seed=2, orders=12, marketplaces={"ATVPDKIKX0DER"}, step=DAY, signed_refunds="amount")
+@example(seed=3, orders=12, marketplaces={"A1VC38T7YXB528"}, step=DAY, signed_refunds="lines")
 def test_any_companys_tables_are_its_books(seed, orders, marketplaces, step, signed_refunds):
     world = world_of(seed, orders, marketplaces, signed_refunds=signed_refunds)
     live_on(world, step)

@@ -41,7 +41,8 @@ def test_a_script_loads_every_file_and_merges_it(database):
     counts = ("requested", "landed", "already_delivered", "failed", "skipped", "open_items", "bytes")
     runs = ("20261031-run", "20261101-run")
     uris = {name: [f"s3://my-bucket/tables/{name}/{run}.jsonl" for run in runs] for name in TABLES}
-    result = {**{name: number for number, name in enumerate(counts, start=101)}, "tables": uris}
+    numbers = {name: number for number, name in enumerate(counts, start=101)}
+    result = {**numbers, "account": "a1b2", "tables": uris}
 
     class Task:
         def xcom_pull(self, task_ids):
@@ -49,7 +50,7 @@ def test_a_script_loads_every_file_and_merges_it(database):
 
     script = names.get_template(f"load_feed_{database}.sql").render(ti=Task(), run_id="scheduled")
     values = re.search(r"INSERT INTO feed_runs VALUES \((.*?)\);", script, flags=re.DOTALL)
-    expected = ["'20261101-run'", "'scheduled'", *(str(result[name]) for name in counts)]
+    expected = ["'20261101-run'", "'scheduled'", *(str(result[name]) for name in counts), "'a1b2'"]
     assert re.sub(r"\s+", " ", values[1]).strip().split(", ") == expected
     merge = (SQL / "merge_feed.sql").read_text().strip()
     # A cleared task has the files of both of its runs: each is loaded and merged as the run that it was.

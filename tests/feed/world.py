@@ -208,6 +208,7 @@ class World:
     cancelled: set = field(default_factory=set)
     # Numbers of documents that no report brings, although Amazon lists them.
     lacking: set = field(default_factory=set)
+    account: str = "account"
 
     def __post_init__(self):
         self.store = MemoryStore(self.clock)
@@ -218,7 +219,7 @@ class World:
 
     @property
     def feed(self):
-        state = FeedState(self.store, "ledger/", "account")
+        state = FeedState(self.store, "ledger/", self.account)
         return InvoiceFeed(state, self.settings, clock=self.clock.now)
 
     def begin(self, run="run-1", **window):

@@ -165,6 +165,7 @@ def test_a_company_that_no_sandbox_has_needs_a_start_and_marketplaces():
         ({"orders": -1}, "orders is -1"),
         ({"days": 0}, "days is 0"),
         ({"start": datetime(2026, 1, 1)}, "must be an aware time"),
+        ({"signed_refunds": "both"}, "signed_refunds is 'both'"),
         ({"marketplaces": []}, "must have at least one"),
         ({"marketplaces": ["XX"]}, r"marketplaces has \['XX'\]"),
     ],

@@ -265,8 +265,10 @@ def test_a_row_is_amended_between_pages(world):
     assert found["invoiceNumber"]
 
 
-@pytest.mark.parametrize(("signed", "sign"), [(True, -1), (False, 1)])
-def test_refunds_are_signed_or_not(world, signed, sign):
+@pytest.mark.parametrize(
+    ("signed", "sign", "of_lines"), [(True, -1, -1), (False, 1, 1), ("amount", -1, 1), ("lines", 1, -1)]
+)
+def test_refunds_are_signed_or_not(world, signed, sign, of_lines):
     api = world(of_company={"signed_refunds": signed})
 
     refunds = [row for row in all_rows(api) if row["transactionType"] != "CHARGE"]
@@ -275,7 +277,8 @@ def test_refunds_are_signed_or_not(world, signed, sign):
     for row in refunds:
         amount = Decimal(row["amount"]["amount"])
         assert amount * sign > 0
-        assert amount == sum(Decimal(line["totalAmount"]["amount"]) for line in row["transactionLineItems"])
+        total = sum(Decimal(line["totalAmount"]["amount"]) for line in row["transactionLineItems"])
+        assert amount * sign == total * of_lines
 
 
 def test_missing_values_come_in_all_three_ways(world):
