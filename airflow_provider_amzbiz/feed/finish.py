@@ -287,7 +287,8 @@ def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
     for group in groups.values():
         delivered = group[0]["delivered"]
         yield Stored(
-            group,
+            # All of these objects are theirs: none is told from them as older.
+            [{**each, "delivered": None, "previous_objects": []} for each in group],
             delivered["objects"],
             delivered["report_options"],
             delivered["report_id"] or None,

@@ -128,6 +128,16 @@ def test_each_document_of_an_order_is_missed_even_after_others_came():
     assert open_of(world) == [(["N3"], f"Invoice N3: {names.NOT_IN_REPORT}", "open")]
 
 
+def test_a_file_without_a_number_gets_its_row_although_its_run_never_ended():
+    world = NamelessWorld(RowsApi([charge("T1", line(), marketplace=DE)], {("O1", "L1", "S1"): [invoice("N1")]}))
+    world.clock.advance(DAY)
+    lost = world.begin("lost")
+    world.deliver(lost, lost.plan(world.api, world.ledger))
+    world.run("next")
+    assert len(world.created) == 1
+    assert documents_of(world) == ["N1"]
+
+
 def test_a_report_that_fails_takes_nothing_from_what_came_before():
     world = world_of_two()
     world.lacking = {"N2"}
