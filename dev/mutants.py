@@ -824,6 +824,12 @@ MUTANTS = [
            "if before is None or window.start <= before else cursor.feed", "if True else cursor.feed",
            "tests/feed/test_one_feed_per_ledger.py"
            "::test_a_window_after_the_cursor_leaves_it_to_its_feed"),
+    Mutant("feed-personal-carried", "privacy of buyers, once it is switched off", "feed/plan.py",
+           "if include_personal_data else {**", "if True else {**",
+           "tests/feed/test_privacy.py::test_once_it_is_switched_off_open_lines_name_nobody_either"),
+    Mutant("feed-month", "invoice date with an offset", "feed/requests.py",
+           'detail.get("day") or ', "",
+           "tests/feed/test_keys.py::test_year_and_month_are_those_of_the_date_as_amazon_writes_it"),
     Mutant("feed-amended", "amended rows out of order", "feed/spool_lines.py",
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"

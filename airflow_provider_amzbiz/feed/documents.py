@@ -88,6 +88,8 @@ def detail_of(detail: InvoiceDetail) -> dict[str, Any]:
     return {
         "number": detail.invoice_number,
         "date": iso(detail.invoice_date),
+        # As Amazon writes it: in UTC, the first of a month in Japan is the last of the one before.
+        "day": detail.invoice_date and detail.invoice_date.date().isoformat(),
         "type": CREDIT_MEMO if detail.invoice_type == InvoiceType.CREDIT_MEMO else INVOICE,
         "consolidated": consolidated and (consolidated.invoice_number or names.PENDING),
         "related": detail.associated_invoice_number,
@@ -220,5 +222,5 @@ def _is_card(line: Mapping[str, Any]) -> bool:
 
 
 # What the details say of one invoice, and not of the consolidated one that repeats several.
-_OF_ONE_INVOICE = {"number": None, "date": None, "related": None, "total": None, "tax": None}
+_OF_ONE_INVOICE = {"number": None, "date": None, "day": None, "related": None, "total": None, "tax": None}
 _FORMS: Mapping[str, Form] = {"na": Form.NUMBER, "eu": Form.ORDER, "fe": Form.LINE}

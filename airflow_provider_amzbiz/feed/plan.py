@@ -21,6 +21,8 @@ from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
 
 log = logging.getLogger(__name__)
 
+_NOBODY = {"buyer": None, "payer": None}
+
 
 class Plan:
     """The documents and requests of a run, and its lines, which are read as a stream.
@@ -119,13 +121,16 @@ def write_plan(
     return folder.write_once("plan", content)[0]
 
 
-def carry_over(spool: Spool, records: Iterable[Mapping[str, Any]]) -> None:
-    """Take over the open lines of earlier runs."""
+def carry_over(spool: Spool, records: Iterable[Mapping[str, Any]], *, include_personal_data: bool = False) -> None:
+    """Take over the open lines of earlier runs.
+
+    :param include_personal_data: keep buyer and payer, which a run with other settings may have left there.
+    """
     for record in records:
         if "written" in record:
             spool.add_written(record["written"])
             continue
-        spool.carry(record["line"])
+        spool.carry(record["line"] if include_personal_data else {**record["line"], **_NOBODY})
         marketplace, order_id, line_id, shipment_id, document_type, transaction_id = record["key"]
         key = (marketplace, order_id, line_id, shipment_id, document_type, transaction_id)
         spool.mark(key, record["first_asked"], record["asked"])

@@ -189,7 +189,8 @@ def _rank(document: DocumentEntry) -> tuple[Any, ...]:
 
 
 def _values(document: DocumentEntry) -> dict[str, str | None]:
-    date = document["detail"].get("date") or document["feed_date_min"] or ""
+    detail = document["detail"]
+    date = detail.get("day") or detail.get("date") or document["feed_date_min"] or ""
     by_order = document["form"] in (Form.ORDER, Form.SUMMARY)
     order_id = document["options"].get("orderId") or (document["order_ids"] or [None])[0]
     return {

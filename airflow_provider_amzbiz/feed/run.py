@@ -183,7 +183,11 @@ class FeedRun:
             return Plan(self._folder, found[0])
         settings = self._settings
         with Spool() as spool:
-            carry_over(spool, self._state.read_lines(self._begun["open"]))
+            carry_over(
+                spool,
+                self._state.read_lines(self._begun["open"]),
+                include_personal_data=settings.include_personal_data,
+            )
             collect(
                 api,
                 spool,

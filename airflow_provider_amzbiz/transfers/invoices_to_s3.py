@@ -48,9 +48,9 @@ class InvoicesToS3Operator(ReportsToS3Operator):
 
     :param s3_bucket: the bucket of the documents. (templated)
     :param s3_key: the key. These names are filled in: ``{marketplace_id}``, ``{document_type}``,
-        ``{document_number}``, ``{order_id}``, ``{year}``, ``{month}`` and ``{name}``. Year and month are those of
-        the document, or of the feed if its date is unknown. ``{name}`` is the file's name in the archive, and is
-        needed for orders with several documents. (templated)
+        ``{document_number}``, ``{order_id}``, ``{year}``, ``{month}`` and ``{name}``. Year and month are those
+        of the document's date as Amazon writes it, or of the feed date in UTC if it is unknown. ``{name}`` is
+        the file's name in the archive, and is needed for orders with several documents. (templated)
     :param ledger: S3 URI prefix, such as ``s3://bucket/ledger/``. The ledger records what was delivered, how far
         the feed has been read, and what is open. All runs of a feed need the same one. (templated)
     :param tables: S3 URI prefix of the tables ``documents``, ``document_lines``, ``transactions`` and

@@ -8,8 +8,27 @@ from hypothesis import strategies as st
 
 from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.feed.keys import check_key, fill, safe
+from tests.feed.world import DAY, RowsApi, World, charge, invoice, line
 
 NAMES = ("marketplace_id", "year", "month", "document_type", "document_number", "order_id", "name")
+
+
+@pytest.mark.parametrize(
+    ("written", "folder", "in_utc"),
+    [
+        ("2026-11-01T00:00:00+09:00", "2026/11", "2026-10-31T15:00:00.000000Z"),
+        ("2026-12-31T20:00:00-08:00", "2026/12", "2027-01-01T04:00:00.000000Z"),
+        ("2026-11-01T00:00:00Z", "2026/11", "2026-11-01T00:00:00.000000Z"),
+    ],
+)
+def test_year_and_month_are_those_of_the_date_as_amazon_writes_it(written, folder, in_utc):
+    details = {("O1", "L1", "S1"): [invoice("N1", invoiceDate=written)]}
+    world = World(RowsApi([charge("T1", line())], details))
+    world.clock.advance(DAY)
+    world.run()
+    (key,) = world.stored
+    assert f"/{folder}/Invoice/N1/" in key
+    assert [row["document_date"] for row in world.tables.documents] == [in_utc]
 
 
 def test_all_placeholders_of_the_feed_are_known():

@@ -10,7 +10,7 @@ from airflow_provider_amzbiz.feed.documents import Rules
 from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES
 from airflow_provider_amzbiz.feed.run import FeedSettings
 from tests.feed.test_company import world_of
-from tests.feed.world import DAY, KEY
+from tests.feed.world import DAY, KEY, RowsApi, World, charge, invoice, line
 
 US, DE, JP = "ATVPDKIKX0DER", "A1PA6795UKMFR9", "A1VC38T7YXB528"
 PLACES = {
@@ -58,6 +58,29 @@ def test_with_it_people_are_in_two_tables_and_in_two_kinds_of_state():
     world.settings = FeedSettings(KEY, Rules(DOCUMENT_TYPES), include_personal_data=True)
     run_for_days(world)
     assert places_of(world, people_of(world)) == set(PLACES.values())
+
+
+def test_once_it_is_switched_off_open_lines_name_nobody_either():
+    people = {"buyer": {"id": "p-1", "name": "Jane Roe"}, "payer": {"id": "p-2", "email": "joe@example.com"}}
+    world = World(
+        RowsApi([charge("T1", line(), **people)]), settings=FeedSettings(KEY, include_personal_data=True)
+    )
+    world.clock.advance(DAY)
+    world.run("on")
+    kept = dict(world.store.objects)
+    assert places_of(world, ["Jane", "joe@"])
+    world.settings = FeedSettings(KEY)
+    for number in range(2):
+        # Its transaction is out of the window by then.
+        world.clock.advance(10 * DAY)
+        world.run(f"off-{number}")
+    world.api.details["O1", "L1", "S1"] = [invoice("N1")]
+    world.clock.advance(10 * DAY)
+    world.run("issued")
+    assert [(row["document_number"], row["buyer"]) for row in world.tables.lines] == [("N1", None)]
+    for key in kept:
+        del world.store.objects[key]
+    assert places_of(world, ["Jane", "joe@"]) == set()
 
 
 def test_lines_of_ended_runs_may_be_deleted():
