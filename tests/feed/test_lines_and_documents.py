@@ -482,7 +482,8 @@ def test_nothing_is_taken_for_read_when_a_page_is_lost(fails_at):
             world.run("run")
     assert world.created == []
     assert not world.tables.marks
-    assert "ledger/feed/account/cursor.json" not in world.store.objects
+    body, *_ = world.store.objects["ledger/feed/account/cursor.json"]
+    assert json.loads(body)["feed_end"] is None
     world.api = RowsApi(transactions, details)
     result, _ = world.run("run")
     assert result["landed"] == 8
