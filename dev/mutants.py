@@ -834,6 +834,13 @@ MUTANTS = [
            "if known and known[0] > feed_date:", "if False:",
            "tests/feed/test_lines_and_documents.py"
            "::test_an_amended_row_replaces_the_earlier_one_in_whatever_order_they_come"),
+    Mutant("unknown-line-fails", "order line that the API rejects", "client/reconciliation.py",
+           "if error.status not in _ABOUT_A_LINE or len(lines) == 1:", "if True:",
+           "tests/client/test_reconciliation.py::TestRejectedLines::test_the_others_keep_their_documents"),
+    Mutant("all-lines-unknown", "call that is rejected, whatever its lines", "client/reconciliation.py",
+           "if len(rejected) > 1:", "if False:",
+           "tests/client/test_reconciliation.py::TestRejectedLines"
+           "::test_a_call_that_is_rejected_whatever_its_lines_is_an_error"),
     Mutant("feed-personal", "privacy of buyers", "feed/lines.py",
            "if include_personal_data else (None, None)", "if True else (None, None)",
            "tests/feed/test_lines_and_documents.py"

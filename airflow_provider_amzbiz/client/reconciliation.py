@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from airflow_provider_amzbiz.client import parameters
-from airflow_provider_amzbiz.client.errors import InvalidParameterError, NotFoundError
+from airflow_provider_amzbiz.client.errors import InvalidParameterError, NotFoundError, RequestRejectedError
 from airflow_provider_amzbiz.client.json_model import read_exact_json
 from airflow_provider_amzbiz.client.reconciliation_models import (
     PENDING,
@@ -38,6 +38,8 @@ _PAYMENTS_PATH = "/reconciliation/2021-01-08/invoices/batch/paymentDetails"
 # Order lines, or invoice ids, of one call.
 CHUNK = 25
 _MAX_ID = 255
+# Statuses that may mean one of the lines of a call.
+_ABOUT_A_LINE = (400, 404)
 _IDS = ("order_id", "order_line_item_id", "shipment_id")
 
 # What names an order line: its three ids, or an object that has them.
@@ -96,7 +98,8 @@ class ReconciliationClient:
         """Yield the invoices and credit memos of order lines (spec, getInvoiceDetailsByOrderLineItems).
 
         One object per line, in the order given; a line that the API does not know, or not yet, has no
-        ``invoice_details``. Each 25 lines are one call, made when the iterator reaches them.
+        ``invoice_details``. Each 25 lines are one call, made when the iterator reaches them. If the API rejects
+        one because of a line, about ten more calls find that line.
 
         :param order_line_items: any number of ``(order_id, order_line_item_id, shipment_id)``, of transaction line
             items, or of both.
@@ -129,10 +132,7 @@ class ReconciliationClient:
 
     def _invoice_details(self, lines: list[OrderLineItem]) -> Iterator[InvoiceDetailsByOrderLineItem]:
         for chunk in _chunks(lines):
-            wanted = [_wire_line(each) for each in dict.fromkeys(chunk)]
-            rows = self._post(
-                _INVOICES, _INVOICES_PATH, "orderLineItems", wanted, "invoiceDetailsByOrderLineItems"
-            )
+            rows = self._rows_of(list(dict.fromkeys(chunk)))
             found: dict[OrderLineItem, list[InvoiceDetail]] = {line: [] for line in chunk}
             for row in map(InvoiceDetailsByOrderLineItem.from_api, rows):
                 line = row.order_line_item
@@ -146,6 +146,34 @@ class ReconciliationClient:
                 found[key] += row.invoice_details
             for line in chunk:
                 yield InvoiceDetailsByOrderLineItem(line, tuple(found[line]))
+
+    def _rows_of(self, lines: list[OrderLineItem]) -> list[Any]:
+        """Return what the API has of some lines. One that it rejects has nothing, if it accepts another one.
+
+        It is not documented whether an unknown line fails the call that names it, so a rejected call is divided.
+
+        :raises RequestRejectedError: all lines are rejected, so it is not about one of them.
+        """
+        wanted = [_wire_line(each) for each in lines]
+        try:
+            return self._post(
+                _INVOICES, _INVOICES_PATH, "orderLineItems", wanted, "invoiceDetailsByOrderLineItems"
+            )
+        except RequestRejectedError as error:
+            if error.status not in _ABOUT_A_LINE or len(lines) == 1:
+                raise
+        rows: list[Any] = []
+        rejected: list[tuple[list[OrderLineItem], RequestRejectedError]] = []
+        for part in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+            try:
+                rows += self._rows_of(part)
+            except RequestRejectedError as error:
+                rejected.append((part, error))
+        if len(rejected) > 1:
+            raise rejected[0][1]
+        for part, reason in rejected:
+            log.warning("%s has no documents of %s: %s", _INVOICES, part, reason)
+        return rows
 
     def _payment_details(self, ids: list[str]) -> Iterator[InvoicePaymentDetails]:
         for chunk in _chunks(ids):

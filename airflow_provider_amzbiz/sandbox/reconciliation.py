@@ -25,7 +25,7 @@ _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d
 _STYLES: Mapping[str, tuple[str, ...]] = {
     "token_style": ("any", "with_dates", "alone"),
     "last_token": ("absent", "null", "empty"),
-    "unknown_lines": ("empty", "omit"),
+    "unknown_lines": ("empty", "omit", "reject"),
 }
 
 
@@ -39,8 +39,8 @@ class ReconciliationSettings:
     :param last_token: the token on the last page: ``absent``, ``null`` or ``empty``.
     :param token_seconds: sandbox seconds for which a page token is accepted, then 400.
     :param max_window_days: a wider window gets 504; None for no limit.
-    :param unknown_lines: whether invoice details of an order line that there is not are ``empty``, or the line is
-        left out of the response (``omit``).
+    :param unknown_lines: whether invoice details of an order line that there is not are ``empty``, the line is
+        left out of the response (``omit``), or the whole call gets 404 (``reject``).
     """
 
     page_size: int = 100
@@ -103,6 +103,8 @@ class ReconciliationOperations:
         for line in reversed(lines):
             ids = _ids(line)
             known = account.company is not None and bool(account.company.lines_of(ids))
+            if not known and self._settings.unknown_lines == "reject":
+                raise ErrorResponse(error(404, "NOT_FOUND", "An order line item is not found.", None))
             if known or self._settings.unknown_lines == "empty":
                 details = Wire(account.company, self._clock).invoice_details(ids) if account.company else []
                 item = dict(zip(("orderId", "orderLineItemId", "shipmentId"), ids, strict=True))

@@ -166,6 +166,51 @@ def test_a_line_that_the_api_does_not_know_has_no_documents(unknown):
     assert found.invoice_details == ()
 
 
+class TestRejectedLines:
+    """Whether an unknown line fails the call that names it is not documented."""
+
+    @pytest.fixture
+    def strict(self):
+        company = Company(seed=5, orders=60, start=START)
+        settings = ReconciliationSettings(unknown_lines="reject")
+        with Sandbox(company=company, region="any", throttle=False, reconciliation=settings) as sandbox:
+            sandbox.clock.advance((company.end - sandbox.clock.now()).total_seconds() + 86400)
+            yield sandbox
+
+    def lines(self, sandbox, count):
+        ids = [(each.order_id, each.order_line_item_id, each.shipment_id) for each in sandbox.company.lines]
+        return [each for each in dict.fromkeys(ids) if each[2]][:count]
+
+    @pytest.mark.parametrize("at", [0, 12, 24, 25, 29])
+    def test_the_others_keep_their_documents(self, strict, caplog, at):
+        known = self.lines(strict, 30)
+        expected = list(client_of(strict).get_invoice_details(known))
+        assert any(each.invoice_details for each in expected)
+
+        found = list(client_of(strict).get_invoice_details([*known[:at], TRIPLE, *known[at:]]))
+
+        assert found.pop(at).invoice_details == ()
+        assert found == expected
+        assert TRIPLE[0] in caplog.text
+
+    def test_several_unknown_lines_are_found(self, strict):
+        known = self.lines(strict, 20)
+        unknown = [(f"999-{number}", "1", "D1") for number in range(5)]
+
+        found = list(client_of(strict).get_invoice_details([*unknown, *known]))
+
+        assert [each.invoice_details for each in found[:5]] == [()] * 5
+        assert [each.order_line_item for each in found[5:]] == [OrderLineItem(*each) for each in known]
+
+    @pytest.mark.parametrize("status", [400, 404])
+    @pytest.mark.parametrize("count", [1, 2, 30])
+    def test_a_call_that_is_rejected_whatever_its_lines_is_an_error(self, strict, status, count):
+        strict.inject(Fault(OPERATIONS[1], "status", status=status, times=None))
+
+        with pytest.raises(errors.RequestRejectedError):
+            list(client_of(strict).get_invoice_details(self.lines(strict, count)))
+
+
 def body_of(served, operation, body):
     served.inject(Fault(operation, "status", status=200, body=json.dumps(body)))
 
