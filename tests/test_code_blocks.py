@@ -73,6 +73,7 @@ NOT_OURS = {
     ("kubectl", "create"),
     ("pip", "download"),
     ("pip", "install"),
+    ("prometheus", "--config.file=prometheus.yml"),
     ("statsd_exporter", "--statsd.mapping-config=statsd_mapping.yml"),
     ("vault", "kv"),
     # The lines of the demo itself are checked below.
