@@ -73,6 +73,7 @@ NOT_OURS = {
     ("kubectl", "create"),
     ("pip", "download"),
     ("pip", "install"),
+    ("prometheus", "--config.file=prometheus.yml"),
     ("statsd_exporter", "--statsd.mapping-config=statsd_mapping.yml"),
     ("vault", "kv"),
     # The lines of the demo itself are checked below.
@@ -329,9 +330,12 @@ def test_a_connection_in_the_environment_can_be_used(command, monkeypatch):
 
 def check_connection(conn_id: str) -> None:
     connection = AmazonBusinessHook.get_connection(conn_id)
-    assert connection.conn_type in ("amazon_business", "aws", "redis")
+    assert connection.conn_type in ("amazon_business", "aws", "generic", "redis")
     if connection.conn_type == "amazon_business":
         assert AmazonBusinessHook(conn_id).config.refresh_token.startswith("Atzr|")
+    if connection.conn_type == "generic":
+        # The module of the page about alerts joins the two.
+        assert (connection.host, connection.password) == ("https://hooks.slack.com/services", "T000/B000/...")
 
 
 def added() -> list[Any]:

@@ -1,6 +1,7 @@
 from datetime import datetime, timezone
 
 from airflow.providers.common.compat.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
 from amazon_business_alerts import AmazonBusinessNotifier, alert
 
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
@@ -8,7 +9,8 @@ from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
 
 with DAG(
     "daily_report",
-    schedule="@daily",
+    # A plain "@daily" has an empty data interval on Airflow 3.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     default_args={"on_failure_callback": alert},
