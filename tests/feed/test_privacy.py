@@ -65,8 +65,9 @@ def test_once_it_is_switched_off_open_lines_name_nobody_either():
     world = World(
         RowsApi([charge("T1", line(), **people)]), settings=FeedSettings(KEY, include_personal_data=True)
     )
-    world.clock.advance(DAY)
-    world.run("on")
+    for number in range(2):
+        world.clock.advance(10 * DAY)
+        world.run(f"on-{number}")
     kept = dict(world.store.objects)
     assert places_of(world, ["Jane", "joe@"])
     world.settings = FeedSettings(KEY)
