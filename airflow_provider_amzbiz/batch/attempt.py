@@ -139,7 +139,6 @@ def check_account(stint: Stint, now: Target, knows: Callable[[str], bool], conne
             f"{now.account} now, so nothing more was created: correct the connection and clear the task to "
             "continue, or clear it as it is to begin again for the other account"
         )
-    log.info("The refresh token is another one, but of the same account: continuing")
 
 
 def _read(record: Record) -> _Known:
@@ -173,7 +172,6 @@ def _begin(record: Record, attempt: Attempt, known: _Known) -> Stint:
     if before != attempt.target and _is_rotated(
         before, attempt.target, lambda: newest_report(known.begun), attempt.is_same_account
     ):
-        log.info("The refresh token is another one, but of the same account: continuing")
         known.dropped = [(attempt.target if target == before else target, item) for target, item in known.dropped]
         before = attempt.target
     there = [*known.begun, *known.waiting] if before == attempt.target else []
@@ -259,7 +257,10 @@ def _is_rotated(
     if (before.application, before.bucket) != (now.application, now.bucket):
         return False
     report_id = newest()
-    return report_id is not None and knows(report_id)
+    if report_id is None or not knows(report_id):
+        return False
+    log.info("The refresh token is another one, but of the same account: continuing")
+    return True
 
 
 def _reset(items: Sequence[Item], again: Collection[int], attempt: Attempt) -> None:
