@@ -79,12 +79,7 @@ class AirflowApi:
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return all runs of a DAG."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.get(f"/dags/{dag_id}/dagRuns?limit=100&offset={len(found)}&order_by=id")
-            found += page["dag_runs"]
-            if len(found) >= page["total_entries"]:
-                return found
+        return self._pages(f"/dags/{dag_id}/dagRuns?order_by=id&", "dag_runs")
 
     def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
         """Store a connection; replace an existing one of that id."""
@@ -92,14 +87,8 @@ class AirflowApi:
         self.add_connection(conn_id, connection)
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return the task instances of a run, all pages of them."""
-        found: list[dict[str, Any]] = []
-        while True:
-            path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100&offset={len(found)}"
-            page = self.get(path)
-            found += page["task_instances"]
-            if len(found) >= page["total_entries"]:
-                return found
+        """Return all task instances of a run."""
+        return self._pages(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?", "task_instances")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """Return what a task returned."""
@@ -146,6 +135,15 @@ class AirflowApi:
             "only_failed": False,
         }
         self._request("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    def _pages(self, path: str, name: str) -> list[dict[str, Any]]:
+        """Return the entries of all pages below a path, which ends where a parameter may follow."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(f"{path}limit=100&offset={len(found)}")
+            found += page[name]
+            if len(found) >= page["total_entries"]:
+                return found
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         response = self._session.request(method, f"{self.url}/api/v2{path}", json=body, timeout=60)

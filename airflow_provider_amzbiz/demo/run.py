@@ -90,7 +90,7 @@ def _follow(airflow: AirflowServer, dag_id: str, run_id: str, log: Log) -> dict[
     deadline = time.monotonic() + RUN_SECONDS
     while time.monotonic() < deadline:
         run_state = airflow.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
-        tasks = airflow.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        tasks = airflow.tasks(dag_id, run_id)
         for task in tasks:
             name, state = _name(task), task["state"]
             if state not in (None, "None", "scheduled", "queued") and seen.get(name) != state:
