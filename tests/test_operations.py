@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import re
 import tomllib
+from urllib.parse import parse_qsl
 
 import airflow
 import pytest
@@ -112,6 +113,18 @@ def test_each_panel_of_the_dashboard_is_whole():
         assert place["x"] + place["w"] <= 24
         assert not own & cells, "panels overlap"
         cells |= own
+
+
+def test_the_link_to_prometheus_shows_panels_of_the_dashboard():
+    panels = {
+        target["expr"].replace("$operation", ".*") for each in DASHBOARD["panels"] for target in each["targets"]
+    }
+    [link] = re.findall(r"http://127\.0\.0\.1:9090/graph\?(\S+)", (OPERATIONS / "monitoring.rst").read_text())
+
+    shown = [value for name, value in parse_qsl(link, strict_parsing=True) if name.endswith(".expr")]
+
+    assert len(shown) == len(set(shown)) == 4
+    assert set(shown) <= panels
 
 
 def test_the_runbook_says_what_to_do_for_each_alert():

@@ -36,6 +36,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=_free_port, default=0, help="port of Airflow's UI; 0 (default) takes a free one"
     )
+    parser.add_argument(
+        "--statsd", type=_address, metavar="HOST:PORT", help="send Airflow's metrics to this StatsD server"
+    )
     return parser
 
 
@@ -73,7 +76,7 @@ def _demo(folder: Path, given: argparse.Namespace, *, serves: bool) -> int:
         f"Starting Airflow {version('apache-airflow')}, the sandbox of the Amazon Business APIs and an S3 server; "
         "Ctrl-C stops and removes them"
     )
-    with stage(folder, dags=given.dags, port=given.port) as on:
+    with stage(folder, dags=given.dags, port=given.port, statsd=given.statsd) as on:
         clock.log(
             f"Airflow is at {on.airflow.url} (it needs no password), its files in {on.airflow.home}, "
             f"the sandbox at {on.sandbox.url}, S3 at {on.s3.endpoint_url}"
@@ -129,6 +132,13 @@ def _free_port(given: str) -> int:
             f"port {given} cannot be used ({os.strerror(error.errno or 0)}); give another one, or 0 for a free one"
         ) from None
     return int(given)
+
+
+def _address(given: str) -> tuple[str, int]:
+    host, _, port = given.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+        raise argparse.ArgumentTypeError(f"{given!r} is not HOST:PORT, such as 127.0.0.1:9125")
+    return host, int(port)
 
 
 if __name__ == "__main__":

@@ -49,13 +49,19 @@ def company() -> Company:
 
 @contextmanager
 def stage(
-    folder: Path, *, dags: Path | None = None, port: int = 0, logging_level: str = "INFO"
+    folder: Path,
+    *,
+    dags: Path | None = None,
+    port: int = 0,
+    statsd: tuple[str, int] | None = None,
+    logging_level: str = "INFO",
 ) -> Iterator[Stage]:
     """Start everything; leaving the context stops it.
 
     :param folder: for Airflow's home and all that its tasks write; the caller removes it.
     :param dags: a folder of DAGs to load besides the examples.
     :param port: of Airflow's UI; 0 takes a free one.
+    :param statsd: host and port of the StatsD server that gets Airflow's metrics; None sends none.
     :param logging_level: of Airflow's logs.
     """
     examples = shipped_file("example_dags")
@@ -71,6 +77,7 @@ def stage(
         "TMPDIR": str(temporary),
         # Neither an installed package nor a user's folder gets a __pycache__.
         "PYTHONDONTWRITEBYTECODE": "1",
+        **(_metrics(*statsd) if statsd else {}),
     }
     with (
         Sandbox(
@@ -85,6 +92,14 @@ def stage(
             airflow.add_connection(conn_id, {**sandbox.connection, "port": 0})
         airflow.add_connection("aws_default", s3.airflow_connection)
         yield Stage(airflow, sandbox, s3)
+
+
+def _metrics(host: str, port: int) -> dict[str, str]:
+    return {
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": host,
+        "AIRFLOW__METRICS__STATSD_PORT": str(port),
+    }
 
 
 def _bundles(folders: dict[str, Path | None]) -> str:

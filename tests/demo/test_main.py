@@ -6,11 +6,14 @@ import os
 import re
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import tomllib
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import airflow
 import pytest
@@ -62,6 +65,16 @@ def test_what_is_no_port(port):
 
     assert refused.returncode == 2
     assert f"argument --port: '{port}' is not a port" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "address", ["9125", ":9125", "localhost", "localhost:0", "localhost:statsd", "[::1]:70000"]
+)
+def test_what_is_no_address_of_a_statsd_server(address):
+    refused = run("--statsd", address)
+
+    assert refused.returncode == 2
+    assert f"argument --statsd: '{address}' is not HOST:PORT, such as 127.0.0.1:9125" in refused.stderr
 
 
 @pytest.fixture
@@ -130,9 +143,25 @@ def test_the_extra_has_what_the_examples_and_the_demo_import():
     assert others == {"amazon", "parquet", "sandbox"}
 
 
+@pytest.fixture
+def statsd():
+    """A StatsD server that keeps the packets that it receives."""
+    packets = []
+
+    class Packets(socketserver.BaseRequestHandler):
+        def handle(self):
+            packets.append(self.request[0].decode())
+
+    with socketserver.UDPServer(("127.0.0.1", 0), Packets) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host, port = server.server_address
+        yield SimpleNamespace(address=f"{host}:{port}", packets=packets)
+        server.shutdown()
+
+
 @pytest.mark.skipif(airflow.__version__.startswith("2"), reason="the demo needs Airflow 3")
 @pytest.mark.timeout(900)
-def test_a_user_adds_a_folder_and_stops_it_twice(tmp_path):
+def test_a_user_adds_a_folder_and_metrics_and_stops_it_twice(tmp_path, statsd):
     """Everything is removed, even if a second Ctrl-C interrupts the clean-up, and the folder stays as it is."""
     dags, temporary = tmp_path / "dags", tmp_path / "tmp"
     dags.mkdir()
@@ -148,7 +177,7 @@ def test_a_user_adds_a_folder_and_stops_it_twice(tmp_path):
     environment["AWS_PROFILE"] = "no-such-profile"
 
     served = subprocess.Popen(
-        [*DEMO, "--dags", str(dags), "--port", str(port)],
+        [*DEMO, "--dags", str(dags), "--port", str(port), "--statsd", statsd.address],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -165,6 +194,7 @@ def test_a_user_adds_a_folder_and_stops_it_twice(tmp_path):
         assert api.wait_for_run("mine", run_id) == "success"
         examples = {each.stem for each in (ROOT / "example_dags").glob("*.py")}
         assert {each["dag_id"] for each in api.get("/dags")["dags"]} == {*examples, "mine"}
+        assert "airflow.amazon_business.calls.createReport:1|c" in statsd.packets
     finally:
         served.send_signal(signal.SIGINT)
         with_second = served.poll() is None
