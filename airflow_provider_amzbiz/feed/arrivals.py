@@ -10,6 +10,8 @@ from airflow_provider_amzbiz.feed.names import NOT_IN_REPORT, TOO_FEW_FILES
 
 Described = Mapping[str, Any]
 Entry = Mapping[str, Any]
+# What tells the contents of two objects apart.
+CONTENT = ("bytes", "sha256", "crc32")
 _SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -51,17 +53,23 @@ def joined(earlier: Iterable[Described], later: Iterable[Described]) -> list[Des
     return list({each["uri"]: each for each in (*earlier, *later)}.values())
 
 
-def known_uris(documents: Iterable[Entry]) -> set[str]:
-    """Return the objects that earlier runs have stored of a request, as far as the ledger has them."""
-    found: set[str] = set()
+def known_objects(documents: Iterable[Entry]) -> dict[str, Described]:
+    """Return the objects that earlier runs have stored of a request by URI, as far as the ledger has them."""
+    found: dict[str, Described] = {}
     for document in documents:
-        found.update(document.get("previous_objects") or ())
-        found.update(each["uri"] for each in (document["delivered"] or {}).get("objects", ()))
+        for delivery in (document["delivered"], document.get("previous")):
+            found.update((each["uri"], each) for each in (delivery or {}).get("objects", ()))
     return found
 
 
+def is_changed(before: Described, after: Described) -> bool:
+    """Tell whether an object has another content than before, as far as both descriptions say."""
+    pairs = [(before.get(name), after.get(name)) for name in CONTENT]
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
 def _new_objects(objects: Sequence[Described], documents: Sequence[Entry]) -> list[int]:
-    known = known_uris(documents)
+    known = known_objects(documents)
     return [position for position, described in enumerate(objects) if described["uri"] not in known]
 
 

@@ -14,6 +14,7 @@ from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.feed.lines import iso
 from airflow_provider_amzbiz.feed.open_items import OpenItem, open_items
 from airflow_provider_amzbiz.feed.plan import Plan
+from airflow_provider_amzbiz.feed.requests import FeedRequest
 from airflow_provider_amzbiz.feed.rows import (
     Outcome,
     Row,
@@ -217,9 +218,12 @@ class Finish:
                         outcome.report_document_id,
                         iso(outcome.fetched_at),
                         request.is_again,
+                        request.earlier,
                     )
                 continue
             yield from _stored_before(documents)
+            if request.earlier:
+                yield _replaced_before(documents, request)
 
     def _documents(self) -> Iterator[Row]:
         for stored in self._stored():
@@ -285,14 +289,28 @@ def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
             continue
         groups.setdefault(json.dumps(document["delivered"]["objects"]), []).append(document)
     for group in groups.values():
-        delivered = group[0]["delivered"]
         yield Stored(
             # All of these objects are theirs: none is told from them as older.
-            [{**each, "delivered": None, "previous_objects": []} for each in group],
-            delivered["objects"],
-            delivered["report_options"],
-            delivered["report_id"] or None,
-            delivered["report_document_id"] or None,
-            delivered["delivered_at"],
-            is_again=True,
+            [{**each, "delivered": None, "previous": None} for each in group],
+            **_delivered(group[0]["delivered"]),
         )
+
+
+def _replaced_before(documents: Sequence[Mapping[str, Any]], request: FeedRequest) -> Stored:
+    """Return what a run that has never written its tables has stored again of documents that have their rows."""
+    return Stored(
+        [{**each, "has_row": True} for each in documents],
+        **_delivered(documents[0]["previous"]),
+        earlier=request.earlier,
+    )
+
+
+def _delivered(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "objects": delivery["objects"],
+        "options": delivery["report_options"],
+        "report_id": delivery["report_id"] or None,
+        "report_document_id": delivery["report_document_id"] or None,
+        "fetched_at": delivery["delivered_at"],
+        "is_again": True,
+    }

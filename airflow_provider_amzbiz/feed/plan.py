@@ -13,9 +13,10 @@ from airflow_provider_amzbiz.client.request import ReportRequest
 from airflow_provider_amzbiz.feed.arrivals import arrived
 from airflow_provider_amzbiz.feed.collect import Api
 from airflow_provider_amzbiz.feed.documents import Form
+from airflow_provider_amzbiz.feed.earlier_runs import EarlierRuns
 from airflow_provider_amzbiz.feed.lines import iso, open_key
 from airflow_provider_amzbiz.feed.names import DOCUMENT_TYPES, INVOICE
-from airflow_provider_amzbiz.feed.requests import DocumentEntry, FeedRequest, Requests, scope_of
+from airflow_provider_amzbiz.feed.requests import DocumentEntry, FeedRequest, Requests
 from airflow_provider_amzbiz.feed.spool import Spool
 from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
 
@@ -93,14 +94,11 @@ def write_plan(
 ) -> Mapping[str, Any]:
     """Write what a run found, and return the frozen plan: this one, or that of another process of the run."""
     requests = Requests()
-    is_done: dict[str, bool] = {}
+    runs = EarlierRuns(state)
     for document in documents:
         document["request"] = requests.add(document)
-        by: str | None = document["delivered"]["by"] if document["delivered"] else None
-        if by is not None and by not in is_done:
-            is_done[by] = bool(by) and state.is_done(by)
-        document["has_row"] = by is not None and is_done[by]
-    requests.fill_keys(key, _PreviousKeys(state))
+        document["has_row"] = document["delivered"] is not None and runs.is_done(document["delivered"]["by"])
+    requests.complete(key, runs)
     _add_payments(api, [each for each in documents if each["request"] is not None and not each["delivered"]])
     content = {
         "requests": folder.write_lines("requests", (request.to_dict() for request in requests.all)),
@@ -164,24 +162,6 @@ def _add_payments(api: Api, documents: Sequence[DocumentEntry]) -> None:
                 document |= {"payment_status": payment.status, "due_date": iso(payment.due_date)}
     except (AccessDeniedError, NotFoundError, RequestRejectedError) as error:
         log.warning("The columns payment_status and due_date stay empty: %s", error)
-
-
-class _PreviousKeys:
-    """The keys that earlier runs gave to their requests."""
-
-    def __init__(self, state: FeedState) -> None:
-        self._state = state
-        self._known: dict[str, dict[tuple[str, ...], str]] = {}
-
-    def __call__(self, run: str, request: FeedRequest) -> str | None:
-        if run not in self._known:
-            folder = self._state.existing(run)
-            found = folder.read("plan")
-            rows = folder.read_lines(found[0]["requests"]) if found else ()
-            self._known[run] = {
-                tuple(scope_of(each["marketplace_id"], each["options"])): each["key"] for each in rows
-            }
-        return self._known[run].get(tuple(scope_of(request.marketplace_id, request.options)))
 
 
 def label_of(task: Mapping[str, Any]) -> str:

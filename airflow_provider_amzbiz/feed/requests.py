@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -36,6 +36,19 @@ class Deliveries(Protocol):
         """Return the deliveries of those that were delivered, by identity."""
 
 
+class Runs(Protocol):
+    """What earlier runs have written; :class:`.EarlierRuns` is it."""
+
+    def is_done(self, run: str) -> bool:
+        """Tell whether a run has written its tables."""
+
+    def key(self, run: str, request: FeedRequest) -> str | None:
+        """Return the key that a run gave to a request, None where it made none."""
+
+    def files(self, run: str, request: FeedRequest, objects: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what the rows of a request's objects say, by URI."""
+
+
 @dataclass
 class FeedRequest:
     """A report to create.
@@ -43,6 +56,7 @@ class FeedRequest:
     :ivar documents: those that it brings, by number in the run.
     :ivar is_due: whether one of them was never delivered.
     :ivar is_again: whether it was made before, or one of them was delivered.
+    :ivar earlier: what the rows of earlier runs say of its files, as :meth:`.EarlierRuns.files` gives it.
     """
 
     marketplace_id: str
@@ -51,6 +65,7 @@ class FeedRequest:
     is_due: bool = False
     is_again: bool = False
     key: str = ""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
     def to_batch(self) -> dict[str, Any]:
         """Return it as an entry of the ``requests`` of a batch."""
@@ -134,8 +149,7 @@ def _looked_up(documents: Sequence[DocumentEntry], deliveries: Deliveries | None
         yield {
             **document,
             "delivered": delivered and delivered.to_dict(),
-            "previous": previous and previous.by,
-            "previous_objects": [each["uri"] for each in previous.objects] if previous else [],
+            "previous": previous and previous.to_dict(),
         }
 
 
@@ -146,7 +160,7 @@ class Requests:
         self._by_scope: dict[tuple[str, ...], int] = {}
         self.all: list[FeedRequest] = []
         self._first: list[tuple[Any, Mapping[str, str | None]]] = []
-        self._previous: dict[int, str | None] = {}
+        self._previous: dict[int, Mapping[str, Any] | None] = {}
 
     def add(self, document: DocumentEntry) -> int | None:
         """Add what brings a document, and return the request's number; None where none can be made."""
@@ -166,16 +180,18 @@ class Requests:
         self._previous.setdefault(number, document["previous"])
         return number
 
-    def fill_keys(self, key: str, previous_key: Callable[[str, FeedRequest], str | None]) -> None:
-        """Fill in the template of the keys, for all of them.
+    def complete(self, key: str, runs: Runs) -> None:
+        """Fill in the template of the keys, and what earlier runs have written, for all of them.
 
         What was asked for before keeps its key, so that its files stay the same objects.
-
-        :param previous_key: of a run that made a request before, and the request, to the key that it had.
         """
         for number, (request, (_, values)) in enumerate(zip(self.all, self._first, strict=True)):
-            by = self._previous[number]
-            request.key = (by and previous_key(by, request)) or fill(key, values)
+            previous = self._previous[number]
+            by = previous and previous["by"]
+            request.key = (by and runs.key(by, request)) or fill(key, values)
+            # What a run has replaced that never wrote its tables has the rows of the runs before it.
+            if previous and by and (request.is_due or not runs.is_done(by)):
+                request.earlier = runs.files(by, request, previous["objects"])
 
 
 def _rank(document: DocumentEntry) -> tuple[Any, ...]:

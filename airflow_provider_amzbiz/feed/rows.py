@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_amzbiz.batch.table import DECIMAL
-from airflow_provider_amzbiz.feed.arrivals import known_uris, match
+from airflow_provider_amzbiz.feed.arrivals import is_changed, known_objects, match
 from airflow_provider_amzbiz.feed.columns import DOCUMENT_LINES, TRANSACTIONS
 from airflow_provider_amzbiz.feed.lines import is_number
 
@@ -59,6 +59,7 @@ class Stored:
 
     :ivar options: report options that brought them.
     :ivar is_again: whether some may have been delivered before, so that they have their rows.
+    :ivar earlier: what those rows say, by URI, as :meth:`.EarlierRuns.files` gives it.
     """
 
     documents: Sequence[Mapping[str, Any]]
@@ -68,24 +69,28 @@ class Stored:
     report_document_id: str | None
     fetched_at: str | None
     is_again: bool = False
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
 
 def document_rows(stored: Stored, run_id: str) -> Iterator[Row]:
     """Yield a row for each object.
 
-    A document that has its row already keeps it: what this run knows of it may be a part only.
+    A document that has its row already keeps it, unless its file has changed. Then the row has the new content,
+    and still says of the document what it said: what this run knows of it may be a part only.
     """
-    known = known_uris(stored.documents)
+    known = known_objects(stored.documents)
     for described, document in match(stored.objects, stored.documents):
-        if document is None and stored.is_again and described["uri"] in known:
-            log.debug(
-                "%s is of an order that was delivered before, and none of its new documents", described["uri"]
-            )
+        uri = described["uri"]
+        has_row = stored.is_again and uri in known if document is None else document["has_row"]
+        before = stored.earlier.get(uri) or known.get(uri) if has_row else None
+        if has_row and (before is None or not is_changed(before, described)):
+            log.debug("%s has its row already", uri)
             continue
-        if document is not None and document["has_row"]:
-            continue
+        if before is not None:
+            log.info("Amazon has made %s again, with another content: its row is written again", uri)
+        said = before and before.get("about")
         yield {
-            **(_about_unknown(stored.documents) if document is None else _about(document)),
+            **(said or (_about_unknown(stored.documents) if document is None else about(document))),
             "report_id": stored.report_id,
             "report_document_id": stored.report_document_id,
             "object_uri": described["uri"],
@@ -123,7 +128,8 @@ def transaction_row(line: Mapping[str, Any], run_id: str) -> Row:
     return {**{name: line[name] for name in TRANSACTIONS if name in line}, "run_id": run_id}
 
 
-def _about(document: Mapping[str, Any]) -> Row:
+def about(document: Mapping[str, Any]) -> Row:
+    """Return what a row says of its document, apart from its file."""
     detail = document["detail"]
     consolidated = detail.get("consolidated")
     copied = ("document_type", "marketplace_id", "legal_entity", "group_name", "order_ids", "currency")
@@ -145,10 +151,10 @@ def _about(document: Mapping[str, Any]) -> Row:
 
 def _about_unknown(documents: Sequence[Mapping[str, Any]]) -> Row:
     """Return what is true of all files of an archive that does not say which one is which document."""
-    about = [_about(document) for document in documents]
+    abouts = [about(document) for document in documents]
     shared = ("marketplace_id", "legal_entity", "group_name", "currency")
     lists = ("order_ids", "purchase_order_numbers")
     return {
-        **{name: about[0][name] for name in shared if all(each[name] == about[0][name] for each in about)},
+        **{name: abouts[0][name] for name in shared if all(each[name] == abouts[0][name] for each in abouts)},
         **{name: sorted({each for document in documents for each in document[name]}) for name in lists},
     }

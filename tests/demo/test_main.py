@@ -154,8 +154,7 @@ def statsd():
 
     with socketserver.UDPServer(("127.0.0.1", 0), Packets) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        host, port = server.server_address
-        yield SimpleNamespace(address=f"{host}:{port}", packets=packets)
+        yield SimpleNamespace(address=f"127.0.0.1:{server.server_address[1]}", packets=packets)
         server.shutdown()
 
 

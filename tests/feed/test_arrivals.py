@@ -19,7 +19,10 @@ class NamelessWorld(World):
 
     def files_of(self, numbers):
         there = [each for each in numbers if each not in self.lacking]
-        return {f"document-{position}.pdf": each.encode() for position, each in enumerate(there)}
+        return {
+            f"document-{position}.pdf": self.made_again.get(each, each.encode())
+            for position, each in enumerate(there)
+        }
 
 
 def world_of_two(kind=World, marketplace=DE):

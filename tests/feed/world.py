@@ -208,6 +208,8 @@ class World:
     cancelled: set = field(default_factory=set)
     # Numbers of documents that no report brings, although Amazon lists them.
     lacking: set = field(default_factory=set)
+    # Contents of documents that Amazon has made again since they were delivered, by number.
+    made_again: dict = field(default_factory=dict)
     account: str = "account"
 
     def __post_init__(self):
@@ -259,7 +261,8 @@ class World:
         for name, content in files.items():
             key = request.key.replace("{name}", name)
             self.stored[key] = content
-            objects.append({"uri": f"s3://bucket/{key}", "bytes": len(content), "sha256": None, "crc32": "x"})
+            described = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "crc32": None}
+            objects.append({"uri": self.store.uri(key), **described})
         outcome = Outcome(objects, None, f"R{len(self.created)}", f"D{len(self.created)}", self.clock.now())
         delivery = Delivery(
             tuple({**each, "content_type": "application/pdf"} for each in objects),
@@ -279,7 +282,11 @@ class World:
 
     def files_of(self, numbers):
         """Return the files of a report that is to bring these documents."""
-        return {f"{number}.pdf": number.encode() for number in numbers if number not in self.lacking}
+        return {
+            f"{number}.pdf": self.made_again.get(number, number.encode())
+            for number in numbers
+            if number not in self.lacking
+        }
 
     def _numbers(self, options):
         """Return the numbers of an order's documents, or of a shipment's."""

@@ -1,0 +1,73 @@
+"""What earlier runs have written of a request that is made again: its key, and the rows of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_amzbiz.feed.arrivals import CONTENT, match
+from airflow_provider_amzbiz.feed.requests import FeedRequest, scope_of
+from airflow_provider_amzbiz.feed.rows import about
+from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
+
+
+class EarlierRuns:
+    """The plans of earlier runs, each read once."""
+
+    def __init__(self, state: FeedState) -> None:
+        self._state = state
+        self._requests: dict[str, dict[tuple[str, ...], Mapping[str, Any]]] = {}
+        self._documents: dict[str, dict[int, Mapping[str, Any]]] = {}
+        self._done: dict[str, bool] = {}
+
+    def is_done(self, run: str) -> bool:
+        """Tell whether a run has written its tables."""
+        if run not in self._done:
+            self._done[run] = bool(run) and self._state.is_done(run)
+        return self._done[run]
+
+    def key(self, run: str, request: FeedRequest) -> str | None:
+        """Return the key that a run gave to a request, None where it made none."""
+        found = self._request(run, request)
+        return found["key"] if found else None
+
+    def files(self, run: str, request: FeedRequest, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the rows of a request's objects say, by URI: ``about`` their documents, and their contents.
+
+        :param run: the last one that made the request.
+        :param objects: what the request had brought by then, in all runs.
+        """
+        found = self._request(run, request)
+        if found is None:
+            return {}
+        files: dict[str, Any] = dict(found["earlier"])
+        if not self.is_done(run):
+            # It has replaced objects, and no row.
+            return files
+        documents = [self._documents_of(run)[each] for each in found["documents"]]
+        for described, document in match(objects, documents):
+            uri = described["uri"]
+            known = files[uri]["about"] if uri in files else None
+            # A run that finds a new document of an order knows only a part of its earlier ones.
+            is_news = document is not None and not document["has_row"]
+            files[uri] = {
+                "about": about(document) if document is not None and (is_news or known is None) else known,
+                **{name: described.get(name) for name in CONTENT},
+            }
+        return files
+
+    def _request(self, run: str, request: FeedRequest) -> Mapping[str, Any] | None:
+        if run not in self._requests:
+            rows = self._lines(run, "requests")
+            self._requests[run] = {tuple(scope_of(each["marketplace_id"], each["options"])): each for each in rows}
+        return self._requests[run].get(tuple(scope_of(request.marketplace_id, request.options)))
+
+    def _documents_of(self, run: str) -> Mapping[int, Mapping[str, Any]]:
+        if run not in self._documents:
+            self._documents[run] = {each["id"]: each for each in self._lines(run, "documents")}
+        return self._documents[run]
+
+    def _lines(self, run: str, name: str) -> Sequence[Mapping[str, Any]]:
+        folder: RunFolder = self._state.existing(run)
+        plan = folder.read("plan")
+        return list(folder.read_lines(plan[0][name])) if plan else ()
