@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 import airflow
 import duckdb
 import pytest
+import yaml
 from airflow.models.connection import Connection
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.sdk import DAG, Asset, get_current_context, task, task_group
@@ -35,7 +37,7 @@ from airflow_provider_amzbiz import ledger, windows
 from airflow_provider_amzbiz.client.models import Report
 from airflow_provider_amzbiz.demo import __main__ as demo
 from airflow_provider_amzbiz.demo.s3_server import download_under
-from airflow_provider_amzbiz.exceptions import InvalidInputError, ReportFatalError
+from airflow_provider_amzbiz.exceptions import InvalidInputError, ReportFatalError, ThrottledError
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators.reports import CreateReportOperator
 from airflow_provider_amzbiz.sensors.reports import ReportStatusSensor
@@ -280,6 +282,29 @@ def is_connection(command: str) -> bool:
     return re.match(r"(export )?AIRFLOW_CONN_\w+=", command) is not None
 
 
+def of_monitoring(*programs: str) -> list[str]:
+    return [text for each, text in COMMANDS if each.page == "operations/monitoring" and words(text)[0] in programs]
+
+
+def test_prometheus_on_this_machine_reads_the_exporter_on_this_machine(tmp_path):
+    shutil.copy(DOCS / "monitoring" / "prometheus.yml", tmp_path)
+    [command] = of_monitoring("sed")
+
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+
+    [job] = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["127.0.0.1:9102"]}]
+
+
+def test_the_sandbox_can_be_told_to_throttle(sandbox):
+    [command] = of_monitoring("curl")
+
+    subprocess.run(["bash", "-c", command.replace("SANDBOX", sandbox.url)], check=True)
+
+    with pytest.raises(ThrottledError):
+        AmazonBusinessHook(retry_for=0, max_throttle_wait=0).create_report("SANDBOX_ORDER_LINES")
+
+
 def test_each_command_is_run_or_not_ours():
     claimed = {"airflow", "make", "python"}
     left = [
@@ -289,6 +314,7 @@ def test_each_command_is_run_or_not_ours():
         and not is_connection(command)
         and words(command)[0] not in claimed
         and tuple(words(command)[:2]) not in NOT_OURS
+        and command not in of_monitoring("sed", "curl")
     ]
     assert left == []
 
@@ -425,7 +451,7 @@ def test_the_demo_takes_the_arguments_of_the_pages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     named = [words(text)[3:] for _, text in COMMANDS if text.startswith(DEMO)]
 
-    assert {" ".join(each) for each in named} == {"", "--ui", "--dags my_dags"}
+    assert {" ".join(each) for each in named} == {"", "--ui", "--dags my_dags", "--ui --statsd 127.0.0.1:9125"}
     for each in named:
         assert demo.arguments().parse_args(each)
 
@@ -488,7 +514,7 @@ def test_each_dag_of_a_page_is_included_and_run(dags_of_pages):
 def test_the_quickstart_with_pip(tmp_path):
     script = "\n".join(each.text for each in QUICKSTART if "pip install" not in each.text.splitlines()[0])
     # What it installs is here, and another test may use the port.
-    script, count = re.subn(r"^(python3 -m venv|pip install) .*$", "", script, flags=re.MULTILINE)
+    script, count = re.subn(r"^(python3 -m venv|pip install) (.*\\\n)*.*$", "", script, flags=re.MULTILINE)
     assert count == 2
     script = re.sub(r"\b5555\b", str(free_port()), script)
     example = ROOT / "example_dags" / "example_report_to_s3.py"

@@ -22,7 +22,8 @@ def serve(on: Stage, *, own_dags: Path | None = None) -> Never:
     while True:
         for stored in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
             key, written = stored["Key"], stored["LastModified"]
-            if seen.get(key) != written:
+            # The parts of a batch's record say nothing to a reader.
+            if seen.get(key) != written and ".parts/" not in key:
                 seen[key] = written
                 print(f"Arrived in S3: s3://{BUCKET}/{key} ({stored['Size']} bytes)", flush=True)
         time.sleep(_POLL_SECONDS)
