@@ -35,6 +35,7 @@ def main() -> None:
 def _record():
     from airflow_provider_amzbiz.demo.s3_server import S3Server
     from airflow_provider_amzbiz.sandbox import Sandbox
+    from tests.compatibility.feeds import recorded_feed
 
     with Sandbox(throttle=False, queue_seconds=0, processing_seconds=0) as sandbox, S3Server() as server:
         limits = {name: [500, 500] for name in ("createReport", "getReports", "getReport", "getReportDocument")}
@@ -43,7 +44,7 @@ def _record():
         os.environ["AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT"] = json.dumps(connection)
         os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(server.airflow_connection)
         server.make_bucket("tests")
-        return {"waits": _waits(sandbox), **_batches(sandbox, server.client())}
+        return {"waits": _waits(sandbox), **_batches(sandbox, server.client()), "feed": recorded_feed()}
 
 
 def _waits(sandbox):
