@@ -794,7 +794,7 @@ MUTANTS = [
     Mutant("feed-partly-known", "row of a document that this run knows a part of", "feed/rows.py",
            'said = before and before.get("about")', "said = None",
            "tests/feed/test_earlier_runs.py"),
-    Mutant("feed-replaced-before", "file that a lost run has replaced", "feed/finish.py",
+    Mutant("feed-replaced-before", "file that a lost run has replaced", "feed/outcomes.py",
            "            if request.earlier:\n", "            if False:\n",
            "tests/feed/test_earlier_runs.py"),
     Mutant("feed-earlier-parts", "what earlier runs knew, over several of them", "feed/earlier_runs.py",

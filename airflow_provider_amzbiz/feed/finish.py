@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
-from airflow_provider_amzbiz.feed.arrivals import reason_of_missing
 from airflow_provider_amzbiz.feed.columns import TABLES
 from airflow_provider_amzbiz.feed.lines import iso
 from airflow_provider_amzbiz.feed.open_items import OpenItem, open_items
+from airflow_provider_amzbiz.feed.outcomes import Outcomes
 from airflow_provider_amzbiz.feed.plan import Plan
-from airflow_provider_amzbiz.feed.requests import FeedRequest
 from airflow_provider_amzbiz.feed.rows import (
     Outcome,
     Row,
-    Stored,
     document_rows,
     line_rows,
     retraction,
@@ -29,8 +26,6 @@ from airflow_provider_amzbiz.feed.state import CURSOR_BUSY, CURSOR_WRITES, Curso
 from airflow_provider_amzbiz.feed.window import Window, advanced, parsed
 
 log = logging.getLogger(__name__)
-
-_NOT_TRIED = "its report was not created in this run"
 
 
 class Tables(Protocol):
@@ -65,7 +60,7 @@ class Finish:
         self._state = state
         self._folder = folder
         self._plan = plan
-        self._outcomes = outcomes
+        self._outcomes = Outcomes(plan, outcomes)
         self._run_id = begun["task"]["run_id"]
         self._base = Cursor(open=begun["open"], feed=begun.get("feed"))
         self._begun_at = datetime.fromisoformat(begun["begun_at"])
@@ -75,7 +70,6 @@ class Finish:
         self._file = f"{began:%Y%m%dT%H%M%S.%fZ}-{folder.name.replace('/', '-')}"
         self._overlap = overlap
         self._open_for = open_for
-        self._arrivals: dict[int, set[int]] = {}
         self._amended: set[str] = set()
         found = plan.latest_feed_date
         self.latest_feed_date = datetime.fromisoformat(found) if found else None
@@ -157,76 +151,10 @@ class Finish:
                 yield record
 
     def _counts(self) -> dict[str, int]:
-        requests = self._plan.requests
-        due = [self._outcome(number) for number in self._plan.due]
-        stored = [each for each in due if each.objects is not None]
-        landed = [each for each in stored if not each.already_delivered]
-        skipped = sum(each.objects is None and each.skipped for each in due)
-        return {
-            "requested": len(requests),
-            "landed": len(landed),
-            "already_delivered": len(requests) - len(due) + len(stored) - len(landed),
-            "failed": len(due) - len(stored) - skipped,
-            "skipped": skipped,
-            "open_items": sum(1 for _ in self._open_items()),
-            "bytes": sum(described["bytes"] for each in landed for described in each.objects or ()),
-        }
-
-    def _outcome(self, number: int) -> Outcome:
-        return self._outcomes.get(number) or Outcome(reason=_NOT_TRIED)
-
-    def _failure(self, document: int) -> tuple[str, str, str] | None:
-        """Return type and number of a document that was not delivered, and why; None where it was."""
-        found = self._plan.documents[document]
-        if found["delivered"] is not None:
-            return None
-        reason = found["refused"]
-        if found["request"] is not None:
-            reason = self._request_failure(found["request"], document)
-            if reason is None:
-                return None
-        return found["document_type"], found["number"], f"{found['document_type']} {found['number']}: {reason}"
-
-    def _request_failure(self, number: int, document: int) -> str | None:
-        """Return why a request did not bring one of its documents, None where it did."""
-        outcome = self._outcome(number)
-        if outcome.objects is None:
-            return outcome.reason or _NOT_TRIED
-        if outcome.already_delivered or document in self._arrived(number):
-            return None
-        documents = [self._plan.documents[each] for each in self._plan.requests[number].documents]
-        return reason_of_missing(outcome.objects, documents)
-
-    def _arrived(self, number: int) -> set[int]:
-        if number not in self._arrivals:
-            self._arrivals[number] = self._plan.arrived(number, self._outcome(number).objects or ())
-        return self._arrivals[number]
-
-    def _stored(self) -> Iterator[Stored]:
-        for number, request in enumerate(self._plan.requests):
-            documents = [self._plan.documents[each] for each in request.documents]
-            if request.is_due:
-                outcome = self._outcome(number)
-                if outcome.objects is None:
-                    yield from _stored_before([each for each in documents if each["delivered"]])
-                else:
-                    yield Stored(
-                        documents,
-                        outcome.objects,
-                        request.options,
-                        outcome.report_id,
-                        outcome.report_document_id,
-                        iso(outcome.fetched_at),
-                        request.is_again,
-                        request.earlier,
-                    )
-                continue
-            yield from _stored_before(documents)
-            if request.earlier:
-                yield _replaced_before(documents, request)
+        return {**self._outcomes.counts(), "open_items": sum(1 for _ in self._open_items())}
 
     def _documents(self) -> Iterator[Row]:
-        for stored in self._stored():
+        for stored in self._outcomes.stored():
             yield from document_rows(stored, self._run_id)
 
     def _document_lines(self) -> Iterator[Row]:
@@ -236,7 +164,11 @@ class Finish:
             yield from self._line_rows(each)
 
     def _line_rows(self, planned: Mapping[str, Any]) -> Iterator[Row]:
-        own = [document for document, is_own in planned["documents"] if is_own and not self._failure(document)]
+        own = [
+            document
+            for document, is_own in planned["documents"]
+            if is_own and not self._outcomes.failure(document)
+        ]
         return line_rows(planned["line"], (self._plan.documents[number] for number in own), self._run_id)
 
     def _transactions(self) -> Iterator[Row]:
@@ -245,7 +177,7 @@ class Finish:
                 yield transaction_row(each["line"], self._run_id)
 
     def _open_items(self) -> Iterator[OpenItem]:
-        return open_items(self._lines(), self._failure, self._begun_at, self._open_for)
+        return open_items(self._lines(), self._outcomes.failure, self._begun_at, self._open_for)
 
     def _open_rows(self) -> Iterator[Row]:
         for item in self._open_items():
@@ -279,38 +211,3 @@ class Finish:
         is_settled = is_named and row["shipment_id"]
         since = self._begun_at - (2 * self._overlap if is_settled else self._open_for)
         return (row["feed_date"] or "") >= (iso(since) or "")
-
-
-def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
-    """Yield what a run delivered that has never written its tables."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for document in documents:
-        if document["has_row"]:
-            continue
-        groups.setdefault(json.dumps(document["delivered"]["objects"]), []).append(document)
-    for group in groups.values():
-        yield Stored(
-            # All of these objects are theirs: none is told from them as older.
-            [{**each, "delivered": None, "previous": None} for each in group],
-            **_delivered(group[0]["delivered"]),
-        )
-
-
-def _replaced_before(documents: Sequence[Mapping[str, Any]], request: FeedRequest) -> Stored:
-    """Return what a run that has never written its tables has stored again of documents that have their rows."""
-    return Stored(
-        [{**each, "has_row": True} for each in documents],
-        **_delivered(documents[0]["previous"]),
-        earlier=request.earlier,
-    )
-
-
-def _delivered(delivery: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "objects": delivery["objects"],
-        "options": delivery["report_options"],
-        "report_id": delivery["report_id"] or None,
-        "report_document_id": delivery["report_document_id"] or None,
-        "fetched_at": delivery["delivered_at"],
-        "is_again": True,
-    }
