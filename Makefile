@@ -13,6 +13,8 @@ UPLOADED_3.0.6 := 2025-08-30
 UPLOADED_3.1.0 := 2025-09-26
 UPLOADED_3.2.0 := 2026-04-08
 UPLOADED_3.3.0 := 2026-07-07
+# Three processes keep two cores busy, because many tests wait.
+LOAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # The extras that the tests need.
 EXTRAS := amazon,openlineage,parquet,redis,sandbox
 
@@ -40,7 +42,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 help:                       ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-.PHONY: help demo ui test main-paths lowest coverage e2e e2e-again soak bench audit sbom lint docs linkcheck format \
+.PHONY: help demo ui test slow main-paths lowest coverage e2e e2e-again soak bench audit sbom lint docs linkcheck format \
   public-surface env dist constraints constraints-of-python lowest-constraints clean
 
 demo: .venv/ready           ## run three example DAGs on a real Airflow, the API's sandbox and a real S3 server
@@ -49,9 +51,12 @@ demo: .venv/ready           ## run three example DAGs on a real Airflow, the API
 ui: .venv/ready             ## serve Airflow's UI with everything that the example DAGs need, until Ctrl-C
 	.venv/bin/python -m airflow_provider_amzbiz.demo --ui
 
-test: $(ENV)/ready          ## run all tests on the newest Airflow, or: make test AIRFLOW=2.11, PYTHON=python3.13 make test
+test: $(ENV)/ready          ## run the tests on the newest Airflow, or: make test AIRFLOW=2.11, PYTHON=python3.13 make test
 	$(if $(RELEASE_$(AIRFLOW)),,$(error make test needs AIRFLOW=3.3, 3.1 or 2.11; with $(AIRFLOW), use make main-paths))
-	$(ENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(ENV)/bin/python -m pytest -m 'not slow' $(LOAD)
+
+slow: $(ENV)/ready          ## run the tests that take too long for make test, also: make slow AIRFLOW=2.11
+	$(ENV)/bin/python -m pytest -m slow $(LOAD)
 
 main-paths: $(ENV)/ready    ## run the tests of the main paths: AIRFLOW=3.0.6 for the libraries of its release
 	$(ENV)/bin/python -m pytest -m main_path $$(grep --recursive --files-with-matches --include '*.py' mark.main_path tests)
@@ -59,13 +64,13 @@ main-paths: $(ENV)/ready    ## run the tests of the main paths: AIRFLOW=3.0.6 fo
 lowest:                     ## run the main paths on every Airflow of LOWEST, with the libraries of its time
 	for release in $(LOWEST); do $(MAKE) main-paths AIRFLOW=$$release || failed=1; done; exit $${failed:-0}
 
-coverage: .venv/ready       ## run the same tests, and require a branch coverage of 95%
+coverage: .venv/ready       ## run all of them, and require a branch coverage of 95%
 	.venv/bin/coverage erase
-	.venv/bin/coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/coverage run -m pytest $(LOAD)
 	.venv/bin/coverage combine --quiet
 	.venv/bin/python -m dev.coverage_of_branches 95
 
-e2e: .venv/e2e-ready        ## run the slow tests: a distributed Airflow with kills, lost networks and a browser
+e2e: .venv/e2e-ready slow   ## run the slow tests: a distributed Airflow with kills, lost networks and a browser
 	AMZBIZ_FULL_MATRIX=1 .venv/bin/python -m pytest --numprocesses 2 tests/documents/test_matrix.py
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e
 

@@ -510,6 +510,7 @@ def test_each_dag_of_a_page_is_included_and_run(dags_of_pages):
 
 
 # It starts a server, the sandbox and six commands of Airflow, one after the other.
+@pytest.mark.slow
 @pytest.mark.skipif(Version("3.3") > VERSION, reason="once is enough for commands that all versions have")
 def test_the_quickstart_with_pip(tmp_path):
     script = "\n".join(each.text for each in QUICKSTART if "pip install" not in each.text.splitlines()[0])

@@ -28,6 +28,8 @@ from tests.conftest import connect
 from tests.deferring import Store, context
 from tests.documents.transferring import transfer
 
+pytestmark = pytest.mark.slow
+
 LINES = "SANDBOX_ORDER_LINES"
 US = "ATVPDKIKX0DER"
 BREAKS: tuple[Any, ...] = ("cut", "reset", "stall")

@@ -283,6 +283,7 @@ class Reports(RuleBasedStateMachine):
                     self._pass(TIMEOUT + 60)
 
 
+@pytest.mark.slow
 def test_what_is_promised_holds_whatever_happens(monkeypatch):
     monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.02, 0.05))
     run_state_machine_as_test(

@@ -28,6 +28,7 @@ def project(tmp_path):
 
 
 # Airflow creates its database, and dag.test() waits for deferrals of ten seconds.
+@pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_the_project_of_the_page_passes_its_tests(project):
     ours = ("AIRFLOW", "AWS_", "PYTEST_", "COV_")

@@ -691,6 +691,7 @@ def full(s3_server, deliveries):
     return client, ledger
 
 
+@pytest.mark.slow
 class TestTenThousand:
     """The calls to S3 that a list of ten thousand takes."""
 

@@ -221,6 +221,7 @@ class Batches(RuleBasedStateMachine):
             assert all(item["objects"] for item in items)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_what_a_batch_promises_holds_whatever_happens(monkeypatch):
     # Small enough that these batches have several segments and plan parts, and one thread, so that a failure is

@@ -266,6 +266,7 @@ def clients(sandbox, address, count, **settings):
     return found
 
 
+@pytest.mark.slow
 def test_many_clients_are_hardly_ever_throttled(address):
     with Sandbox(time_scale=40, queue_seconds=0, processing_seconds=0) as sandbox:
         several = clients(sandbox, address, 8)

@@ -81,6 +81,7 @@ def test_every_operation_keeps_to_the_contract(contract, headers, path, method, 
     case.call_and_validate(headers=headers, excluded_checks=NOT_BY_LETTER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("queue_seconds", "way"),
     [

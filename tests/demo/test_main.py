@@ -158,6 +158,7 @@ def statsd():
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(airflow.__version__.startswith("2"), reason="the demo needs Airflow 3")
 @pytest.mark.timeout(900)
 def test_a_user_adds_a_folder_and_metrics_and_stops_it_twice(tmp_path, statsd):

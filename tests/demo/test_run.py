@@ -43,6 +43,7 @@ def fernet_key(home):
     return config.get("core", "fernet_key")
 
 
+@pytest.mark.slow
 def test_the_demo_succeeds_and_leaves_no_secret_behind(tmp_path, capfd):
     home = tmp_path / "airflow"
     triggers = TriggerRows(lambda: query(home, "SELECT classpath, kwargs FROM trigger"))

@@ -79,6 +79,7 @@ def asked(calls):
     return {request(each["marketplaceIds"][0], **each["reportOptions"]) for each in bodies}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_rebuilt", [True, False])
 def test_what_the_list_has_delivered_by_number_is_not_requested_again(world, s3, is_rebuilt):
     sandbox, prefix = world

@@ -153,6 +153,7 @@ def test_what_is_missing_in_s3_is_delivered_again(company_sandbox, s3, prefix):
     check(s3, prefix, company_sandbox.company)
 
 
+@pytest.mark.slow
 def test_simulated_days_with_late_and_consolidated_invoices(s3, prefix, monkeypatch):
     start = datetime.now(timezone.utc)
     company = Company(seed=5, orders=14, days=3, start=start, marketplaces=[DE, JP])

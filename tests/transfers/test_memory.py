@@ -31,6 +31,7 @@ print(json.dumps({**stored, "above_idle": memory("VmHWM") - idle, "seconds": tim
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_gibibyte_in_at_most_80_mebibytes(sandbox, s3, record_property):
     report_id = AmazonBusinessHook().create_report("SANDBOX_ORDER_LINES", report_options={"bytes": GIB})

@@ -164,6 +164,7 @@ def test_the_worker_is_held_between_the_waits_only(sandbox, s3, prefix):
     assert len(keys(s3, prefix)) == 30
 
 
+@pytest.mark.slow
 def test_a_batch_stays_within_the_limit(s3, prefix, monkeypatch):
     with Sandbox(time_scale=30, queue_seconds=5, processing_seconds=5) as sandbox:
         connect(monkeypatch, sandbox, rate_limits="{}")
@@ -176,6 +177,7 @@ def test_a_batch_stays_within_the_limit(s3, prefix, monkeypatch):
         assert sum(call.status == 429 for call in sandbox.calls) <= 8
 
 
+@pytest.mark.slow
 def test_two_batches_of_one_account_share_the_limit_and_both_finish(s3, prefix, monkeypatch):
     with Sandbox(time_scale=30, queue_seconds=5, processing_seconds=5) as sandbox:
         connect(monkeypatch, sandbox, rate_limits="{}")
@@ -502,6 +504,7 @@ def test_a_document_that_stays_damaged_fails_its_request_only(sandbox, s3, prefi
     assert len(sandbox.reports) == 2
 
 
+@pytest.mark.slow
 def test_a_document_that_amazon_no_longer_has_is_created_again(sandbox, s3, prefix):
     sandbox.script(processing_seconds=3600)
     with pytest.raises(ReportTimeoutError):

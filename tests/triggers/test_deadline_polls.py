@@ -21,6 +21,7 @@ class TestDeadlines:
         )
         assert statuses(results) == ["DONE"] * 60
 
+    @pytest.mark.slow
     async def test_with_a_slow_api_all_end_long_before_airflow_s_own_deadline(self, sandbox):
         ids = [sandbox.add_report(LINES, status="IN_PROGRESS") for _ in range(40)]
         deadline = time.time() + 1
