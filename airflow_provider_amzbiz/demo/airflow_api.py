@@ -38,9 +38,7 @@ class AirflowApi:
 
     def add_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
         """Store a connection in the metadata database, as the form of the UI does."""
-        fields = {name: value for name, value in connection.items() if name != "extra"}
-        body = {"connection_id": conn_id, **fields, "extra": json.dumps(connection.get("extra", {}))}
-        self._request("POST", "/connections", body)
+        self._request("POST", "/connections", _connection_body(conn_id, connection))
 
     def start(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Unpause a DAG and return the id of its run: the scheduled one, or without a schedule a triggered one."""
@@ -82,9 +80,13 @@ class AirflowApi:
         return self._pages(f"/dags/{dag_id}/dagRuns?order_by=id&", "dag_runs")
 
     def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
-        """Store a connection; replace an existing one of that id."""
-        self._session.delete(f"{self.url}/api/v2/connections/{conn_id}", timeout=30)
-        self.add_connection(conn_id, connection)
+        """Store a connection, or change the fields of an existing one; no task finds it missing meanwhile."""
+        url, body = f"{self.url}/api/v2/connections/{conn_id}", _connection_body(conn_id, connection)
+        response = self._session.patch(url, json=body, timeout=60)
+        if response.status_code == 404:
+            self.add_connection(conn_id, connection)
+        else:
+            response.raise_for_status()
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return all task instances of a run."""
@@ -157,6 +159,11 @@ class AirflowApi:
         response.raise_for_status()
         token: str = response.json()["access_token"]
         return token
+
+
+def _connection_body(conn_id: str, connection: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in connection.items() if name != "extra"}
+    return {"connection_id": conn_id, **fields, "extra": json.dumps(connection.get("extra", {}))}
 
 
 def _readable(line: str | Mapping[str, Any]) -> list[str]:

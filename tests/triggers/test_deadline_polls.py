@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import reports
 from tests.conftest import connect
