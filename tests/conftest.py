@@ -40,16 +40,21 @@ _MASKERS = (
 # Files whose tests take so long that they should not be the last ones to begin.
 _LONG = (
     "test_run.py",
-    "test_state_machine.py",
-    "test_example_dags.py",
+    "test_reports_to_s3.py",
     "test_faulty_networks.py",
+    "test_invoices_to_s3.py",
+    "test_example_dags.py",
+    "test_ledger.py",
+    "test_state_machine.py",
+    "test_batch_ledger.py",
+    "test_code_blocks.py",
     "test_matrix.py",
     "test_poller.py",
 )
 
 
 def pytest_collection_modifyitems(items):
-    """Let the longest tests begin first, for two processes to end at about the same time."""
+    """Let the longest tests begin first, for all processes to end at about the same time."""
     items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
 
 

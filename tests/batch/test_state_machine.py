@@ -222,7 +222,6 @@ class Batches(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_what_a_batch_promises_holds_whatever_happens(monkeypatch):
     # Small enough that these batches have several segments and plan parts, and one thread, so that a failure is
     # found again.

@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_fifty_thousand_transactions_take_little_more_memory_than_two_thousand():
     command = [sys.executable, "-m", "tests.feed.many_transactions", "50000"]
