@@ -72,7 +72,7 @@ coverage: .venv/ready       ## run all of them, and require a branch coverage of
 
 e2e: .venv/e2e-ready slow   ## run the slow tests: a distributed Airflow with kills, lost networks and a browser
 	AMZBIZ_FULL_MATRIX=1 .venv/bin/python -m pytest --numprocesses 2 tests/documents/test_matrix.py
-	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --durations 10 e2e
+	.venv/bin/python -m pytest --numprocesses 2 --dist load --maxschedchunk 1 --durations 10 e2e
 
 e2e-again: .venv/e2e-ready  ## repeat the slow tests that failed, one after the other
 	.venv/bin/python -m pytest --last-failed --last-failed-no-failures none e2e

@@ -105,6 +105,10 @@ def secrets(
     assert len(in_use) > 20
 
 
+# Each process takes two tests in advance, so that the two longest ones must not be neighbours.
+_FIRST = ("test_batch.py", "test_limit_store.py", "test_soak.py")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have a stop from outside stop the servers, too, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -115,7 +119,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest tests begin first, for two processes to end at about the same time."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+    def place(item: pytest.Item) -> int:
+        is_long = item.get_closest_marker("long") is not None
+        return _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST) + (not is_long)
+
+    items.sort(key=place)
 
 
 @pytest.fixture
