@@ -22,6 +22,7 @@ EXTRAS := amazon,openlineage,parquet,redis,sandbox
 version-of = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 PYTHON3_VERSION := $(call version-of,python3)
 PYTHON_VERSION := $(if $(filter python3,$(PYTHON)),$(PYTHON3_VERSION),$(call version-of,$(PYTHON)))
+$(if $(PYTHON_VERSION),,$(error PYTHON is "$(PYTHON)", and no such program is installed))
 OTHER_PYTHON := $(if $(filter $(PYTHON_VERSION),$(PYTHON3_VERSION)),,-python$(PYTHON_VERSION))
 NEWEST_PINS := constraints/airflow-$(RELEASE_3.3)-python-$(PYTHON3_VERSION).txt
 ifdef RELEASE_$(AIRFLOW)
