@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_amzbiz.feed.arrivals import CONTENT, match
 from airflow_provider_amzbiz.feed.requests import FeedRequest, scope_of
 from airflow_provider_amzbiz.feed.rows import about
-from airflow_provider_amzbiz.feed.state import FeedState, RunFolder
+from airflow_provider_amzbiz.feed.state import FeedState
 
 
 class EarlierRuns:
@@ -16,6 +16,7 @@ class EarlierRuns:
 
     def __init__(self, state: FeedState) -> None:
         self._state = state
+        self._plans: dict[str, Mapping[str, Any] | None] = {}
         self._requests: dict[str, dict[tuple[str, ...], Mapping[str, Any]]] = {}
         self._documents: dict[str, dict[int, Mapping[str, Any]]] = {}
         self._done: dict[str, bool] = {}
@@ -68,6 +69,9 @@ class EarlierRuns:
         return self._documents[run]
 
     def _lines(self, run: str, name: str) -> Sequence[Mapping[str, Any]]:
-        folder: RunFolder = self._state.existing(run)
-        plan = folder.read("plan")
-        return list(folder.read_lines(plan[0][name])) if plan else ()
+        folder = self._state.existing(run)
+        if run not in self._plans:
+            found = folder.read("plan")
+            self._plans[run] = found[0] if found else None
+        plan = self._plans[run]
+        return list(folder.read_lines(plan[name])) if plan else ()
