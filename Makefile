@@ -65,7 +65,7 @@ main-paths: $(ENV)/ready    ## run the tests of the main paths: AIRFLOW=3.0.6 fo
 lowest:                     ## run the main paths on every Airflow of LOWEST, with the libraries of its time
 	for release in $(LOWEST); do $(MAKE) main-paths AIRFLOW=$$release || failed=1; done; exit $${failed:-0}
 
-coverage: .venv/ready       ## run all of them, and require a branch coverage of 95%
+coverage: .venv/ready       ## run all tests, and require a branch coverage of 95%
 	.venv/bin/coverage erase
 	.venv/bin/coverage run -m pytest $(LOAD)
 	.venv/bin/coverage combine --quiet

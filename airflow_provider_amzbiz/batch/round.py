@@ -1,4 +1,4 @@
-"""What one process of a batch does: take in what reports have come to, create the next ones, store documents."""
+"""What one process of a batch does: record how reports have ended, create the next ones, store documents."""
 
 from __future__ import annotations
 

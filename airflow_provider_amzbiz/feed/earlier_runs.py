@@ -43,7 +43,7 @@ class EarlierRuns:
             return {}
         files: dict[str, Any] = dict(found["earlier"])
         if not self.is_done(run):
-            # It has replaced objects, and no row.
+            # It may have replaced objects, but it has written no rows.
             return files
         documents = [self._documents_of(run)[each] for each in found["documents"]]
         for described, document in match(objects, documents):

@@ -113,7 +113,7 @@ def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
 
 
 def _replaced_before(documents: Sequence[Mapping[str, Any]], request: FeedRequest) -> Stored:
-    """Return what a run that has never written its tables has stored again of documents that have their rows."""
+    """Return what a run replaced before it ended without its tables, where the documents have rows already."""
     return Stored(
         [{**each, "has_row": True} for each in documents],
         **_delivered(documents[0]["previous"]),

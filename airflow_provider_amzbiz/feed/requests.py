@@ -189,7 +189,7 @@ class Requests:
             previous = self._previous[number]
             by = previous and previous["by"]
             request.key = (by and runs.key(by, request)) or fill(key, values)
-            # What a run has replaced that never wrote its tables has the rows of the runs before it.
+            # A run that never wrote its tables may have replaced objects: these still have rows of earlier runs.
             if previous and by and (request.is_due or not runs.is_done(by)):
                 request.earlier = runs.files(by, request, previous["objects"])
 

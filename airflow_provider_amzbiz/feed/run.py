@@ -209,7 +209,7 @@ class FeedRun:
         return Plan(self._folder, self._folder.must_read("plan")[0])
 
     def finish(self, plan: Plan, outcomes: Mapping[int, Outcome], tables: Tables | None = None) -> dict[str, Any]:
-        """Write the tables, and then advance the cursor; again and again, it comes to the same.
+        """Write the tables, and then advance the cursor. It may run any number of times, with the same result.
 
         :param outcomes: by the number of the request in the plan, for all that were due.
         :return: ``requested``, ``landed``, ``already_delivered``, ``failed``, ``skipped``, ``open_items``,

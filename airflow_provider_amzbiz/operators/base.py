@@ -176,7 +176,7 @@ class QueueingOperator(AmazonBusinessOperator):
         return self.deferrable and getattr(ti, "map_index", -1) >= 0
 
     def _expect_others(self, context: Context, operation: str) -> None:
-        """Let this process believe in no burst, where others have probably used it: a mapped task, or a retry."""
+        """Start without a burst where others have probably used it: in a mapped task, and in a retry."""
         ti: Any = context.get("ti")
         if getattr(ti, "map_index", -1) >= 0 or getattr(ti, "try_number", 1) > 1:
             self.hook.token_bucket(operation).expect_others()
