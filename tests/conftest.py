@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from importlib.metadata import version
@@ -59,7 +60,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Let older versions of Airflow leave their own files and sockets open; ours are found on the newest."""
+    """Stop the servers when the tests are ended from outside, and choose the warnings that count."""
+    # Else a SIGTERM, as of a CI that cancels a run, would leave them behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Older versions of Airflow leave their own files and sockets open; ours are found on the newest.
     if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
         for each in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
             config.addinivalue_line("filterwarnings", f"ignore::{each}")
