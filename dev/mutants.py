@@ -255,8 +255,11 @@ MUTANTS = [
            "tests/triggers/test_reports_done.py"),
     # Found by the state machine of the batch.
     Mutant("batch-unclaimed", "batch: process replaced before it creates", "batch/round.py",
-           "            self._stint.open(sending)\n", "            pass\n",
+           "            self._stint.open(items)\n", "            pass\n",
            "tests/batch/test_state_machine.py"),
+    Mutant("batch-search-unended", "batch: search for a lost report that fails", "batch/round.py",
+           "if item.sent_at is None or item.index in self._searched]", "]",
+           "tests/batch/test_round.py::test_until_a_search_has_ended_the_record_keeps_when_the_request_was_sent"),
     Mutant("batch-unnoted", "batch: worker lost while it creates", "batch/round.py",
            "        self._stint.note(item)\n", "        pass\n",
            "tests/batch/test_state_machine.py"),
@@ -308,7 +311,7 @@ MUTANTS = [
            "tests/batch/test_round.py"
            "::test_what_another_run_has_delivered_needs_no_report_although_a_lost_process_may_have_sent_it"),
     Mutant("batch-open-sent", "batch: open request delivered since the attempt began", "batch/round.py",
-           "if self._take_delivered(item):", "if sent_before is None and self._take_delivered(item):",
+           "            if self._take_delivered(item):", "            if False:",
            "tests/batch/test_round.py"
            "::test_the_ledger_is_asked_before_a_request_that_may_have_been_sent_is_sent_again"),
     Mutant("batch-delivered-trusted", "batch: ledger not asked again", "batch/attempt.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -31,10 +31,17 @@ Objects = list[dict[str, Any]]
 class Actions(Protocol):
     """What a round does outside: with the API, the documents and the ledger. Called by several threads."""
 
-    def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
+    def find_lost(self, item: Item) -> str | None:
+        """Return the id of the report that came of an item's request when it was sent before, None where none did.
+
+        :raises ThrottledCall: the account's limit is used up.
+        :raises NothingSent: the listing cannot be read, and nothing else can be done now.
+        :raises ItemError: it is not known yet.
+        """
+
+    def create(self, item: Item) -> tuple[str, bool]:
         """Create an item's report, and return its id, and whether it was taken from a listing.
 
-        :param sent_before: Unix time at which an earlier process sent the request, if what came of it is unknown.
         :raises ThrottledCall: the account's limit is used up.
         :raises NothingSent: nothing was created, and nothing else can be now.
         :raises ItemError: there is no report, as far as is known.
@@ -93,6 +100,9 @@ class Round:
         self._stopped = stopped
         self._clock = clock
         self._broken = False
+        # Indexes of requests that were sent before, and of which no report was found.
+        self._searched: set[int] = set()
+        self._sent_before: dict[int, float | None] = {}
         self._unsent: dict[int, Item] = {}
         self._claims = KeyClaims(record.parts, stint.head.attempt, self._is_active)
         self._found_delivered = False
@@ -114,33 +124,38 @@ class Round:
         steps: list[tuple[Callable[..., None], Item, Any]] = [
             (self._ended, by_id[report.report_id], report) for report in reports if report.report_id in by_id
         ]
-        sending = self._to_create(permits.get("createReport", 0))
-        self._unsent = {item.index: item for item in sending}
-        before = {item.index: item.sent_at for item in sending}
-        now = self._clock()
-        for item in sending:
-            item.sent_at = now
-        if sending:
-            # Should this process be lost now, the next one knows what may have been sent.
-            self._stint.open(sending)
+        creates = permits.get("createReport", 0)
         try:
-            # Searches come first: none of them may find the report of a request that is being created now.
-            for searched in (True, False):
-                now_due = [item for item in sending if (before[item.index] is not None) == searched]
-                self._in_threads([*steps, *((self._create, item, before[item.index]) for item in now_due)])
-                steps = []
+            # Searches come first: none of them may find the report of a request that is being created now. Until
+            # one has found nothing, the record keeps the time around which the next process must search.
+            sent = [item for item in self._state.pending().to_create if item.sent_at is not None]
+            self._in_threads([*steps, *((self._find_lost, item, None) for item in sent[:creates])])
+            self._create_all(self._to_create(creates))
             # After the reports that have ended: some of these documents are theirs.
             due = self._state.pending().to_store[: permits.get("getReportDocument", 0)]
             self._in_threads([(self._store, item, None) for item in due])
         finally:
             for index, item in self._unsent.items():
                 # The round was broken off before its turn.
-                item.sent_at = before[index]
+                item.sent_at = self._sent_before[index]
             # Also where one of them ends the task: the next process must not do again what the others have done.
             self._stint.close()
 
+    def _create_all(self, items: Sequence[Item]) -> None:
+        self._unsent = {item.index: item for item in items}
+        self._sent_before = {item.index: item.sent_at for item in items}
+        now = self._clock()
+        for item in items:
+            item.sent_at = now
+        if items:
+            # Should this process be lost now, the next one knows what may have been sent.
+            self._stint.open(items)
+        self._in_threads([(self._create, item, self._sent_before[item.index]) for item in items])
+
     def _to_create(self, count: int) -> list[Item]:
-        again = self._state.pending().to_create[:count]
+        """Return the next items to create: those that were sent before only if no report was found of them."""
+        to_create = self._state.pending().to_create
+        again = [item for item in to_create if item.sent_at is None or item.index in self._searched][:count]
         left = min(count - len(again), self._state.planned - self._state.cursor)
         if left <= 0:
             return again
@@ -174,14 +189,29 @@ class Round:
         finally:
             self._stint.touch([item])
 
-    def _create(self, item: Item, sent_before: float | None) -> None:
-        self._unsent.pop(item.index)
-        sent_at, item.sent_at = item.sent_at, sent_before
+    def _find_lost(self, item: Item, _: None) -> None:
         try:
             if self._take_delivered(item):
                 return
-            item.sent_at = sent_at
-            item.report_id, item.adopted = self._actions.create(item, sent_before)
+            report_id = self._actions.find_lost(item)
+        except ThrottledCall:
+            return
+        except NothingSent as refused:
+            raise refused.reason from None
+        except ItemError as error:
+            self._failed(item, error)
+            return
+        if report_id is None:
+            self._searched.add(item.index)
+        else:
+            self._created(item, report_id, adopted=True)
+
+    def _create(self, item: Item, sent_before: float | None) -> None:
+        self._unsent.pop(item.index)
+        try:
+            if sent_before is None and self._take_delivered(item):
+                return
+            report_id, adopted = self._actions.create(item)
         except ThrottledCall as throttled:
             if throttled.nothing_sent:
                 item.sent_at = sent_before
@@ -194,6 +224,10 @@ class Round:
         except ItemError as error:
             self._failed(item, error)
             return
+        self._created(item, report_id, adopted=adopted)
+
+    def _created(self, item: Item, report_id: str, *, adopted: bool) -> None:
+        item.report_id, item.adopted = report_id, adopted
         item.created_at = self._clock()
         item.failures = 0
         self.progress += 1

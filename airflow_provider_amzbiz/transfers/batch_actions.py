@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
@@ -79,39 +80,26 @@ class BatchActions:
         """Account and bucket, as the connection is now."""
         return target_of(self._sender.config, self._bucket)
 
-    def create(self, item: Item, sent_before: float | None) -> tuple[str, bool]:
-        """Create a report, or find the one that an earlier process may have created."""
-        request, record = item.request, durable_create.CreateRecord({}, durable=False)
-        lookup = self._operator.lookup_hook
-        looking = True
-        try:
-            report_id = None
-            if sent_before is not None:
-                report_id = self._find_lost(item, sent_before, record)
-            looking = False
-            report_id = report_id or durable_create.create(self._sender, lookup, request, record)
-        except ThrottledError as error:
-            nothing_sent = looking or error.operation == "createReport"
-            raise ThrottledCall(error.operation, nothing_sent=nothing_sent) from None
-        except _CONCERNS_ALL as error:
-            raise NothingSent(error) from None
-        except TaskKilledError:
-            raise
-        except AmazonBusinessError as error:
-            raise item_error(error) from None
-        return report_id, record.is_adopted(request)
+    def create(self, item: Item) -> tuple[str, bool]:
+        """Create a report."""
+        record = durable_create.CreateRecord({}, durable=False)
+        with _errors_of_create():
+            report_id = durable_create.create(self._sender, self._operator.lookup_hook, item.request, record)
+        return report_id, record.is_adopted(item.request)
 
-    def _find_lost(self, item: Item, sent_at: float, record: durable_create.CreateRecord) -> str | None:
+    def find_lost(self, item: Item) -> str | None:
         """Return the id of the report that an earlier process may have created."""
         why = f"{item.label}: an earlier process ended while it created the report"
         taken: frozenset[str] = frozenset()
-        if item.request.is_recognizable:
-            if self._siblings.has_open_like(item):
-                log.warning("%s, and another one that looks the same in the listing: it is created again", why)
-                return None
-            taken = self._siblings.report_ids()
-        sent: list[durable_create.Sent] = [[sent_at, None]]
-        return durable_create.find_lost(self._operator.lookup_hook, item.request, sent, why, record, taken)
+        record = durable_create.CreateRecord({}, durable=False)
+        sent: list[durable_create.Sent] = [[item.sent_at, None]]
+        with _errors_of_create():
+            if item.request.is_recognizable:
+                if self._siblings.has_open_like(item):
+                    log.warning("%s, and another one that looks the same in the listing: it is created again", why)
+                    return None
+                taken = self._siblings.report_ids()
+            return durable_create.find_lost(self._operator.lookup_hook, item.request, sent, why, record, taken)
 
     def document_of(self, item: Item, report: Report) -> str | None:
         """Return the document of a report that has ended well, None where there is none and that is no failure."""
@@ -314,6 +302,21 @@ def wait_errors(
     if denied:
         check_access()
     return found
+
+
+@contextmanager
+def _errors_of_create() -> Iterator[None]:
+    """Raise what a round understands: whether the call was throttled, nothing can be sent, or this item failed."""
+    try:
+        yield
+    except ThrottledError as error:
+        raise ThrottledCall(error.operation, nothing_sent=error.operation == "createReport") from None
+    except _CONCERNS_ALL as error:
+        raise NothingSent(error) from None
+    except TaskKilledError:
+        raise
+    except AmazonBusinessError as error:
+        raise item_error(error) from None
 
 
 def _document_error(error: AmazonBusinessError) -> ItemError:

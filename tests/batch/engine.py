@@ -109,6 +109,8 @@ class World:
     :ivar violations: of what is promised. Not raised: the end of the round would hide them.
     :ivar ledger: what other runs have delivered: objects by the identity of the request.
     :ivar asked: labels of the requests that the ledger was asked for.
+    :ivar searched: identities of the requests that this process has searched the listing for.
+    :ivar on_search: called before a search; it may raise.
     :ivar on_create: called before a report is created, and ``created`` after it; they may raise.
     """
 
@@ -125,6 +127,8 @@ class World:
     violations: list[str] = field(default_factory=list)
     ledger: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    searched: set[str] = field(default_factory=set)
+    on_search: Any = lambda item: None
     on_create: Any = lambda item: None
     created: Any = lambda item: None
     on_store: Any = lambda item: None
@@ -137,7 +141,11 @@ class World:
 
     # What a round does outside.
 
-    def create(self, item, sent_before):
+    def find_lost(self, item):
+        self.on_search(item)
+        self.searched.add(item.identity)
+
+    def create(self, item):
         self.on_create(item)
         if self.throttled:
             self.throttled -= 1
@@ -148,22 +156,22 @@ class World:
         ]
         self.late = False
         if useful:
-            self._created_twice(item, useful, sent_before)
+            self._created_twice(item, useful)
         made = Made(f"r-{len(self.made):04d}", item.identity, target, item.key)
         made.is_stray = self.late
         self.made.append(made)
         self.created(item)
         return made.report_id, False
 
-    def _created_twice(self, item, useful, sent_before):
+    def _created_twice(self, item, useful):
         if self.late_calls:
             # It was under way when its process was replaced, so that nobody will know of it.
             self.late_calls -= 1
             self.late = True
         elif any(self.bucket.mentions(each.report_id) for each in useful):
             self.violations.append(f"{item.label} is created twice, although its report is on record")
-        elif sent_before is None:
-            self.violations.append(f"{item.label} is created twice, and nothing says that it may have been sent")
+        elif item.identity not in self.searched:
+            self.violations.append(f"{item.label} is created twice, and nobody has searched for the first report")
         else:
             # The id was lost with a process: the window that the docs name.
             self.duplicates += 1
@@ -272,9 +280,28 @@ class Process:
         self.stints += 1
         record = self.record()
         continued = resume(record, attempt, stint)
+        self.world.searched = set()
         count = {"createReport": permits, "getReportDocument": permits}
         Round(record, continued, self.place(), self.world).run(count, reports, {})
         return self._wait(continued)
+
+    def be_lost_before_it_sends(self, permits=3):
+        """Continue after a wait, and be lost once what is about to be sent is on record."""
+        bucket = self.world.bucket
+
+        def lose(key):
+            if "log-" in key:
+                # Not even the end of the round is put on record.
+                bucket.before = lose
+                raise Lost
+
+        bucket.after = lose
+        try:
+            self.resume(permits)
+        except Lost:
+            bucket.before = bucket.after = lambda key: None
+        else:
+            raise AssertionError("nothing was put on record")
 
     def _wait(self, stint):
         state = stint.state

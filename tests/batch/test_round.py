@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -165,6 +166,38 @@ def test_a_throttled_look_up_keeps_when_the_request_was_sent():
     (item,) = live(process).values()
     assert item.sent_at is not None
     assert item.report_id is None
+
+
+@pytest.mark.parametrize("end", [ThrottledCall("getReports", nothing_sent=True), ItemError("503"), Lost()])
+def test_until_a_search_has_ended_the_record_keeps_when_the_request_was_sent(end):
+    """Else the next search would be around another time, and not find what was created."""
+    world, process = lost_before_it_sent(3)
+    sent = {item.index: item.sent_at for item in attempt._read(process.record()).begun}
+    assert None not in sent.values()
+    assert not process.execute()
+
+    def fail(item):
+        if item.index == 1:
+            world.bucket.before = raising(end) if isinstance(end, Lost) else world.bucket.before
+            raise end
+
+    world.on_search = fail
+    with suppress(Lost):
+        process.resume()
+
+    world.bucket.before = lambda key: None
+    known = {item.index: item for item in attempt._read(process.record()).begun} or live(process)
+    assert (known[1].report_id, known[1].sent_at) == (None, sent[1])
+    world.on_search = lambda item: None
+    process.run_to_the_end()
+    assert len(world.made) == 3
+
+
+def raising(error):
+    def fail(*_):
+        raise error
+
+    return fail
 
 
 def test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it():
@@ -336,14 +369,6 @@ def whole(item):
 def lost_before_it_sent(count):
     """A batch whose process was lost once it had put on record what it was about to send."""
     world, process = started(count)
-
-    def lose(key):
-        if "log-" in key:
-            raise Lost
-
-    world.bucket.after = lose
-    with pytest.raises(Lost):
-        process.resume(count)
-    world.bucket.after = lambda key: None
+    process.be_lost_before_it_sends(count)
     assert all(item.sent_at for item in attempt._read(process.record()).begun)
     return world, process

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_amzbiz.batch import record
 from airflow_provider_amzbiz.batch.attempt import resume
 from airflow_provider_amzbiz.batch.siblings import Siblings
-from tests.batch.engine import Lost, Process, World
+from tests.batch.engine import Process, World
 
 
 @dataclass
@@ -90,13 +90,5 @@ def test_one_that_is_in_the_list_no_more_may_have_a_report_all_the_same():
 def lost_before_it_sent(world):
     process = Process(world)
     process.execute()
-
-    def lose(key):
-        if "log-" in key:
-            raise Lost
-
-    world.bucket.after = lose
-    with pytest.raises(Lost):
-        process.resume()
-    world.bucket.after = lambda key: None
+    process.be_lost_before_it_sends()
     return process

@@ -49,7 +49,7 @@ class Batches(RuleBasedStateMachine):
         finally:
             bucket.before = bucket.after = lambda key: None
             world.late_calls = 0
-            world.on_create = world.created = world.on_store = lambda item: None
+            world.on_search = world.on_create = world.created = world.on_store = lambda item: None
 
     @rule()
     def start_or_clear(self):
@@ -117,8 +117,8 @@ class Batches(RuleBasedStateMachine):
             self.world.bucket.after = lambda key: None
 
     @precondition(lambda self: self.process.deferred)
-    @rule(call=st.integers(1, 3), created=st.booleans())
-    def lose_a_process_that_creates(self, call, created):
+    @rule(call=st.integers(1, 3), where=st.sampled_from(["on_search", "on_create", "created"]))
+    def lose_a_process_that_creates(self, call, where):
         left = [call]
 
         def lose(item):
@@ -132,10 +132,7 @@ class Batches(RuleBasedStateMachine):
                 raise Lost
 
         self.world.bucket.before = lose_all
-        if created:
-            self.world.created = lose
-        else:
-            self.world.on_create = lose
+        setattr(self.world, where, lose)
         self._run(self.process.resume)
 
     @precondition(lambda self: self.process.deferred)

@@ -129,10 +129,10 @@ def _batches(sandbox, s3):
             lost.update(objects=objects_of(s3), reports=step.reports())
             copied.set()
 
-    def create_or_be_late(actions, item, sent_before):
+    def create_or_be_late(actions, item):
         if item.request.options["invoiceId"] == "A-9":
             assert copied.wait(60)
-        return create(actions, item, sent_before)
+        return create(actions, item)
 
     Stint.note, BatchActions.create = note_and_copy, create_or_be_late
     step.next({"createReport": 3}, {"getReportDocument": 0}, reports=0)

@@ -460,6 +460,42 @@ def test_a_lost_answer_without_options_is_found(sandbox, s3, prefix):
     assert len(sandbox.reports) == 3
 
 
+@pytest.mark.parametrize("end", [AmazonBusinessError("503"), Killed()], ids=["failed", "killed"])
+def test_a_lost_report_is_found_although_earlier_searches_did_not_end(sandbox, s3, prefix, monkeypatch, end):
+    """Each search is around the time when the request was sent, and not when the last one was tried."""
+    # Longer than what a search allows for clocks.
+    monkeypatch.setattr(batch_run, "REST_SECONDS", 3.0)
+    search, searches = durable_create.find_lost, []
+
+    def fail_twice(*arguments):
+        searches.append(arguments)
+        if len(searches) < 3:
+            time.sleep(3 if isinstance(end, Killed) else 0)
+            raise end
+        return search(*arguments)
+
+    def lose_the_end(stint):
+        if isinstance(end, Killed) and searches and len(searches) < 3:
+            raise end
+        close(stint)
+
+    close = Stint.close
+    monkeypatch.setattr(durable_create, "find_lost", fail_twice)
+    monkeypatch.setattr(Stint, "close", lose_the_end)
+    sandbox.inject(Fault(operation="createReport", kind="lost"))
+    window = {"data_start_time": "2026-01-01T00:00:00Z", "data_end_time": "2026-01-02T00:00:00Z"}
+
+    for attempted in (1, 2, 3):
+        with contextlib.suppress(Killed):
+            run(
+                lambda: batch(prefix, [{"report_type": LINES, **window}], s3_key=prefix + "{index}.tsv"),
+                context(try_number=attempted),
+            )
+
+    assert len(sandbox.reports) == 1
+    assert keys(s3, prefix) == ["0.tsv"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [
