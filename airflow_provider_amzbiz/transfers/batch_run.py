@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 # Seconds of rest after a round in which nothing but faults happened.
 REST_SECONDS = 60.0
-# Seconds after which other running reports are waited for, where one trigger cannot hold all of them.
+# Seconds for a poll of all running reports that one trigger can hold, before others are waited for.
 ROTATE_SECONDS = 300.0
 
 
@@ -228,7 +228,8 @@ class BatchRun:
             documents=len(pending.to_store),
             poke_interval=operator.poke_interval,
             deadline=self.deadline,
-            rotate_at=now + ROTATE_SECONDS if fitting < len(waiting) else None,
+            # Not before those of this turn were polled.
+            rotate_at=now + operator.poke_interval + ROTATE_SECONDS if fitting < len(waiting) else None,
             not_before=now + REST_SECONDS if self._only_faults else 0.0,
             throttled=self._throttled,
             not_found_grace_until=now + durable_create.NOT_FOUND_GRACE,

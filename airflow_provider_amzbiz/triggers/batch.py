@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -199,8 +200,9 @@ class _BatchWait:
         trigger = self._trigger
         shared = await poller(trigger.amazon_business_conn_id, trigger.deadline)
         self._waits = {report.report_id: self._subscription(report) for report in unpack(trigger.running)}
+        first_poll = self._first_poll()
         for wait in self._waits.values():
-            shared.join(wait)
+            shared.join(wait, first_poll)
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
         if creates:
@@ -227,6 +229,13 @@ class _BatchWait:
             list(self._reports.values())[:_MAX_REPORTED],
             dict(list(self._errors.items())[:_MAX_REPORTED]),
         )
+
+    def _first_poll(self) -> float:
+        """Return the seconds until the next poll of the batch, by the clock: each of its waits may be shorter."""
+        interval = self._trigger.poke_interval
+        # Batches that begin together are not polled together all the time.
+        phase = zlib.crc32(str(self._trigger.record.get("key")).encode())
+        return interval - (time.time() - phase) % interval
 
     def _subscription(self, report: RunningReport) -> Subscription:
         # The request was sent at most one distance of clocks after this, and responded to within minutes.

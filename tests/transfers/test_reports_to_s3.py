@@ -44,7 +44,7 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
-from airflow_provider_amzbiz.transfers import batch_actions, batch_run
+from airflow_provider_amzbiz.transfers import batch_actions, batch_run, reports_to_s3
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers import connections
@@ -1349,6 +1349,35 @@ def test_a_wait_keeps_its_place_in_the_queue_when_other_reports_wait_for_their_t
     (event,) = asyncio.run(events_of(trigger))
 
     assert event["permits"]["createReport"] == 1
+
+
+def test_reports_that_do_not_fit_one_trigger_are_polled_before_others_get_their_turn(
+    sandbox, s3, prefix, monkeypatch
+):
+    monkeypatch.setattr(batch_run, "ROTATE_SECONDS", 0.3)
+    monkeypatch.setattr(batch_run, "pack", lambda reports: pack(reports, 300))
+
+    result = run(lambda: batch(prefix, invoices(*range(30)), poke_interval=0.6, timeout=60), context())
+
+    assert result["landed"] == 30
+
+
+def test_reports_are_polled_although_each_wait_is_shorter_than_the_interval(sandbox, s3, prefix, monkeypatch):
+    """As in a batch that gets permits for a handful of reports every 100 seconds, and polls every five minutes."""
+    connect(monkeypatch, sandbox, rate_limits=json.dumps({"createReport": [2, 1]}))
+    left_to_create = []
+
+    class Noted(BatchRun):
+        def log_progress(self):
+            super().log_progress()
+            if self.state.counts.stored:
+                left_to_create.append(self.state.pending().creates)
+
+    monkeypatch.setattr(reports_to_s3, "BatchRun", Noted)
+    run(lambda: batch(prefix, invoices(*range(12)), poke_interval=1), context())
+
+    assert len(keys(s3, prefix)) == 12
+    assert max(left_to_create) > 0
 
 
 def test_reports_that_do_not_fit_one_trigger_get_their_turn(sandbox, s3, prefix, monkeypatch):
