@@ -187,6 +187,11 @@ class ReportsDoneTrigger(BaseEventTrigger):
             except ReportNotFoundError:
                 log.warning("Report %s is no longer known to the API, so the watch drops it", report_id)
                 missing.append(report_id)
+            except AmazonBusinessError as error:
+                if classify(error) not in (PollFailure.DENIED, PollFailure.REQUEST):
+                    raise
+                # Where it concerns more than this report, the listing fails, too.
+                log.warning("Report %s cannot be polled, the watch of it continues: %s", report_id, error)
         # The API shows whole seconds, so a report that was created in the mark's own second is a new one.
         listed, now = await self._listed(hook, min([watermark.mark, *(created for created, _ in others)]))
         for report_id in missing:

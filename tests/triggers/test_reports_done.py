@@ -13,6 +13,7 @@ from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import asset_state, connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
 from tests.conftest import connect
+from tests.triggers.polling import refuse_report
 from tests.triggers.watching import INVOICE, LINES, StateStore, Watching, ago, watch
 
 
@@ -192,6 +193,20 @@ async def test_a_report_that_the_api_no_longer_knows_is_dropped(sandbox, caplog)
         calls = sandbox.count("getReport")
         await watching.polls(sandbox)
         assert sandbox.count("getReport") == calls
+
+
+async def test_a_report_that_is_denied_alone_holds_up_no_other_one(sandbox, monkeypatch, caplog):
+    denied, slow = (
+        sandbox.add_report(LINES, status="IN_PROGRESS", created=ago(minutes=minutes)) for minutes in (90, 60)
+    )
+    refuse_report(monkeypatch, denied)
+    async with Watching(watch(since=ago(hours=2))) as watching:
+        # It moves the mark, so that the older ones are polled one by one.
+        sandbox.add_report(LINES, created=ago(minutes=20), status="CANCELLED")
+        await watching.until(lambda: f"Report {denied} cannot be polled" in caplog.text)
+        sandbox.reports[slow].outcome = "DONE"
+        new = sandbox.add_report(LINES)
+        await watching.until(lambda: set(watching.ids) == {slow, new})
 
 
 async def test_a_rejected_grant_is_logged_as_an_error_and_a_corrected_one_continues(sandbox, caplog):
