@@ -25,14 +25,16 @@ class GetTransactionsOperator(BrieflyWaitingOperator):
     """Lists the transactions that became available in a time range, with their order lines.
 
     Rows may be amended and added for some days, so let ranges overlap, and replace rows by ``transaction_id``: by
-    default each run begins three days before its data interval. A retry reads the same range again.
+    default each run begins three days before its data interval. A retry reads that range again.
 
     The return value in XCom is a list of dicts: the attributes of :class:`.Transaction` by name, amounts as
     strings such as ``"5.99"``, times in ISO 8601 with their offset. Airflow stores it in its database, so a range
     with more than ``max_transactions`` is an error; nothing is left out silently.
 
     :param feed_start: start of the range of feed dates, an aware datetime or an ISO 8601 string with an offset;
-        by default ``overlap`` before the start of the data interval. (templated)
+        by default ``overlap`` before the start of the data interval. Where that interval is empty, as that of a
+        plain cron schedule on Airflow 3, it is ``overlap`` before the end of the last successful run's.
+        (templated)
     :param feed_end: end of the range, the same way; by default the end of the data interval. (templated)
     :param overlap: how long before the data interval the default range begins; a timedelta or seconds, by default
         three days. It does not move a ``feed_start`` that is given.
@@ -112,12 +114,20 @@ class GetTransactionsOperator(BrieflyWaitingOperator):
     def _range(self, context: Context) -> tuple[datetime, datetime]:
         start, end = self.feed_start, self.feed_end
         if start is None:
-            start = self._interval(context, "start", "feed_start") - timedelta(seconds=self.overlap)
+            start = self._default_start(context) - timedelta(seconds=self.overlap)
         if end is None:
             end = self._interval(context, "end", "feed_end")
         # Here and not in the hook, whose parameters have other names.
         parameters.window(("feed_start", start), ("feed_end", end), past=False)
         return parameters.time("feed_start", start), parameters.time("feed_end", end)
+
+    def _default_start(self, context: Context) -> datetime:
+        start = self._interval(context, "start", "feed_start")
+        # Airflow 3 gives the runs of a plain cron schedule empty intervals, so only the run before tells the gap.
+        before: Any = context.get("prev_data_interval_end_success")
+        if start == context.get("data_interval_end") and isinstance(before, datetime):
+            return min(start, before)
+        return start
 
     def _interval(self, context: Context, side: str, name: str) -> datetime:
         time: Any = context.get(f"data_interval_{side}")

@@ -43,7 +43,9 @@ class TransactionsToS3Operator(GetTransactionsOperator):
     :param s3_key: the key; its ending chooses the format: ``.jsonl``, or ``.parquet``, which needs the extra
         ``parquet``. (templated)
     :param feed_start: start of the range of feed dates, an aware datetime or an ISO 8601 string with an offset;
-        by default ``overlap`` before the start of the data interval. (templated)
+        by default ``overlap`` before the start of the data interval. Where that interval is empty, as that of a
+        plain cron schedule on Airflow 3, it is ``overlap`` before the end of the last successful run's.
+        (templated)
     :param feed_end: end of the range, the same way; by default the end of the data interval. (templated)
     :param overlap: how long before the data interval the default range begins; a timedelta or seconds, by default
         three days. It does not move a ``feed_start`` that is given.

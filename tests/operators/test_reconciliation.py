@@ -61,6 +61,24 @@ def test_the_range_is_the_data_interval_and_some_days_before(world, arguments, f
     assert (query["feedStartDate"], query["feedEndDate"]) == ([first], ["2026-01-06T00:00:00Z"])
 
 
+@pytest.mark.parametrize(
+    ("end", "before", "first"),
+    [
+        (START, START - timedelta(days=7), "2025-12-26T00:00:00Z"),
+        (START, None, "2026-01-02T00:00:00Z"),
+        # A run of an earlier time, cleared after that of a later one.
+        (START, START + timedelta(days=7), "2026-01-02T00:00:00Z"),
+        (START + timedelta(days=1), START - timedelta(days=7), "2026-01-02T00:00:00Z"),
+    ],
+)
+def test_an_empty_interval_leaves_no_gap_since_the_last_successful_run(world, end, before, first):
+    context = {"data_interval_start": START, "data_interval_end": end, "prev_data_interval_end_success": before}
+    get(max_transactions=None).execute(context)
+
+    query = parse_qs(next(each for each in world.calls if each.operation == "getTransactions").query)
+    assert query["feedStartDate"] == [first]
+
+
 def test_a_start_that_is_given_is_not_moved(world):
     get(feed_start="2026-01-05T00:00:00Z").execute(INTERVAL)
 
