@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_amzbiz import compat
 
 if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag as DagBag
     from airflow.providers.common.compat.sdk import DAG as DAG
     from airflow.providers.common.compat.sdk import AirflowTaskTimeout as AirflowTaskTimeout
     from airflow.providers.common.compat.sdk import TaskDeferred as TaskDeferred
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "AirflowTaskTimeout": ("airflow.exceptions",),
     "DAG": ("airflow.sdk", "airflow.models.dag"),
+    # The first one is there since Airflow 3.2.
+    "DagBag": ("airflow.dag_processing.dagbag", "airflow.models.dagbag"),
     "TaskDeferred": ("airflow.exceptions",),
     "redact": (
         "airflow.sdk._shared.secrets_masker",

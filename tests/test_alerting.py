@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from airflow_provider_amzbiz.exceptions import ThrottledError
 from dev.pages import DOCS
-from tests.airflow_names import AirflowFailException, redact
+from tests.airflow_names import AirflowFailException, DagBag, redact
 
 ALERTS = DOCS / "operations" / "alerts"
 VERSION = Version(airflow.__version__)
@@ -70,10 +70,7 @@ def run(airflow_db, alerts, monkeypatch):
         finish_as_a_task(monkeypatch)
     if Version("3") > VERSION:
         return importlib.import_module("daily_report").dag.test
-    new = importlib.util.find_spec("airflow.dag_processing.dagbag")
-    bag = importlib.import_module("airflow.dag_processing.dagbag" if new else "airflow.models.dagbag").DagBag(
-        str(ALERTS / "daily_report.py")
-    )
+    bag = DagBag(str(ALERTS / "daily_report.py"))
     assert bag.import_errors == {}
     return bag.dags["daily_report"].test
 

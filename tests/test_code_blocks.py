@@ -6,7 +6,6 @@ are tested elsewhere: example DAGs, SQL and the project of the page about testin
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -18,7 +17,6 @@ import sys
 import tomllib
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +45,7 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from dev.code_blocks import CodeBlock, code_blocks, commands, unnamed_blocks
 from dev.pages import DOCS, ROOT, pages
+from tests.airflow_names import DagBag
 from tests.deferring import context
 from tests.feed.warehouse import write_files
 
@@ -470,10 +469,7 @@ def dags_of_pages(airflow_db, monkeypatch):
     """The DAG files that pages include whole."""
     # dag.test() runs DAGs of this folder only.
     monkeypatch.setattr("airflow.settings.DAGS_FOLDER", str(DOCS / "dags"))
-    # DagBag is there since Airflow 3.2.
-    new = find_spec("airflow.dag_processing.dagbag")
-    module = importlib.import_module("airflow.dag_processing.dagbag" if new else "airflow.models.dagbag")
-    bag = module.DagBag(str(DOCS / "dags"))
+    bag = DagBag(str(DOCS / "dags"))
     assert bag.import_errors == {}
     return bag.dags
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import importlib
 import json
 import re
 import subprocess
@@ -15,7 +14,6 @@ import zlib
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +29,7 @@ from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
-from tests.airflow_names import DAG
+from tests.airflow_names import DAG, DagBag
 from tests.conftest import connect
 
 # Airflow 3.1 takes seconds for each task of dag.test().
@@ -52,10 +50,7 @@ def _bucket(s3):
 @pytest.fixture
 def dags(airflow_db):
     """The example DAGs."""
-    # DagBag is there since Airflow 3.2.
-    new = find_spec("airflow.dag_processing.dagbag")
-    module = importlib.import_module("airflow.dag_processing.dagbag" if new else "airflow.models.dagbag")
-    return module.DagBag(str(EXAMPLES)).dags
+    return DagBag(str(EXAMPLES)).dags
 
 
 @pytest.fixture

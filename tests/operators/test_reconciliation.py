@@ -7,12 +7,13 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from urllib.parse import parse_qs
 
+import airflow
 import pytest
 
 from airflow_provider_amzbiz.exceptions import AccessDeniedError, InvalidInputError
 from airflow_provider_amzbiz.operators.reconciliation import GetTransactionsOperator
 from airflow_provider_amzbiz.sandbox import Company, ReconciliationSettings, Sandbox
-from tests.airflow_names import AirflowFailException
+from tests.airflow_names import AirflowFailException, DagBag
 from tests.conftest import connect
 
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)
@@ -77,6 +78,35 @@ def test_an_empty_interval_leaves_no_gap_since_the_last_successful_run(world, en
 
     query = parse_qs(next(each for each in world.calls if each.operation == "getTransactions").query)
     assert query["feedStartDate"] == [first]
+
+
+WEEKLY = """
+from datetime import datetime, timezone
+from tests.airflow_names import DAG
+from airflow_provider_amzbiz.operators.reconciliation import GetTransactionsOperator
+
+with DAG("weekly", schedule="0 0 * * MON", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), catchup=False):
+    GetTransactionsOperator(task_id="get", max_transactions=None)
+"""
+
+
+@pytest.mark.timeout(400)
+def test_the_runs_of_a_weekly_schedule_leave_no_gap(world, airflow_db, tmp_path, monkeypatch):
+    (tmp_path / "weekly.py").write_text(WEEKLY)
+    # The default of Airflow 3, and not of its tests.
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS", "False")
+    # dag.test() runs DAGs of this folder only.
+    monkeypatch.setattr("airflow.settings.DAGS_FOLDER", str(tmp_path))
+    dag = DagBag(str(tmp_path)).dags["weekly"]
+    when = "logical_date" if airflow.__version__ >= "3" else "execution_date"
+
+    for day in (5, 12):
+        run = dag.test(**{when: datetime(2026, 1, day, tzinfo=timezone.utc)})
+        assert run.state == "success"
+
+    queries = [parse_qs(each.query) for each in world.calls if each.operation == "getTransactions"]
+    first, second = (each for each in queries if "nextPageToken" not in each)
+    assert second["feedStartDate"] < first["feedEndDate"] < second["feedEndDate"]
 
 
 def test_a_start_that_is_given_is_not_moved(world):
