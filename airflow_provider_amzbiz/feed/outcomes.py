@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -98,18 +97,32 @@ class Outcomes:
 
 
 def _stored_before(documents: Sequence[Mapping[str, Any]]) -> Iterator[Stored]:
-    """Yield what a run delivered that has never written its tables."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for document in documents:
-        if document["has_row"]:
-            continue
-        groups.setdefault(json.dumps(document["delivered"]["objects"]), []).append(document)
-    for group in groups.values():
+    """Yield what runs delivered that have never written their tables, the last delivery first.
+
+    A later one may have stored the objects of an earlier one again. These have one row, that of the last.
+    """
+    left = [
+        # All of these objects are theirs: none is told from them as older.
+        (each["delivered"], {**each, "delivered": None, "previous": None})
+        for each in documents
+        if not each["has_row"]
+    ]
+    left.sort(key=lambda each: each[0]["delivered_at"], reverse=True)
+    uris: set[str] = set()
+    while left:
+        delivery, _ = left[0]
+        brought = _uris(delivery)
         yield Stored(
-            # All of these objects are theirs: none is told from them as older.
-            [{**each, "delivered": None, "previous": None} for each in group],
-            **_delivered(group[0]["delivered"]),
+            [document for each, document in left if _uris(each) & brought],
+            **_delivered(delivery),
+            has_row=frozenset(uris),
         )
+        uris |= brought
+        left = [each for each in left if not _uris(each[0]) <= uris]
+
+
+def _uris(delivery: Mapping[str, Any]) -> set[str]:
+    return {each["uri"] for each in delivery["objects"]}
 
 
 def _replaced_before(documents: Sequence[Mapping[str, Any]], request: FeedRequest) -> Stored:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,7 @@ class Stored:
 
     :ivar options: report options that brought them.
     :ivar is_again: whether some may have been delivered before, so that they have their rows.
+    :ivar has_row: URIs of objects whose rows another one of these brings.
     :ivar earlier: what those rows say, by URI, as :meth:`.EarlierRuns.files` gives it.
     """
 
@@ -70,6 +71,7 @@ class Stored:
     fetched_at: str | None
     is_again: bool = False
     earlier: Mapping[str, Any] = field(default_factory=dict)
+    has_row: Collection[str] = ()
 
 
 def document_rows(stored: Stored, run_id: str) -> Iterator[Row]:
@@ -81,6 +83,8 @@ def document_rows(stored: Stored, run_id: str) -> Iterator[Row]:
     known = known_objects(stored.documents)
     for described, document in match(stored.objects, stored.documents):
         uri = described["uri"]
+        if uri in stored.has_row:
+            continue
         has_row = stored.is_again and uri in known if document is None else document["has_row"]
         before = stored.earlier.get(uri) or known.get(uri) if has_row else None
         if has_row and (before is None or not is_changed(before, described)):

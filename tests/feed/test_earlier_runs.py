@@ -12,11 +12,17 @@ from tests.feed.world import DAY, Killed, RowsApi, World, charge, invoice, line
 
 def world_of_one(kind=World):
     """Return a world with an invoice of two lines, which was delivered."""
+    world = world_of_none(kind)
+    world.run("first")
+    return world
+
+
+def world_of_none(kind=World):
+    """Return a world with an invoice of two lines, which no run has read yet."""
     lines = line(item="L1"), line(item="L2", total="5.00")
     details = {("O1", each, "S1"): [invoice("N1")] for each in ("L1", "L2")}
     world = kind(RowsApi([charge("T1", *lines, marketplace=DE, legalEntityName="Example AG")], details))
     world.clock.advance(DAY)
-    world.run("first")
     return world
 
 
@@ -112,6 +118,22 @@ def test_a_run_that_never_wrote_its_tables_leaves_the_rows_to_the_next_one():
     world.made_again["N1"] = b"once more"
     add_document(world, "N3")
     world.run("last")
+    assert_rows_are_right(world)
+
+
+@pytest.mark.parametrize("again", [b"N1", b"made again"])
+@pytest.mark.parametrize("numbers", [["N2"], ["N2", "N3", "N4"]])
+def test_what_several_runs_delivered_that_never_wrote_their_tables_has_one_row_each(numbers, again):
+    world = world_of_none()
+    for number in (None, *numbers):
+        if number:
+            world.made_again["N1"] = again
+            add_document(world, number)
+        lost = world.begin(f"lost-{number}")
+        world.deliver(lost, lost.plan(world.api, world.ledger))
+    world.run("last")
+    [file] = world.tables.files["documents"].values()
+    assert sorted(row["document_number"] for row in file) == ["N1", *numbers]
     assert_rows_are_right(world)
 
 
