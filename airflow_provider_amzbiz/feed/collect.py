@@ -90,9 +90,10 @@ def _group_of(line: Line) -> Any:
 
 def _resolve_group(spool: Spool, group: Sequence[tuple[Line, bool]], rules: Rules) -> None:
     """Find the documents of one order line's charges, or of its refunds."""
-    details = spool.details(triple_of(group[0][0]))
+    first = group[0][0]
+    details = spool.details(triple_of(first))
     found = [(line, resolve(line, details, rules, shipped=shipped)) for line, shipped in group]
-    _share_out(found, details)
+    _share_out(found, details, spool.written_of_others(triple_of(first), document_type_of(first)))
     for line, resolved in found:
         if resolved.reason:
             spool.add_reason(line, resolved.reason)
@@ -101,25 +102,39 @@ def _resolve_group(spool: Spool, group: Sequence[tuple[Line, bool]], rules: Rule
             spool.add_source(spool.add_document(document), line, own=document in own)
 
 
-def _share_out(found: Sequence[tuple[Line, Resolved]], details: Sequence[Detail]) -> None:
+def _share_out(
+    found: Sequence[tuple[Line, Resolved]], details: Sequence[Detail], of_others: Iterable[tuple[str, str, bool]]
+) -> None:
     """Share out the invoices of one order line among its charges, so that no amount counts twice.
 
     What a transaction names is its own, and that of the others of the same payment. What is left, the remaining
     transactions share: each has one, in the order of their dates, and the last one where there are fewer. Where
     there are more, some were replaced, and have no line. Where nothing is left, their invoice is still to come.
+
+    :param of_others: see :meth:`.HistorySpool.written_of_others`. What only an earlier run gave to one of these
+        is left to it if there is another one.
     """
     unnamed = [(line, resolved) for line, resolved in found if not resolved.is_named and resolved.own]
     named = {
         line["transaction_id"]: resolved.own[0] for line, resolved in found if resolved.is_named and resolved.own
     }
-    if not unnamed or not (named or len(unnamed[0][1].own) > 1):
+    own = unnamed[0][1].own if unnamed else []
+    given: list[Bundle] = []
+    for transaction, number, is_named in of_others:
+        bundle = next((each for each in own if number in [document.number for document in each]), None)
+        if bundle and is_named:
+            named.setdefault(transaction, bundle)
+        elif bundle:
+            given.append(bundle)
+    if not own or not (named or len(own) > 1):
         return
-    rest = [bundle for bundle in unnamed[0][1].own if bundle not in named.values()]
+    rest = [bundle for bundle in own if bundle not in named.values()]
+    rest = [bundle for bundle in rest if bundle not in given] or rest
     alone: list[tuple[Line, Resolved]] = []
     for line, resolved in unnamed:
-        of_others = [named[each] for each in line["associated_transaction_ids"] if each in named]
-        if of_others:
-            resolved.own = of_others[:1]
+        of_payment = [named[each] for each in line["associated_transaction_ids"] if each in named]
+        if of_payment:
+            resolved.own = of_payment[:1]
         else:
             resolved.own = list(rest)
             resolved.reason = resolved.reason or (None if rest else names.NO_NUMBER)

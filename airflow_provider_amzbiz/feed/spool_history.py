@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_provider_amzbiz.feed.spool_lines import LineSpool
+from airflow_provider_amzbiz.feed.spool_lines import LineSpool, Triple
 
 _RETRACTED = """
 SELECT written.body FROM written JOIN transactions ON id = written.tx WHERE (
@@ -53,6 +53,18 @@ class HistorySpool(LineSpool):
         values = record["transaction_id"], record["line_number"], *ids
         document = record["document_number"], record["document_type"], json.dumps(record)
         self._db.execute("REPLACE INTO written VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, *document))
+
+    def written_of_others(self, triple: Triple | None, document_type: str) -> list[tuple[str, str, bool]]:
+        """Return the documents to which an order line's other transactions belong, which this run has not read.
+
+        :return: of each, the transaction, the document's number, and whether the transaction names it.
+        """
+        query = (
+            "SELECT tx, document, body FROM written WHERE order_id = ? AND line_id = ? AND shipment_id = ? "
+            "AND type = ? AND tx NOT IN (SELECT id FROM transactions)"
+        )
+        rows = self._db.execute(query, (*triple, document_type)) if triple else ()
+        return [(transaction, number, json.loads(body)["is_named"]) for transaction, number, body in rows]
 
     def kept(self) -> Iterator[dict[str, Any]]:
         """Yield rows of earlier runs whose transactions were not read again."""

@@ -42,6 +42,7 @@ CREATE TABLE written (
     tx TEXT, number INTEGER, order_id TEXT, line_id TEXT, shipment_id TEXT, document TEXT, type TEXT, body TEXT,
     PRIMARY KEY (tx, number, order_id, line_id, shipment_id, document, type)
 );
+CREATE INDEX written_by_triple ON written (order_id, line_id, shipment_id, type);
 CREATE TABLE reasons (tx TEXT, number INTEGER, reason TEXT, PRIMARY KEY (tx, number)) WITHOUT ROWID;
 """
 _OWN_SHIPPED = """

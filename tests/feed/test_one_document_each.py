@@ -152,6 +152,44 @@ def test_a_charge_whose_invoice_is_still_to_come_waits_for_it():
     assert [row["reason"] for row in world.tables.open_items] == [names.NO_NUMBER]
 
 
+def test_a_refund_that_is_fed_again_alone_keeps_its_credit_memo():
+    """What was given to the other one, which only an earlier run has read, is not left."""
+    first = charge("R1", line(total="-4.00"), kind="REFUND")
+    second = charge("R2", line(total="-3.00"), kind="REFUND", feed_date=START + DAY / 2)
+    world = world_of([issued("N1", 1), credit("C1", 2), credit("C2", 4)], charge("T1", line()), first, second)
+    world.run("first")
+    assert rows(world)[:2] == [("R1", "C1", "-4.00"), ("R2", "C2", "-3.00")]
+    for _ in range(2):
+        world.clock.advance(5 * DAY)
+        world.run()
+    world.api.transactions[1] = {**first, "feedDate": WorldClock.wire(START + 10 * DAY)}
+    world.clock.advance(DAY)
+    world.run("last")
+    assert rows(world)[:2] == [("R1", "C1", "-4.00"), ("R2", "C2", "-3.00")]
+    assert audited(world) == []
+
+
+@pytest.mark.parametrize("is_of_payment", [False, True])
+def test_what_a_transaction_of_an_earlier_run_names_is_its_own(is_of_payment):
+    world = world_of([issued("N1", 1)], charge("T1", line(), invoiceNumber="N1"))
+    world.run("first")
+    world.clock.advance(4 * DAY)
+    world.run("second")
+    others = {"associatedTransactionDetails": [{"associatedTransactionId": "T1"}]} if is_of_payment else {}
+    world.api.transactions.append(charge("T2", line(total="5.00"), feed_date=START + 5 * DAY, **others))
+    world.clock.advance(DAY)
+    world.run("third")
+    if is_of_payment:
+        assert rows(world) == [("T1", "N1", "10.00"), ("T2", "N1", "5.00")]
+        return
+    assert rows(world) == [("T1", "N1", "10.00")]
+    assert [row["reason"] for row in world.tables.open_items] == [names.NO_NUMBER]
+    world.api.details[TRIPLE].append(issued("N2", 12))
+    world.clock.advance(DAY)
+    world.run("fourth")
+    assert rows(world) == [("T1", "N1", "10.00"), ("T2", "N2", "5.00")]
+
+
 def test_the_query_finds_a_line_in_two_invoices():
     world = world_of([issued("N1", 1), issued("N2", 2)], charge("T1", line()))
     world.run()
