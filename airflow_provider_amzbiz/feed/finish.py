@@ -210,4 +210,5 @@ class Finish:
         """Tell whether a line may still turn out to belong elsewhere, as far as a later run reads it again."""
         is_settled = is_named and row["shipment_id"]
         since = self._begun_at - (2 * self._overlap if is_settled else self._open_for)
-        return (row["feed_date"] or "") >= (iso(since) or "")
+        known = row["feed_date"] or row["transaction_date"]
+        return known is None or known >= (iso(since) or "")

@@ -451,6 +451,17 @@ def test_all_lines_of_the_same_ids_move_to_another_document():
     assert (total_of(world, "N1"), total_of(world, "N2")) == (0, Decimal("15.00"))
 
 
+@pytest.mark.parametrize("missing", [["feedDate"], ["feedDate", "transactionDate"]])
+def test_a_row_without_dates_is_replaced_too(missing):
+    undated = {name: value for name, value in charge("T1", line()).items() if name not in missing}
+    world = world_of(undated, details={TRIPLE: [invoice("N1")]})
+    world.run("first")
+    world.api.details[TRIPLE] = [invoice("N2")]
+    world.clock.advance(DAY)
+    world.run("second")
+    assert rows(world) == [("N1", "T1", "0"), ("N2", "T1", "10.00")]
+
+
 def test_a_refund_that_names_a_document_of_a_type_that_is_left_out_is_no_error():
     refund = charge("T2", line(total="-3.00"), kind="REFUND", invoiceNumber="C1")
     details = {TRIPLE: [invoice("N1"), invoice("C1", "CREDIT_MEMO")]}
