@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_amzbiz.feed.arrivals import CONTENT, match
-from airflow_provider_amzbiz.feed.requests import FeedRequest, scope_of
+from airflow_provider_amzbiz.feed.requests import DocumentEntry, FeedRequest, scope_of
 from airflow_provider_amzbiz.feed.rows import about
 from airflow_provider_amzbiz.feed.state import FeedState
 
@@ -19,13 +19,22 @@ class EarlierRuns:
         self._plans: dict[str, Mapping[str, Any] | None] = {}
         self._requests: dict[str, dict[tuple[str, ...], Mapping[str, Any]]] = {}
         self._documents: dict[str, dict[int, Mapping[str, Any]]] = {}
-        self._done: dict[str, bool] = {}
+        self._has_tables: dict[str, bool] = {}
+        self._rows: dict[str, Mapping[str, str]] = {}
 
-    def is_done(self, run: str) -> bool:
+    def has_tables(self, run: str) -> bool:
         """Tell whether a run has written its tables."""
-        if run not in self._done:
-            self._done[run] = bool(run) and self._state.is_done(run)
-        return self._done[run]
+        if run not in self._has_tables:
+            done = self._state.existing(run).read("done") if run else None
+            self._has_tables[run] = bool(done and done[0]["result"]["tables"])
+        return self._has_tables[run]
+
+    def has_row(self, document: DocumentEntry) -> bool:
+        """Tell whether a document has its row: from the run that delivered it, or from one that found it then."""
+        if document["delivered"] is None:
+            return False
+        by = document["delivered"]["by"]
+        return self.has_tables(by) or self._written_for(by).keys() >= set(document["identities"])
 
     def key(self, run: str, request: FeedRequest) -> str | None:
         """Return the key that a run gave to a request, None where it made none."""
@@ -39,11 +48,13 @@ class EarlierRuns:
         :param objects: what the request had brought by then, in all runs.
         """
         found = self._request(run, request)
-        if found is None:
-            return {}
-        files: dict[str, Any] = dict(found["earlier"])
-        if not self.is_done(run):
+        files: dict[str, Any] = dict(found["earlier"]) if found else {}
+        if not self.has_tables(run):
             # It may have replaced objects, but it has written no rows.
+            for writer in filter(self.has_tables, sorted(set(self._written_for(run).values()))):
+                files |= self.files(writer, request, objects)
+            return files
+        if found is None:
             return files
         documents = [self._documents_of(run)[each] for each in found["documents"]]
         for described, document in match(objects, documents):
@@ -56,6 +67,11 @@ class EarlierRuns:
                 **{name: described.get(name) for name in CONTENT},
             }
         return files
+
+    def _written_for(self, run: str) -> Mapping[str, str]:
+        if run not in self._rows:
+            self._rows[run] = self._state.existing(run).rows() if run else {}
+        return self._rows[run]
 
     def _request(self, run: str, request: FeedRequest) -> Mapping[str, Any] | None:
         if run not in self._requests:

@@ -70,6 +70,8 @@ class Finish:
         self._file = f"{began:%Y%m%dT%H%M%S.%fZ}-{folder.name.replace('/', '-')}"
         self._overlap = overlap
         self._open_for = open_for
+        # Of the objects that have a row in this run's tables.
+        self._uris: set[str] = set()
         self._amended: set[str] = set()
         found = plan.latest_feed_date
         self.latest_feed_date = datetime.fromisoformat(found) if found else None
@@ -91,6 +93,8 @@ class Finish:
             of_account = ({**row, "account": account} for row in rows[name])
             result["tables"][name] = [tables.write(name, self._file, of_account)]
         tables.mark(self._file, {"run_id": self._run_id, **result})
+        for run, identities in self._outcomes.rows_for_others(self._folder.name, self._uris).items():
+            self._state.existing(run).add_rows(self._folder.name, identities)
         # Whoever loads what a run returns may never have seen what the task returned before it was cleared.
         earlier = self._state.earlier_result(self._folder.name).get("tables", {})
         return {**result, "tables": {name: [*earlier.get(name, []), *result["tables"][name]] for name in TABLES}}
@@ -155,7 +159,9 @@ class Finish:
 
     def _documents(self) -> Iterator[Row]:
         for stored in self._outcomes.stored():
-            yield from document_rows(stored, self._run_id)
+            for row in document_rows(stored, self._run_id):
+                self._uris.add(row["object_uri"])
+                yield row
 
     def _document_lines(self) -> Iterator[Row]:
         for record in self._plan.retracted():

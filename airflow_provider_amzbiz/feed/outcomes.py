@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_amzbiz.feed.arrivals import reason_of_missing
@@ -76,6 +76,21 @@ class Outcomes:
             yield from _stored_before(documents)
             if request.earlier:
                 yield _replaced_before(documents, request)
+
+    def rows_for_others(self, run: str, uris: Collection[str]) -> Mapping[str, list[str]]:
+        """Return the documents of other runs' deliveries that this one has written rows of: identities by run.
+
+        :param run: this one.
+        :param uris: of the objects that it has written rows of.
+        """
+        found: dict[str, list[str]] = {}
+        for document in self._plan.documents.values():
+            delivery = document["delivered"]
+            if document["has_row"] or not delivery or delivery["by"] in ("", run):
+                continue
+            if all(uri in uris for uri in _uris(delivery)):
+                found.setdefault(delivery["by"], []).extend(document["identities"])
+        return found
 
     def _outcome(self, number: int) -> Outcome:
         return self._outcomes.get(number) or Outcome(reason=_NOT_TRIED)

@@ -97,7 +97,7 @@ def write_plan(
     runs = EarlierRuns(state)
     for document in documents:
         document["request"] = requests.add(document)
-        document["has_row"] = document["delivered"] is not None and runs.is_done(document["delivered"]["by"])
+        document["has_row"] = runs.has_row(document)
     requests.complete(key, runs)
     _add_payments(api, [each for each in documents if each["request"] is not None and not each["delivered"]])
     content = {

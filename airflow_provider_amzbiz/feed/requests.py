@@ -39,7 +39,7 @@ class Deliveries(Protocol):
 class Runs(Protocol):
     """What earlier runs have written; :class:`.EarlierRuns` is it."""
 
-    def is_done(self, run: str) -> bool:
+    def has_tables(self, run: str) -> bool:
         """Tell whether a run has written its tables."""
 
     def key(self, run: str, request: FeedRequest) -> str | None:
@@ -190,7 +190,7 @@ class Requests:
             by = previous and previous["by"]
             request.key = (by and runs.key(by, request)) or fill(key, values)
             # A run that never wrote its tables may have replaced objects: these still have rows of earlier runs.
-            if previous and by and (request.is_due or not runs.is_done(by)):
+            if previous and by and (request.is_due or not runs.has_tables(by)):
                 request.earlier = runs.files(by, request, previous["objects"])
 
 

@@ -112,10 +112,6 @@ class FeedState:
         found = self.existing(f"{label}/{int(number) - 1}").read("done") if int(number) > 1 else None
         return found[0]["result"] if found else {}
 
-    def is_done(self, run: str) -> bool:
-        """Tell whether a run, as :attr:`.RunFolder.name` gives it, has finished."""
-        return RunFolder(self._objects, self.folder, run).is_done()
-
     def read_cursor(self) -> tuple[Cursor, str | None]:
         """Return the cursor, and the ETag of its object; None where there is none yet.
 
@@ -219,6 +215,32 @@ class RunFolder:
         if there is None:
             raise DocumentStorageError(f"{self._objects.uri(key)} was deleted while the run wrote it")
         return there
+
+    def rows(self) -> dict[str, str]:
+        """Return which runs have written the rows of documents that this one delivered, by identity."""
+        found = self.read("rows")
+        return found[0]["rows"] if found else {}
+
+    def add_rows(self, run: str, identities: Iterable[str]) -> None:
+        """Record that another run has written the rows of documents that this one delivered.
+
+        :raises DocumentStorageError: others write the file all the time.
+        """
+        key = f"{self._folder}rows.json"
+        for _ in range(CURSOR_WRITES):
+            there = self._objects.get(key)
+            known = _read_json(there.body, self._objects.uri(key))["rows"] if there else {}
+            # The first run that finds a document knows most of it.
+            rows = {**dict.fromkeys(identities, run), **known}
+            if rows == known:
+                return
+            condition = {"IfMatch": there.etag} if there else _NEW
+            with suppress(PreconditionFailed):
+                self._objects.put(key, _to_json({"rows": rows}), content_type=_JSON, **condition)
+                return
+        raise DocumentStorageError(
+            f"{self._objects.uri(key)} is written by other runs all the time; a retry continues"
+        )
 
     def write_lines(self, kind: str, values: Iterable[Any]) -> list[str]:
         """Write values as parts that never change, and return their keys."""

@@ -137,6 +137,36 @@ def test_what_several_runs_delivered_that_never_wrote_their_tables_has_one_row_e
     assert_rows_are_right(world)
 
 
+@pytest.mark.parametrize("add", [add_document, add_refund])
+@pytest.mark.parametrize("again", [b"N1", b"made again"])
+def test_what_a_run_knew_of_a_document_that_another_one_delivered_stays(add, again):
+    """Later runs read a part of its lines only, and the run that delivered it never writes a row."""
+    world = world_of_none()
+    lost = world.begin("lost")
+    world.deliver(lost, lost.plan(world.api, world.ledger))
+    world.run("next")
+    [before] = world.tables.documents
+    assert of_first(before)["total_amount"] == "15.00"
+    for number in ("N2", "N3"):
+        add(world, number)
+        world.made_again["N1"] = again
+        world.run(f"run-{number}")
+        assert_rows_are_right(world)
+    assert of_first(rows_by_uri(world)[before["object_uri"]]) == of_first(before)
+
+
+def test_a_run_without_tables_leaves_its_rows_to_the_first_one_with_tables():
+    world = world_of_none()
+    first = world.begin("first")
+    plan = first.plan(world.api, world.ledger)
+    first.finish(plan, world.deliver(first, plan))
+    assert world.tables.documents == []
+    world.clock.advance(DAY)
+    world.run("second")
+    assert [of_first(row)["total_amount"] for row in world.tables.documents] == ["15.00"]
+    assert_rows_are_right(world)
+
+
 def test_a_run_that_is_killed_at_any_write_has_the_right_rows_after_its_retry():
     for writes in range(40):
         world = world_of_one()
