@@ -10,7 +10,7 @@ from airflow_provider_amzbiz.documents.interrupts import despite_interrupts
 from airflow_provider_amzbiz.documents.s3_errors import is_missing, storage_errors
 from airflow_provider_amzbiz.documents.s3_object import S3Object
 from airflow_provider_amzbiz.documents.s3_requests import per_request_args
-from airflow_provider_amzbiz.documents.s3_verification import size_and_crc32
+from airflow_provider_amzbiz.documents.s3_verification import is_written_since, size_and_crc32
 from airflow_provider_amzbiz.documents.streams import Log
 
 
@@ -58,13 +58,22 @@ class Rollback:
 
     def _run(self) -> None:
         while self._stored:
-            self._delete(self._stored[-1])
+            if not self._is_anothers(self._stored[-1]):
+                self._delete(self._stored[-1])
             self._stored.pop()
         while self._sent:
             s3_object, digest = next(iter(self._sent.items()))
             if self._is_ours(s3_object, digest):
                 self._delete(s3_object)
             del self._sent[s3_object]
+
+    def _is_anothers(self, s3_object: S3Object) -> bool:
+        """Whether another task has written the object since, such as a retry while this worker counts as lost."""
+        try:
+            return is_written_since(s3_object)
+        except DocumentStorageError as error:
+            self._log.warning("Could not find out whether %s was written again: %s", s3_object.uri, error)
+            return False
 
     def _is_ours(self, s3_object: S3Object, digest: Digest) -> bool:
         """Whether a write without a response created the object; another task may have done so since."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow_provider_amzbiz.documents.errors import DocumentStorageError
 from airflow_provider_amzbiz.documents.s3_errors import storage_errors
@@ -37,11 +37,15 @@ class ObjectExists(Exception):  # noqa: N818 - a signal between these modules, n
 
 @dataclass(frozen=True, eq=False)
 class S3Object:
-    """An object of the upload's target, under its key."""
+    """An object of the upload's target, under its key.
+
+    :ivar confirmation: S3's response to the write that made it appear, empty until then.
+    """
 
     target: UploadTarget
     key: str
     content_type: str
+    confirmation: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         adapt_requests(self.s3)
@@ -98,11 +102,14 @@ class S3Object:
         """
         for pause in (*CONFLICT_PAUSES, None):
             try:
-                return self.send(request)
+                response = self.send(request)
             except DocumentStorageError as error:
                 if error.status == _PRECONDITION_FAILED and not self.target.options.replace:
                     raise ObjectExists(error.may_have_succeeded) from error
                 if error.status != _CONFLICT or pause is None:
                     raise
+            else:
+                self.confirmation.update(cast("dict[str, Any]", response))
+                return response
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
         raise AssertionError("the loop ends in a return or an exception")

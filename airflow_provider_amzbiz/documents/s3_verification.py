@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
+from airflow_provider_amzbiz.client.clock import CLOCK_PRECISION
 from airflow_provider_amzbiz.documents.digest import Digest
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
 from airflow_provider_amzbiz.documents.s3_errors import is_missing, require_header, storage_errors
@@ -90,6 +92,28 @@ def size_and_crc32(s3_object: S3Object, digest: Digest) -> tuple[int, str | None
         # Another tool wrote it, without a checksum of the whole.
         crc32 = _downloaded_crc32(s3_object, size)
     return size, crc32
+
+
+def is_written_since(s3_object: S3Object) -> bool:
+    """Whether another write has replaced or deleted what S3 has confirmed.
+
+    One of the same content within a second cannot be told apart.
+
+    :raises DocumentStorageError: S3 does not say.
+    """
+    try:
+        there = _head(s3_object)
+    except DocumentStorageError as error:
+        if not is_missing(error):
+            raise
+        return True
+    confirmation = s3_object.confirmation
+    etags = [str(each.get("ETag", "")).strip('"') for each in (confirmation, there)]
+    if all(etags) and etags[0] != etags[1]:
+        return True
+    date = confirmation.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    # Both are S3's time, in whole seconds, and its servers may differ a little.
+    return bool(date) and there["LastModified"] > parsedate_to_datetime(date) + CLOCK_PRECISION
 
 
 def _downloaded_crc32(s3_object: S3Object, size: int) -> str:

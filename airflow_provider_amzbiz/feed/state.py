@@ -3,8 +3,8 @@
 ``<ledger>/feed/<account>/cursor.json`` says where the feed begins, up to which feed date runs have succeeded, and
 which lines are open.
 It is written on the condition that nobody else has since it was read. ``runs/<run>/<number>/`` holds what one run
-has begun (``begin.json``), found (``plan.json`` and its parts) and finished (``done.json``). Only ``rows.json`` may
-change there: it says which runs have written the rows of what a run delivered that never wrote its tables.
+has begun (``begin.json``), found (``plan.json`` and its parts) and finished (``done.json``). Only ``rows.json``
+may change there: it says which runs have written the rows of what a run delivered that never wrote its tables.
 """
 
 from __future__ import annotations

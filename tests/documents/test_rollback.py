@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -61,6 +62,25 @@ class TestLostResponses:
         with pytest.raises(DocumentStorageError):
             copy()
         assert stored() == {"files/2.bin": b"another's"}
+
+
+@pytest.mark.parametrize("content", [b"first", b"another's"], ids=["the same content", "another one"])
+def test_what_another_task_has_replaced_since_stays(host, copy, s3, s3_server, bucket, stored, content):
+    """A worker that was taken for lost fails after the one that replaces it has stored the document."""
+
+    def fail_after_another(params):
+        if not params["url_path"].endswith("2.bin"):
+            return False
+        # S3's times have whole seconds.
+        time.sleep(2.2)
+        s3_server.client().put_object(Bucket=bucket, Key="files/1.bin", Body=content)
+        return True
+
+    host.content = archive()
+    reject(s3, "PutObject", fail_after_another)
+    with pytest.raises(DocumentStorageError, match="SlowDown"):
+        copy()
+    assert stored() == {"files/1.bin": content}
 
 
 class TestKill:
