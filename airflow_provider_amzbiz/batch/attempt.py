@@ -19,7 +19,7 @@ from airflow_provider_amzbiz.batch.state import BatchState
 
 log = logging.getLogger(__name__)
 
-# How often an attempt begins again because the process that it replaces has just ended in good order.
+# How often an attempt begins again because the process that it replaces has just written to the record.
 _BEGINNINGS = 3
 
 # Items by identity to the objects that an earlier batch has delivered.
@@ -80,8 +80,7 @@ def begin(record: Record, attempt: Attempt) -> Stint:
     """Begin an attempt, and return its first stint, which is open.
 
     After a crash, ``_read`` replays the log of the process that was lost, and ``_write`` bars that process from
-    the record. A request that it had sent without recording a report goes through ``BatchActions.create``, which
-    searches for the report first.
+    the record. ``Round.run`` searches for the report of a request that it had sent without recording one.
 
     :raises RecordError: the record cannot be used, or another process has begun at the same time.
     :raises InvalidParameterError: two items would write the same key.
@@ -92,12 +91,15 @@ def begin(record: Record, attempt: Attempt) -> Stint:
             return _begin(record, attempt, known)
         except RecordTakenError:
             there = record.read()
-            if known.head is None or there is None or beginning == _BEGINNINGS:
+            if known.head is None or known.log is None or there is None or beginning == _BEGINNINGS:
                 raise
-            if there[0].attempt != known.head.attempt or there[0].stint == known.head.stint:
+            if there[0].attempt != known.head.attempt:
                 raise
-            # The process that this attempt replaces lived, and has ended its stint meanwhile.
-            log.info("The previous process has just ended its turn; beginning again from %s", record.uri)
+            if there[0].stint == known.head.stint and known.log.is_barred():
+                # Another attempt has begun at the same time.
+                raise
+            # The process that this attempt replaces lives, and has put something on record meanwhile.
+            log.info("The previous process has just written to the record; beginning again from %s", record.uri)
     raise AssertionError("the loop ends in a return or an exception")
 
 
@@ -223,7 +225,7 @@ def _write(
         if known.head.state == COMPLETE:
             known.log.recover()
         # From here on, a process that was given up for lost is refused.
-        known.log.write({}, 0)
+        known.log.bar()
         head.stint = known.log.stint
     head.plan = record.put_items("plan", waiting)
     head.segments = record.put_items("segment", finished)

@@ -18,6 +18,8 @@ _NEW = {"IfNoneMatch": "*"}
 # Of gzip: the highest one takes more than twice as long for 6% fewer bytes.
 _LEVEL = 6
 _LOG = "log"
+# Of an entry that only bars others: changes, and a cursor that moves nothing.
+_BAR: tuple[Mapping[str, Any], int] = ({}, 0)
 
 
 class Found(Protocol):
@@ -150,6 +152,18 @@ class Log:
     def has_begun(self) -> bool:
         """Tell whether there is an entry."""
         return self._parts.find(self._name()) is not None
+
+    def bar(self) -> None:
+        """Write an entry that says nothing, so that no other process writes the next one.
+
+        :raises RecordTakenError: another process has written one.
+        """
+        self.write(*_BAR)
+
+    def is_barred(self) -> bool:
+        """Tell whether another process has barred this log at its next entry."""
+        there = self._parts.find(self._name())
+        return there is not None and (there["items"], there["cursor"]) == _BAR
 
     def write(self, changes: Mapping[str, Any], cursor: int) -> tuple[str, int]:
         """Write the next entry, and return its name and its size in bytes.

@@ -142,6 +142,50 @@ def test_a_new_attempt_begins_although_the_old_process_ends_its_turn_meanwhile(m
     assert len(world.made) == 9
 
 
+def test_a_new_attempt_begins_although_the_old_process_notes_a_report_meanwhile(monkeypatch):
+    world, process = started(3)
+    old = resume(process.record(), *process.deferred)
+    (sent, *_) = process.record().planned(old.head, 0, 3)
+    old.state.begin([sent])
+    sent.sent_at = 1.0
+    old.open([sent])
+    new, read, noted = Process(world), attempt._read, []
+
+    def slowly(record):
+        known = read(record)
+        if not noted:
+            noted.append(True)
+            sent.report_id = "late"
+            old.note(sent)
+        return known
+
+    monkeypatch.setattr(attempt, "_read", slowly)
+    assert not new.execute()
+
+    assert {item.report_id for item in live(new).values()} >= {"late"}
+    with pytest.raises(RecordTakenError):
+        old.close()
+
+
+def test_of_two_attempts_that_begin_at_the_same_time_one_ends(monkeypatch):
+    world, process = started(3)
+    process.resume()
+    first, second, read, begun = Process(world), Process(world), attempt._read, []
+
+    def slowly(record):
+        known = read(record)
+        if not begun:
+            begun.append(True)
+            assert not second.execute()
+        return known
+
+    monkeypatch.setattr(attempt, "_read", slowly)
+    with pytest.raises(RecordTakenError):
+        first.execute()
+    second.run_to_the_end()
+    assert len(world.made) == 3
+
+
 def test_a_first_report_of_a_previous_attempt_that_is_fatal_is_created_again():
     world, process = started(1)
     process.resume()
