@@ -142,6 +142,10 @@ class BatchActions:
             )
         except ThrottledError as error:
             raise ThrottledCall(error.operation, nothing_sent=True) from None
+        except AccessDeniedError as error:
+            if not self._is_known(item):
+                raise
+            raise item_error(error) from None
         except (*_CONCERNS_ALL, TaskKilledError):
             raise
         except AmazonBusinessError as error:
@@ -155,6 +159,14 @@ class BatchActions:
             at = extract_tb(error.__traceback__)[-1]
             unforeseen = f"{type(error).__name__} at {at.filename}:{at.lineno} while the document was stored"
             raise ItemError(unforeseen) from None
+
+    def _is_known(self, item: Item) -> bool:
+        """Tell whether the API still shows an item's report, so that only its document is denied."""
+        try:
+            self._operator.lookup_hook.get_report(item.report_id or "")
+        except AmazonBusinessError:
+            return False
+        return True
 
     def find_delivered(self, item: Item) -> Objects | None:
         """Return what the ledger has of a request."""

@@ -43,7 +43,8 @@ from airflow_provider_amzbiz.exceptions import (
     TaskKilledError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox
+from airflow_provider_amzbiz.sandbox import Fault, RawDocument, Sandbox, operations
+from airflow_provider_amzbiz.sandbox.responses import denied
 from airflow_provider_amzbiz.transfers import batch_actions, batch_run, reports_to_s3
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
@@ -651,6 +652,42 @@ def test_a_report_that_is_denied_alone_fails_alone_and_is_not_created_again(sand
 
     result = run(make, context(try_number=2))
     assert (result["landed"], result["failed"], sandbox.count("createReport")) == (2, 0, 2)
+
+
+def test_a_document_that_is_denied_alone_fails_alone(sandbox, s3, prefix, monkeypatch):
+    get = operations.Operations.get_report_document
+    refused = []
+
+    def refuse_one(self, account, document_id):
+        refused[:] = refused or [document_id]
+        if document_id in refused:
+            raise denied("", 403)
+        return get(self, account, document_id)
+
+    monkeypatch.setattr(operations.Operations, "get_report_document", refuse_one)
+    make = partial(batch, prefix, invoices(1, 2, 3), max_failed=1)
+
+    result = run(make, context())
+    assert (result["landed"], result["failed"]) == (2, 1)
+    (failed,) = (item for item in manifest(s3, prefix) if item["error"])
+    assert (failed["report_document_id"], failed["permanent"]) == (refused[0], True)
+    assert failed["error"].startswith("AccessDeniedError: ")
+
+    monkeypatch.setattr(operations.Operations, "get_report_document", get)
+    result = run(make, context(try_number=2))
+    assert (result["landed"], result["failed"], sandbox.count("createReport")) == (3, 0, 3)
+
+
+def test_a_role_that_is_taken_away_ends_the_batch(sandbox, s3, prefix):
+    make = partial(batch, prefix, invoices(1, 2, 3), max_failed=3)
+    deferral = waiting(make, context())
+    (event,) = asyncio.run(events_of(rebuilt(deferral)))
+    for operation in ("getReport", "getReportDocument"):
+        sandbox.inject(Fault(operation=operation, kind="status", status=403, body="json", times=None))
+
+    with pytest.raises(AccessDeniedError):
+        make().execute_complete(context(), event)
+    assert [item.error for item in on_record(s3, prefix)] == [None] * 3
 
 
 def test_a_connection_that_is_missing_fails_no_request(sandbox, s3, prefix, monkeypatch):
