@@ -347,8 +347,8 @@ MUTANTS = [
            "        if item.earlier and error.gone:", "        if item.earlier:",
            "tests/batch/test_round.py"
            "::test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it"),
-    Mutant("batch-refused-counted", "batch: credentials refused while it waits", "transfers/batch_actions.py",
-           "        elif isinstance(error, _CONCERNS_ALL):", "        elif False:",
+    Mutant("batch-refused-counted", "batch: credentials refused while it waits", "transfers/batch_errors.py",
+           "        elif isinstance(error, CONCERNS_ALL):", "        elif False:",
            "tests/transfers/test_reports_to_s3.py"
            "::test_credentials_that_are_refused_end_the_task_and_keep_every_report"),
     Mutant("batch-own-write-refused", "batch: response of a write lost", "batch/parts.py",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from airflow_provider_amzbiz.batch.errors import ItemError, NothingSent, ThrottledCall
@@ -13,12 +12,11 @@ from airflow_provider_amzbiz.batch.item import Item
 from airflow_provider_amzbiz.batch.key_claims import KeyClaims
 from airflow_provider_amzbiz.batch.plan import Place
 from airflow_provider_amzbiz.batch.record import Record, Stint
+from airflow_provider_amzbiz.batch.steps import Step, Steps
 from airflow_provider_amzbiz.client.models import USELESS, Report
 
 log = logging.getLogger(__name__)
 
-# Calls and transfers at the same time, which mostly wait for the network.
-_MAX_WORKERS = 4
 # How often an item is tried in one attempt, after faults that may pass.
 MAX_FAILURES = 5
 # How often a document must prove damaged until its report is created again, and how often an attempt does that.
@@ -97,14 +95,15 @@ class Round:
         self._state = stint.state
         self._place = place
         self._actions = actions
-        self._stopped = stopped
+        self._steps = Steps(stint, stopped)
         self._clock = clock
-        self._broken = False
         # Indexes of requests that were sent before, and of which no report was found.
         self._searched: set[int] = set()
         self._sent_before: dict[int, float | None] = {}
         self._unsent: dict[int, Item] = {}
-        self._claims = KeyClaims(record.parts, stint.head.attempt, self._is_active)
+        self._claims = KeyClaims(
+            record.parts, stint.head.attempt, lambda index: index not in record.dropped(stint.head)
+        )
         self._found_delivered = False
         self.throttled: set[str] = set()
         self.faults = self.progress = 0
@@ -121,7 +120,7 @@ class Round:
         for report_id, error in errors.items():
             if report_id in by_id:
                 self._lost(by_id[report_id], error)
-        steps: list[tuple[Callable[..., None], Item, Any]] = [
+        steps: list[Step] = [
             (self._ended, by_id[report.report_id], report) for report in reports if report.report_id in by_id
         ]
         creates = permits.get("createReport", 0)
@@ -129,11 +128,11 @@ class Round:
             # Searches come first: none of them may find the report of a request that is being created now. Until
             # one has found nothing, the record keeps the time around which the next process must search.
             sent = [item for item in self._state.pending().to_create if item.sent_at is not None]
-            self._in_threads([*steps, *((self._find_lost, item, None) for item in sent[:creates])])
+            self._steps.run([*steps, *((self._find_lost, item, None) for item in sent[:creates])])
             self._create_all(self._to_create(creates))
             # After the reports that have ended: some of these documents are theirs.
             due = self._state.pending().to_store[: permits.get("getReportDocument", 0)]
-            self._in_threads([(self._store, item, None) for item in due])
+            self._steps.run([(self._store, item, None) for item in due])
         finally:
             for index, item in self._unsent.items():
                 # The round was broken off before its turn.
@@ -150,7 +149,7 @@ class Round:
         if items:
             # Should this process be lost now, the next one knows what may have been sent.
             self._stint.open(items)
-        self._in_threads([(self._create, item, self._sent_before[item.index]) for item in items])
+        self._steps.run([(self._create, item, self._sent_before[item.index]) for item in items])
 
     def _to_create(self, count: int) -> list[Item]:
         """Return the next items to create: those that were sent before only if no report was found of them."""
@@ -162,32 +161,6 @@ class Round:
         new = self._record.planned(self._stint.head, self._state.cursor, left)
         self._state.begin(new)
         return [*again, *new]
-
-    def _in_threads(self, steps: Iterable[tuple[Callable[..., None], Item, Any]]) -> None:
-        todo = list(steps)
-        if not todo:
-            return
-        with ThreadPoolExecutor(min(_MAX_WORKERS, len(todo)), thread_name_prefix="amzbiz-batch") as workers:
-            running = [workers.submit(self._step, *step) for step in todo]
-            try:
-                for each in running:
-                    each.result()
-            except BaseException:
-                self._broken = True
-                raise
-            finally:
-                workers.shutdown(cancel_futures=True)
-
-    def _step(self, action: Callable[[Item, Any], None], item: Item, given: Any) -> None:
-        if self._broken or self._stopped():
-            return
-        try:
-            action(item, given)
-        except BaseException:
-            self._broken = True
-            raise
-        finally:
-            self._stint.touch([item])
 
     def _find_lost(self, item: Item, _: None) -> None:
         try:
@@ -300,9 +273,6 @@ class Round:
         elif self._found_delivered or self._state.counts.already_delivered:
             # What a round has found delivered is all that may be there without having been planned.
             self._claims.check(item, key)
-
-    def _is_active(self, index: int) -> bool:
-        return index not in self._record.dropped(self._stint.head)
 
     def _recreate(self, item: Item, error: ItemError) -> None:
         why = "Amazon no longer has its document" if error.gone else "its document is damaged"

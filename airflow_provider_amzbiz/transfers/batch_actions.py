@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
@@ -17,18 +16,19 @@ from airflow_provider_amzbiz.compat import AirflowSkipException
 from airflow_provider_amzbiz.exceptions import (
     AccessDeniedError,
     AmazonBusinessError,
-    AmazonBusinessPermanentError,
-    AuthenticationError,
-    ConnectionNotFoundError,
-    DocumentError,
     DocumentPermanentError,
-    ReportNotFoundError,
     TaskKilledError,
     ThrottledError,
     translated_errors,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.report_status import raise_for_status
+from airflow_provider_amzbiz.transfers.batch_errors import (
+    CONCERNS_ALL,
+    document_error,
+    errors_of_create,
+    item_error,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.batch.head import Target
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 
 log = logging.getLogger(__name__)
-
-_CONCERNS_ALL = (AuthenticationError, AccessDeniedError, ConnectionNotFoundError)
-_UNKNOWN_DOCUMENT = (400, 404)
 
 Objects = list[dict[str, Any]]
 
@@ -83,7 +80,7 @@ class BatchActions:
     def create(self, item: Item) -> tuple[str, bool]:
         """Create a report."""
         record = durable_create.CreateRecord({}, durable=False)
-        with _errors_of_create():
+        with errors_of_create():
             report_id = durable_create.create(self._sender, self._operator.lookup_hook, item.request, record)
         return report_id, record.is_adopted(item.request)
 
@@ -93,7 +90,7 @@ class BatchActions:
         taken: frozenset[str] = frozenset()
         record = durable_create.CreateRecord({}, durable=False)
         sent: list[durable_create.Sent] = [[item.sent_at, None]]
-        with _errors_of_create():
+        with errors_of_create():
             if item.request.is_recognizable:
                 if self._siblings.has_open_like(item):
                     log.warning("%s, and another one that looks the same in the listing: it is created again", why)
@@ -146,14 +143,14 @@ class BatchActions:
             if not self._is_known(item):
                 raise
             raise item_error(error) from None
-        except (*_CONCERNS_ALL, TaskKilledError):
+        except (*CONCERNS_ALL, TaskKilledError):
             raise
         except AmazonBusinessError as error:
             if refused:
                 raise refused[0] from None
             if self._operator._killed:
                 raise TaskKilledError(str(error)) from None
-            raise _document_error(error) from None
+            raise document_error(error) from None
         except Exception as error:  # noqa: BLE001
             # One document must not end the batch. The text of what nobody foresaw may have a URL in it.
             at = extract_tb(error.__traceback__)[-1]
@@ -288,55 +285,6 @@ def target_of(config: ClientConfig, bucket: str) -> Target:
 
     application = [config.endpoint, config.client_id]
     return Target(_hashed(*application, config.refresh_token), _hashed(*application), bucket)
-
-
-def item_error(error: AmazonBusinessError) -> ItemError:
-    """Return an error of Airflow's tree as one of an item."""
-    return ItemError(f"{type(error).__name__}: {error}", permanent=isinstance(error, AmazonBusinessPermanentError))
-
-
-def wait_errors(
-    errors: Mapping[str, AmazonBusinessError], check_access: Callable[[], None]
-) -> dict[str, ItemError]:
-    """Return the errors of a wait as those of its reports, by their ids.
-
-    :param check_access: called where access to a report was denied; raises what was denied for all.
-    :raises AmazonBusinessError: an error concerns all reports, so that it says nothing of a single one.
-    """
-    denied, found = False, {}
-    for report_id, error in errors.items():
-        if isinstance(error, AccessDeniedError):
-            denied = True
-        elif isinstance(error, _CONCERNS_ALL):
-            raise error
-        found[report_id] = item_error(error)
-        found[report_id].gone = isinstance(error, ReportNotFoundError)
-    if denied:
-        check_access()
-    return found
-
-
-@contextmanager
-def _errors_of_create() -> Iterator[None]:
-    """Raise what a round understands: whether the call was throttled, nothing can be sent, or this item failed."""
-    try:
-        yield
-    except ThrottledError as error:
-        raise ThrottledCall(error.operation, nothing_sent=error.operation == "createReport") from None
-    except _CONCERNS_ALL as error:
-        raise NothingSent(error) from None
-    except TaskKilledError:
-        raise
-    except AmazonBusinessError as error:
-        raise item_error(error) from None
-
-
-def _document_error(error: AmazonBusinessError) -> ItemError:
-    of_document = error.operation == "getReportDocument"
-    gone = of_document and (isinstance(error, ReportNotFoundError) or error.status in _UNKNOWN_DOCUMENT)
-    found = item_error(error)
-    found.gone, found.damaged = gone, isinstance(error, DocumentError) and error.is_useless
-    return found
 
 
 def _hashed(*parts: str) -> str:

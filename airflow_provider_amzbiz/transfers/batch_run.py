@@ -158,7 +158,8 @@ class BatchRun:
         """Use the permits that an event brings, and take in what it reports."""
         from airflow_provider_amzbiz.batch.round import Round
         from airflow_provider_amzbiz.batch.siblings import Siblings
-        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions, wait_errors
+        from airflow_provider_amzbiz.transfers.batch_actions import BatchActions
+        from airflow_provider_amzbiz.transfers.batch_errors import wait_errors
 
         operator, permits = self._operator, event.permits
         # Of the round's requests and documents, which share the hooks.

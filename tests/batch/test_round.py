@@ -8,8 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from airflow_provider_amzbiz.batch import attempt
-from airflow_provider_amzbiz.batch import round as batch_round
+from airflow_provider_amzbiz.batch import attempt, steps
 from airflow_provider_amzbiz.batch.attempt import check_account, resume
 from airflow_provider_amzbiz.batch.errors import (
     ItemError,
@@ -268,7 +267,7 @@ def test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it(
 def test_an_own_entry_that_was_stored_although_its_write_failed_is_no_other_process(entry, monkeypatch):
     """S3 stores an entry, its response is lost, and S3 stays unreachable for as long as boto3 tries."""
     # One thread, so that each report has an entry of its own; then come that of the end, and the head.
-    monkeypatch.setattr(batch_round, "_MAX_WORKERS", 1)
+    monkeypatch.setattr(steps, "MAX_WORKERS", 1)
     world, process = started(4)
     entries = []
 

@@ -16,8 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from airflow_provider_amzbiz.batch import record
-from airflow_provider_amzbiz.batch import round as batch_round
+from airflow_provider_amzbiz.batch import record, steps
 from airflow_provider_amzbiz.batch.errors import RecordError, RecordTakenError
 from airflow_provider_amzbiz.batch.head import COMPLETE
 from airflow_provider_amzbiz.batch.object_store import PreconditionFailed
@@ -224,7 +223,7 @@ def test_what_a_batch_promises_holds_whatever_happens(monkeypatch):
     # found again.
     monkeypatch.setattr(record, "CHUNK", 3)
     monkeypatch.setattr(record, "_DELTAS", 2)
-    monkeypatch.setattr(batch_round, "_MAX_WORKERS", 1)
+    monkeypatch.setattr(steps, "MAX_WORKERS", 1)
     logging.disable(logging.CRITICAL)
     try:
         run_state_machine_as_test(

@@ -98,8 +98,7 @@ def _described(report):
 
 def _batches(sandbox, s3):
     """Return a batch that waits, one whose worker is lost in a round, and a complete one."""
-    from airflow_provider_amzbiz.batch import record
-    from airflow_provider_amzbiz.batch import round as batch_round
+    from airflow_provider_amzbiz.batch import record, steps
     from airflow_provider_amzbiz.batch.record import Stint
     from airflow_provider_amzbiz.transfers.batch_actions import BatchActions
     from tests.compatibility.tasks import batch, objects_of
@@ -108,7 +107,7 @@ def _batches(sandbox, s3):
     sandbox.script(times=2)
     sandbox.script("FATAL")
     # So that the third request is the one that ends FATAL.
-    batch_round._MAX_WORKERS = 1
+    steps.MAX_WORKERS = 1
     # So that there are a snapshot and segments, and deltas after them.
     record._DELTAS = 1
     step = _Steps(sandbox, lambda ctx, event: batch().execute_complete(ctx, event))
