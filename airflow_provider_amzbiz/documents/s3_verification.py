@@ -97,7 +97,7 @@ def size_and_crc32(s3_object: S3Object, digest: Digest) -> tuple[int, str | None
 def is_written_since(s3_object: S3Object) -> bool:
     """Whether another write has replaced or deleted what S3 has confirmed.
 
-    One of the same content within a second cannot be told apart.
+    One within a second cannot be told apart: the ETag would not tell one of the same content either.
 
     :raises DocumentStorageError: S3 does not say.
     """
@@ -107,11 +107,7 @@ def is_written_since(s3_object: S3Object) -> bool:
         if not is_missing(error):
             raise
         return True
-    confirmation = s3_object.confirmation
-    etags = [str(each.get("ETag", "")).strip('"') for each in (confirmation, there)]
-    if all(etags) and etags[0] != etags[1]:
-        return True
-    date = confirmation.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    date = s3_object.confirmation.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     # Both are S3's time, in whole seconds, and its servers may differ a little.
     return bool(date) and there["LastModified"] > parsedate_to_datetime(date) + CLOCK_PRECISION
 

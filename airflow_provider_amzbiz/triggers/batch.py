@@ -200,9 +200,8 @@ class _BatchWait:
         trigger = self._trigger
         shared = await poller(trigger.amazon_business_conn_id, trigger.deadline)
         self._waits = {report.report_id: self._subscription(report) for report in unpack(trigger.running)}
-        first_poll = self._first_poll()
         for wait in self._waits.values():
-            shared.join(wait, first_poll)
+            shared.join(wait)
         queueing = None
         creates = min(trigger.creates, _handful(self._creating))
         if creates:
@@ -247,6 +246,7 @@ class _BatchWait:
             not_found_grace_until=self._trigger.not_found_grace_until,
             report_type=report.report_type,
             created=Created(earliest, earliest + 3 * MAX_CLOCK_DIFFERENCE),
+            first_poll=self._first_poll(),
         )
         wait.on_update = lambda news: self._news.put_nowait((report.report_id, news))
         return wait

@@ -60,12 +60,10 @@ class ReportPoller:
         """Poll through this hook, whose connection was just read."""
         self._connections.use(hook)
 
-    def join(self, subscription: Subscription, first_poll: float | None = None) -> None:
-        """Add a subscription; :meth:`use` was called with its connection.
-
-        :param first_poll: seconds until its first poll, by default its interval.
-        """
-        subscription.due = time.monotonic() + (subscription.poke_interval if first_poll is None else first_poll)
+    def join(self, subscription: Subscription) -> None:
+        """Add a subscription; :meth:`use` was called with its connection."""
+        first = subscription.poke_interval if subscription.first_poll is None else subscription.first_poll
+        subscription.due = time.monotonic() + first
         self._connections.of(subscription).subscriptions.add(subscription)
         self._joined.set()
         if self._task is None or self._task.done():

@@ -18,6 +18,7 @@ class Subscription:
     """One trigger's interest in one report.
 
     :ivar poke_interval: seconds between two polls.
+    :ivar first_poll: seconds until the first one; None for ``poke_interval``.
     :ivar not_found_grace_until: Unix time until which "no such report" may mean "not yet".
     :ivar created: when the report was created, if known. Without it and ``report_type``, the report is never found
         in the listing.
@@ -36,6 +37,7 @@ class Subscription:
     not_found_grace_until: float
     report_type: str | None = None
     created: Created | None = None
+    first_poll: float | None = None
     on_update: Callable[[Report | AmazonBusinessError], None] = lambda _: None
     status: str | None = None
     due: float = 0.0
