@@ -97,10 +97,11 @@ async def run_in_thread(function: Callable[..., Result], *arguments: Any) -> Res
 
 
 async def is_still_deferred(trigger: BaseTrigger) -> bool:
-    """Tell whether the task of a trigger still waits, although Airflow calls ``on_kill``: no user stopped it.
+    """Tell whether the task of a trigger still uses its reports, although Airflow calls ``on_kill``.
 
     Airflow calls it for each trigger that a triggerer is no longer to run. That includes those that another
-    triggerer has taken over, because the heartbeat of this one was late (seen on Airflow 3.3.2).
+    triggerer has taken over, because the heartbeat of this one was late (seen on Airflow 3.3.2). A task that was
+    cleared may run or wait again by then, and continues with the report on record.
     """
     task: Any = trigger.task_instance
     if task is None:
@@ -118,10 +119,10 @@ async def is_still_deferred(trigger: BaseTrigger) -> bool:
         )
     )
     # The names of mapped tasks have their index, and there is only one.
-    deferred = "deferred" in states.get(task.run_id, {}).values()
-    if deferred:
-        log.info("The task still waits, in another triggerer: no report is cancelled")
-    return deferred
+    active = {"deferred", "running"} & set(states.get(task.run_id, {}).values())
+    if active:
+        log.info("The task is %s again, or in another triggerer: no report is cancelled", *active)
+    return bool(active)
 
 
 def of_running_loop(by_loop: dict[asyncio.AbstractEventLoop, Result], make: Callable[[], Result]) -> Result:

@@ -173,7 +173,7 @@ class BatchTrigger(WaitingTrigger):
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first.
 
-        Not where another triggerer has taken over; see :func:`.is_still_deferred`.
+        Not where another triggerer, or another attempt, has taken over; see :func:`.is_still_deferred`.
         """
         if await is_still_deferred(self):
             return

@@ -49,7 +49,13 @@ def deferred_batch():
 @pytest.mark.parametrize("map_index", [-1, 3])
 @pytest.mark.parametrize(
     ("state", "status"),
-    [("deferred", "IN_QUEUE"), ("failed", "CANCELLED"), (None, "CANCELLED"), ("scheduled", "CANCELLED")],
+    [
+        ("deferred", "IN_QUEUE"),
+        ("running", "IN_QUEUE"),
+        ("failed", "CANCELLED"),
+        (None, "CANCELLED"),
+        ("scheduled", "CANCELLED"),
+    ],
 )
 def test_only_a_task_that_no_longer_waits_has_its_report_cancelled(
     sandbox, s3, monkeypatch, defer, map_index, state, status
