@@ -137,6 +137,21 @@ def test_what_several_runs_delivered_that_never_wrote_their_tables_has_one_row_e
     assert_rows_are_right(world)
 
 
+def test_a_report_that_lacks_a_file_of_an_earlier_lost_run_brings_the_others_once():
+    world = world_of_none()
+    add_document(world, "N2")
+    first = world.begin("lost-1")
+    world.deliver(first, first.plan(world.api, world.ledger))
+    add_document(world, "N3")
+    world.lacking = {"N2"}
+    second = world.begin("lost-2")
+    world.deliver(second, second.plan(world.api, world.ledger))
+    world.run("last")
+    [file] = world.tables.files["documents"].values()
+    assert sorted(row["document_number"] for row in file) == ["N1", "N2", "N3"]
+    assert_rows_are_right(world)
+
+
 @pytest.mark.parametrize("add", [add_document, add_refund])
 @pytest.mark.parametrize("again", [b"N1", b"made again"])
 def test_what_a_run_knew_of_a_document_that_another_one_delivered_stays(add, again):
