@@ -783,7 +783,7 @@ MUTANTS = [
            "tests/feed/test_runs.py::test_two_runs_at_once_lose_no_open_line_and_no_cursor"),
     Mutant("feed-part-twice", "two runs at once", "feed/state.py",
            "self._number += 1", "self._number = len(keys) + 1",
-           "tests/feed/test_runs.py::test_two_runs_at_once_lose_no_open_line_and_no_cursor"),
+           "tests/feed/test_runs.py::test_two_runs_that_write_the_cursor_at_once_lose_no_open_line"),
     Mutant("feed-order-once", "document of an order that was delivered before", "feed/requests.py",
            'if "invoiceId" in request.options:', "if request.options:",
            "tests/feed/test_lines_and_documents.py"

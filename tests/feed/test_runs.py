@@ -11,7 +11,7 @@ from airflow_provider_amzbiz.client.errors import InvalidParameterError
 from airflow_provider_amzbiz.documents.errors import WorkerError
 from airflow_provider_amzbiz.feed.errors import FeedStateError
 from airflow_provider_amzbiz.feed.run import FeedSettings
-from airflow_provider_amzbiz.feed.state import run_name
+from airflow_provider_amzbiz.feed.state import FeedState, run_name
 from tests.feed.test_company import world_of
 from tests.feed.world import DAY, KEY, START, Killed, RowsApi, World, charge, invoice, line
 
@@ -222,6 +222,26 @@ def test_two_runs_at_once_lose_no_open_line_and_no_cursor(world):
     assert len(world.created) == len(set(world.created)) == 5
     result, _ = world.run("three", feed_start=START + 2 * DAY, feed_end=START + 2 * DAY)
     # Those of both, and they are asked for although no window has them.
+    assert result["open_items"] == 3
+
+
+def test_two_runs_that_write_the_cursor_at_once_lose_no_open_line(world, monkeypatch):
+    one = world.begin("one", feed_end=START + DAY)
+    two = world.begin("two")
+    plans = [each.plan(world.api, world.ledger) for each in (one, two)]
+    delivered = [world.deliver(each, plan) for each, plan in zip((one, two), plans, strict=True)]
+    write, turns = FeedState.write_cursor, []
+
+    def write_after_the_other(state, after, etag):
+        if not turns:
+            turns.append(True)
+            two.finish(plans[1], delivered[1], world.tables)
+        return write(state, after, etag)
+
+    monkeypatch.setattr(FeedState, "write_cursor", write_after_the_other)
+    one.finish(plans[0], delivered[0], world.tables)
+    assert cursor(world) == START + 2 * DAY
+    result, _ = world.run("three", feed_start=START + 2 * DAY, feed_end=START + 2 * DAY)
     assert result["open_items"] == 3
 
 
