@@ -199,7 +199,10 @@ class _BatchWait:
     async def run(self) -> BatchReady:
         trigger = self._trigger
         shared = await poller(trigger.amazon_business_conn_id, trigger.deadline)
-        self._waits = {report.report_id: self._subscription(report) for report in unpack(trigger.running)}
+        first_poll = self._first_poll()
+        self._waits = {
+            report.report_id: self._subscription(report, first_poll) for report in unpack(trigger.running)
+        }
         for wait in self._waits.values():
             shared.join(wait)
         queueing = None
@@ -236,7 +239,7 @@ class _BatchWait:
         phase = zlib.crc32(str(self._trigger.record.get("key")).encode())
         return interval - (time.time() - phase) % interval
 
-    def _subscription(self, report: RunningReport) -> Subscription:
+    def _subscription(self, report: RunningReport, first_poll: float) -> Subscription:
         # The request was sent at most one distance of clocks after this, and responded to within minutes.
         earliest = datetime.fromtimestamp(report.sent_at, timezone.utc) - MAX_CLOCK_DIFFERENCE
         wait = Subscription(
@@ -246,7 +249,7 @@ class _BatchWait:
             not_found_grace_until=self._trigger.not_found_grace_until,
             report_type=report.report_type,
             created=Created(earliest, earliest + 3 * MAX_CLOCK_DIFFERENCE),
-            first_poll=self._first_poll(),
+            first_poll=first_poll,
         )
         wait.on_update = lambda news: self._news.put_nowait((report.report_id, news))
         return wait
