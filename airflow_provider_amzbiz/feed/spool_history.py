@@ -61,7 +61,7 @@ class HistorySpool(LineSpool):
         """
         query = (
             "SELECT tx, document, body FROM written WHERE order_id = ? AND line_id = ? AND shipment_id = ? "
-            "AND type = ? AND tx NOT IN (SELECT id FROM transactions)"
+            "AND type = ? AND NOT EXISTS (SELECT 1 FROM transactions WHERE id = written.tx)"
         )
         rows = self._db.execute(query, (*triple, document_type)) if triple else ()
         return [(transaction, number, json.loads(body)["is_named"]) for transaction, number, body in rows]
