@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from dev.airflow_cluster import AirflowCluster
 from dev.fault_proxy import FaultProxy
 from dev.leaks import TriggerRows, leaks, secrets_of
 from dev.postgres import PostgresServer
-from e2e.pipelines import connection_of, everything_written, open_uploads
+from e2e.pipelines import connection_of, everything_written, open_uploads, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -129,7 +130,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def sandbox(
-    airflow: AirflowCluster, trigger_rows: TriggerRows, secrets: set[str], request: pytest.FixtureRequest
+    airflow: AirflowCluster,
+    postgres: PostgresServer,
+    trigger_rows: TriggerRows,
+    secrets: set[str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Sandbox]:
     """The API, which is the connection ``amazon_business_default`` of that Airflow.
 
@@ -139,7 +144,21 @@ def sandbox(
     with Sandbox(time_scale=time_scale, queue_seconds=0, processing_seconds=0) as running:
         airflow.put_connection("amazon_business_default", connection_of(running))
         yield running
+        _end_runs(airflow, postgres)
         secrets |= secrets_of(running)
+
+
+def _end_runs(airflow: AirflowCluster, postgres: PostgresServer) -> None:
+    """End the runs that a failed test has left: their polls would be calls of the next test."""
+    left = airflow.get("/dags/~/dagRuns?state=queued&state=running")["dag_runs"]
+    for run in left:
+        airflow.fail_run(run["dag_id"], run["dag_run_id"])
+    # The trigger of a watched asset belongs to no run.
+    of_tasks = "SELECT id FROM trigger WHERE classpath NOT LIKE '%ReportsDoneTrigger'"
+    if left:
+        wait_until(lambda: not postgres.query(of_tasks))
+        # The triggerers learn of it from there, and then cancel the reports.
+        time.sleep(10)
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_a_triggerer_that_hangs_and_recovers_cancels_nothing_that_another_one_ha
     wait_until(lambda: sandbox.count("getReport") > polls, 120)
     for process in reversed(hung):
         process.resume()
-    wait_until(lambda: any("The task still waits" in text for _, text in files(airflow.home / "logs")), 60)
+    wait_until(lambda: any("No report is cancelled" in text for _, text in files(airflow.home / "logs")), 60)
 
     assert sandbox.count("cancelReport") == 0
     sandbox.clock.advance(36000)

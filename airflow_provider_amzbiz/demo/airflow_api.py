@@ -127,6 +127,10 @@ class AirflowApi:
         """Set a task's state, as a user does in the UI."""
         self._request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
 
+    def fail_run(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed, which ends its tasks, as a user does in the UI."""
+        self._request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
+
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Clear a task and all tasks downstream, whatever their state, as a user does in the UI."""
         body = {

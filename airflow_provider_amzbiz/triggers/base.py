@@ -96,8 +96,8 @@ async def run_in_thread(function: Callable[..., Result], *arguments: Any) -> Res
     return await asyncio.shield(call(*arguments))
 
 
-async def is_still_deferred(trigger: BaseTrigger) -> bool:
-    """Tell whether the task of a trigger still uses its reports, although Airflow calls ``on_kill``.
+async def task_continues(trigger: BaseTrigger) -> bool:
+    """Tell whether the task of a trigger still needs its reports, although Airflow calls ``on_kill``.
 
     Airflow calls it for each trigger that a triggerer is no longer to run. That includes those that another
     triggerer has taken over, because the heartbeat of this one was late (seen on Airflow 3.3.2). A task that was
@@ -121,7 +121,7 @@ async def is_still_deferred(trigger: BaseTrigger) -> bool:
     # The names of mapped tasks have their index, and there is only one.
     active = {"deferred", "running"} & set(states.get(task.run_id, {}).values())
     if active:
-        log.info("The task is %s again, or in another triggerer: no report is cancelled", *active)
+        log.info("No report is cancelled: the task is %s, in another triggerer or in a new attempt", *active)
     return bool(active)
 
 

@@ -18,7 +18,7 @@ from airflow_provider_amzbiz.client.clock import MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
 from airflow_provider_amzbiz.durable_create import cancel_newest
 from airflow_provider_amzbiz.exceptions import AmazonBusinessError, error_from_dict
-from airflow_provider_amzbiz.triggers.base import WaitingTrigger, is_still_deferred, run_in_thread
+from airflow_provider_amzbiz.triggers.base import WaitingTrigger, run_in_thread, task_continues
 from airflow_provider_amzbiz.triggers.connections import wait_for_hook
 from airflow_provider_amzbiz.triggers.events import Event, typed
 from airflow_provider_amzbiz.triggers.listing import Created
@@ -173,9 +173,9 @@ class BatchTrigger(WaitingTrigger):
     async def on_kill(self) -> None:
         """Cancel what is still IN_QUEUE, as far as the limit of cancelReport goes, the newest first.
 
-        Not where another triggerer, or another attempt, has taken over; see :func:`.is_still_deferred`.
+        Not where another triggerer, or another attempt, has taken over; see :func:`.task_continues`.
         """
-        if await is_still_deferred(self):
+        if await task_continues(self):
             return
         newest_first = sorted(unpack(self.running), key=lambda report: report.sent_at, reverse=True)
         own = [report.report_id for report in newest_first if not report.adopted]

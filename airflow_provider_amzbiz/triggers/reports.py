@@ -21,7 +21,7 @@ from airflow_provider_amzbiz.exceptions import (
     error_from_dict,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.triggers.base import LOG_INTERVAL, WaitingTrigger, is_still_deferred, run_in_thread
+from airflow_provider_amzbiz.triggers.base import LOG_INTERVAL, WaitingTrigger, run_in_thread, task_continues
 from airflow_provider_amzbiz.triggers.events import ReportEnded, ReportTimedOut
 from airflow_provider_amzbiz.triggers.listing import Created
 from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify
@@ -161,8 +161,8 @@ class ReportStatusTrigger(WaitingTrigger):
         )
 
     async def on_kill(self) -> None:
-        """Cancel the task's own report, if a user stopped the task; see :func:`.is_still_deferred`."""
-        if self.cancel_on_kill and not await is_still_deferred(self):
+        """Cancel the task's own report, if a user stopped the task; see :func:`.task_continues`."""
+        if self.cancel_on_kill and not await task_continues(self):
             await run_in_thread(cancel_quietly, self.amazon_business_conn_id, self.report_id)
 
     async def wait(self) -> ReportEnded | ReportTimedOut:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from types import SimpleNamespace
 
@@ -58,7 +59,7 @@ def deferred_batch():
     ],
 )
 def test_only_a_task_that_no_longer_waits_has_its_report_cancelled(
-    sandbox, s3, monkeypatch, defer, map_index, state, status
+    sandbox, s3, monkeypatch, caplog, defer, map_index, state, status
 ):
     sandbox.script(queue_seconds=3600)
     trigger = defer()
@@ -70,6 +71,9 @@ def test_only_a_task_that_no_longer_waits_has_its_report_cancelled(
         return {"run": {"task" if map_index < 0 else f"task_{map_index}": state}}
 
     monkeypatch.setattr(task_runner.RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
-    asyncio.run(trigger.on_kill())
+    with caplog.at_level(logging.INFO):
+        asyncio.run(trigger.on_kill())
 
     assert [report.status for report in sandbox.reports.values()] == [status]
+    # The end-to-end tests wait for this line.
+    assert ("No report is cancelled" in caplog.text) == (status == "IN_QUEUE")
