@@ -145,13 +145,12 @@ class Finish:
     def _merged(self, cursor: Cursor) -> Iterator[Any]:
         """Yield this run's open lines, and those of other runs that this one has not seen."""
         seen = {each["line"]["transaction_id"] for each in self._plan.lines()}
-        known = {tuple(each["key"]) for each in self._state.read_lines(self._base.open) if "key" in each}
         yield from self._state_after()
         for record in self._state.read_lines(cursor.open):
             # A row that both have is the same one, and a later run takes it once.
             transaction = "written" not in record and record["line"]["transaction_id"]
             is_later = not transaction or transaction in self._amended
-            if is_later or (transaction not in seen and tuple(record["key"]) not in known):
+            if is_later or transaction not in seen:
                 yield record
 
     def _counts(self) -> dict[str, int]:

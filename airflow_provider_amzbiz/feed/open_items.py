@@ -21,13 +21,11 @@ class OpenItem:
     """A document that is still to come.
 
     :ivar key: as :func:`.open_key` gives it.
-    :ivar first_asked: when a run first asked for it, as ISO 8601 in UTC.
-    :ivar asked: how many runs have.
+    :ivar asked: by transaction, when a run first asked for it, as ISO 8601 in UTC, and how many runs have.
     """
 
     key: Key
-    first_asked: str
-    asked: int
+    asked: dict[str, tuple[str, int]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     numbers: set[str] = field(default_factory=set)
     lines: list[Line] = field(default_factory=list)
@@ -51,15 +49,16 @@ class OpenItem:
             "document_numbers": sorted(self.numbers),
             "transaction_ids": sorted({line["transaction_id"] for line in self.lines}),
             "total": text_of(sum(map(Decimal, totals), Decimal())) if totals else None,
-            "first_asked_at": self.first_asked,
+            "first_asked_at": min(first for first, _ in self.asked.values()),
             "last_asked_at": asked_at,
-            "times_asked": self.asked,
+            "times_asked": max(times for _, times in self.asked.values()),
         }
 
     def state(self) -> Iterator[dict[str, Any]]:
         """Yield what the next run needs to ask for it again."""
         for line in self.lines:
-            yield {"key": list(self.key), "first_asked": self.first_asked, "asked": self.asked, "line": line}
+            first_asked, asked = self.asked[line["transaction_id"]]
+            yield {"key": list(self.key), "first_asked": first_asked, "asked": asked, "line": line}
 
 
 def open_items(
@@ -81,15 +80,17 @@ def open_items(
         for each in group:
             for kind, reason, number in _reasons(each, failure):
                 key = open_key(each["line"], kind)
-                first_asked, asked = each["marks"].get(kind) or (now, 0)
-                item = found.setdefault(key, OpenItem(key, first_asked, asked + 1))
-                item.first_asked, item.asked = min(item.first_asked, first_asked), max(item.asked, asked + 1)
+                first_asked, times = each["marks"].get(kind) or (now, 0)
+                item = found.setdefault(key, OpenItem(key))
+                item.asked[each["line"]["transaction_id"]] = first_asked, times + 1
                 item.reasons.append(reason)
                 item.numbers |= {number} if number else set()
                 if each["line"] not in item.lines:
                     item.lines.append(each["line"])
         for item in found.values():
-            item.is_expired = datetime.fromisoformat(item.first_asked) + open_for < asked_at
+            # Such as a refund of an order line that had another one before.
+            latest = max(first for first, _ in item.asked.values())
+            item.is_expired = datetime.fromisoformat(latest) + open_for < asked_at
             yield item
 
 

@@ -128,15 +128,16 @@ def carry_over(spool: Spool, records: Iterable[Mapping[str, Any]], *, include_pe
         if "written" in record:
             spool.add_written(record["written"])
             continue
-        spool.carry(record["line"] if include_personal_data else {**record["line"], **_NOBODY})
+        line = record["line"]
+        spool.carry(line if include_personal_data else {**line, **_NOBODY})
         marketplace, order_id, line_id, shipment_id, document_type, transaction_id = record["key"]
         key = (marketplace, order_id, line_id, shipment_id, document_type, transaction_id)
-        spool.mark(key, record["first_asked"], record["asked"])
+        spool.mark(key, line["transaction_id"], record["first_asked"], record["asked"])
 
 
 def _planned(spool: Spool) -> Iterator[dict[str, Any]]:
     for line, fresh, _ in spool.lines():
-        marks = {kind: spool.marked(open_key(line, kind)) for kind in DOCUMENT_TYPES}
+        marks = {kind: spool.marked(open_key(line, kind), line["transaction_id"]) for kind in DOCUMENT_TYPES}
         yield {
             "line": line,
             "fresh": fresh,

@@ -31,20 +31,21 @@ OpenKey = tuple[str, str, str, str, str, str]
 class HistorySpool(LineSpool):
     """Lines of transactions, and what earlier runs have left."""
 
-    def mark(self, key: OpenKey, first_asked: str, asked: int) -> None:
+    def mark(self, key: OpenKey, transaction: str, first_asked: str, asked: int) -> None:
         """Remember since when an open line has been asked for, and how often."""
-        self._db.execute("REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*key, first_asked, asked))
+        values = *key, transaction, first_asked, asked
+        self._db.execute("REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def marked(self, key: OpenKey) -> tuple[str, int] | None:
+    def marked(self, key: OpenKey, transaction: str) -> tuple[str, int] | None:
         """Return when an open line was first asked for, and how often since; None where it is new.
 
         A line that had no shipment id at first is the same line.
         """
         query = (
             "SELECT first_asked, asked FROM marks WHERE marketplace = ? AND order_id = ? AND line_id = ? "
-            "AND shipment_id IN (?, '') AND type = ? AND tx = ? ORDER BY first_asked"
+            "AND shipment_id IN (?, '') AND type = ? AND alone = ? AND tx = ? ORDER BY first_asked"
         )
-        found = self._db.execute(query, key).fetchone()
+        found = self._db.execute(query, (*key, transaction)).fetchone()
         return (found[0], found[1]) if found else None
 
     def add_written(self, record: Mapping[str, Any]) -> None:

@@ -24,8 +24,8 @@ CREATE TABLE lines (
 ) WITHOUT ROWID;
 CREATE INDEX lines_by_triple ON lines (order_id, line_id, shipment_id);
 CREATE TABLE marks (
-    marketplace TEXT, order_id TEXT, line_id TEXT, shipment_id TEXT, type TEXT, tx TEXT, first_asked TEXT,
-    asked INTEGER, PRIMARY KEY (marketplace, order_id, line_id, shipment_id, type, tx)
+    marketplace TEXT, order_id TEXT, line_id TEXT, shipment_id TEXT, type TEXT, alone TEXT, tx TEXT,
+    first_asked TEXT, asked INTEGER, PRIMARY KEY (marketplace, order_id, line_id, type, tx, shipment_id, alone)
 ) WITHOUT ROWID;
 CREATE TABLE details (
     order_id TEXT, line_id TEXT, shipment_id TEXT, body TEXT, PRIMARY KEY (order_id, line_id, shipment_id)

@@ -381,6 +381,22 @@ def test_an_open_line_is_given_up_in_the_open():
     assert files[10][0]["reason"] == f"no longer asked for, after 45 days: {names.NO_NUMBER}"
 
 
+def test_a_refund_is_asked_for_as_long_as_any_although_an_older_one_of_its_order_line_is_open():
+    world = world_of(charge("R1", line(total="4.00"), kind="REFUND"))
+    for run in range(18):
+        world.run(f"run-{run}")
+        world.clock.advance(5 * DAY)
+        if run == 5:
+            later = charge("R2", line(total="5.00"), kind="REFUND", feed_date=world.clock.now())
+            world.api.transactions.append(later)
+    files = [world.tables.files["open_items"][name] for name in sorted(world.tables.marks)]
+    assert [[row["status"] for row in file] for file in files] == [["open"]] * 16 + [["expired"], []]
+    assert [files[run][0]["transaction_ids"] for run in (5, 6, 15)] == [["R1"], ["R1", "R2"], ["R1", "R2"]]
+    assert {(row["first_asked_at"], row["times_asked"]) for row in files[15]} == {
+        (files[0][0]["first_asked_at"], 16)
+    }
+
+
 def test_an_id_is_made_for_a_transaction_without_one():
     world = world_of(charge(None, line()), details={})
     world.run("first")

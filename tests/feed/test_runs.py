@@ -225,6 +225,24 @@ def test_two_runs_at_once_lose_no_open_line_and_no_cursor(world):
     assert result["open_items"] == 3
 
 
+def test_a_run_that_ends_days_later_loses_no_refund_of_an_order_line_that_was_open_already():
+    world = World(RowsApi([charge("R1", line("O1"), kind="REFUND")], {}))
+    world.clock.advance(DAY)
+    world.run("first")
+    late = world.begin("late")
+    late.plan(world.api, world.ledger)
+    world.clock.advance(DAY)
+    world.api.transactions.append(charge("R2", line("O1"), kind="REFUND", feed_date=START + DAY * 3 / 2))
+    world.run("second")
+    plan = late.planned()
+    for day in range(4):
+        world.clock.advance(DAY)
+        world.run(f"day-{day}")
+    late.finish(plan, world.deliver(late, plan), world.tables)
+    world.run("next")
+    assert [row["transaction_ids"] for row in world.tables.open_items] == [["R1", "R2"]]
+
+
 def test_two_runs_that_write_the_cursor_at_once_lose_no_open_line(world, monkeypatch):
     one = world.begin("one", feed_end=START + DAY)
     two = world.begin("two")
