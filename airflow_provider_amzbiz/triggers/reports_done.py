@@ -175,27 +175,33 @@ class ReportsDoneTrigger(BaseEventTrigger):
         :raises AmazonBusinessError: a call failed; the watermark is unchanged.
         """
         older = sorted(
-            (created, report_id) for report_id, created in watermark.pending.items() if created < watermark.mark
+            (report_id in watermark.unknown, created, report_id)
+            for report_id, created in watermark.pending.items()
+            if created < watermark.mark
         )
         single, others = older[:_MAX_SINGLE_POLLS], older[_MAX_SINGLE_POLLS:]
         polled: list[Report] = []
-        missing: list[str] = []
-        for _, report_id in single:
+        unknown: list[str] = []
+        for _, _, report_id in single:
             try:
                 await acquire_permits(hook, "getReport")
                 polled.append(await run_in_thread(hook.get_report, report_id))
-            except ReportNotFoundError:
-                log.warning("Report %s is no longer known to the API, so the watch drops it", report_id)
-                missing.append(report_id)
+            except ReportNotFoundError as error:
+                unknown.append(report_id)
+                if report_id not in watermark.unknown:
+                    log.warning(
+                        "Report %s cannot be polled, the watch of it continues for a day: %s", report_id, error
+                    )
             except AmazonBusinessError as error:
                 if classify(error) not in (PollFailure.DENIED, PollFailure.REQUEST):
                     raise
                 # Where it concerns more than this report, the listing fails, too.
                 log.warning("Report %s cannot be polled, the watch of it continues: %s", report_id, error)
         # The API shows whole seconds, so a report that was created in the mark's own second is a new one.
-        listed, now = await self._listed(hook, min([watermark.mark, *(created for created, _ in others)]))
-        for report_id in missing:
-            del watermark.pending[report_id]
+        listed, now = await self._listed(hook, min([watermark.mark, *(created for _, created, _ in others)]))
+        for report_id in unknown:
+            if watermark.drop_if_gone(report_id, now):
+                log.warning("Report %s is no longer known to the API, so the watch drops it", report_id)
         by_age = sorted({each.report_id: each for each in [*polled, *listed]}.values(), key=_created)
         found = [report for report in by_age if watermark.add(report)]
         watermark.advance(now, listed)
