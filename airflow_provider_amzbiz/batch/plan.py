@@ -29,6 +29,9 @@ class Keys(Protocol):
     def check(self, parameter: str, key: str, known: Iterable[str]) -> None:
         """Refuse a template that could not be rendered, or not to a key that S3 takes."""
 
+    def check_values(self, where: str, key: str, values: Mapping[str, str]) -> None:
+        """Refuse values that a template cannot be filled in with."""
+
     def render(self, key: str, values: Mapping[str, str | None]) -> str:
         """Fill in the placeholders."""
 
@@ -95,6 +98,7 @@ def plan_items(
             check_string(f"{where}.{name}", key)
         item = Item(position, request.body, key)
         keys.check("s3_key" if own_key is None else f"{where}.{name}", key, {*names(item), *LATE})
+        keys.check_values(where, key, {**names(item), **dict.fromkeys(LATE, "x")})
         first = items.setdefault(item.identity, item)
         if first is item:
             continue

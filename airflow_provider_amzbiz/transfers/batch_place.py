@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.transfers.keys import (
     check_bucket,
     check_key,
@@ -28,6 +29,13 @@ class KeyRules:
     def check(parameter: str, key: str, known: Iterable[str]) -> None:
         check_key(parameter, key)
         check_placeholders(key, known)
+
+    @staticmethod
+    def check_values(where: str, key: str, values: Mapping[str, str]) -> None:
+        try:
+            render_key(key, values)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{where}: {error}") from None
 
 
 def place_of(operator: ReportsToS3Operator, context: Context) -> Place:

@@ -44,10 +44,12 @@ def render_key(key: str, values: Mapping[str, str | None]) -> str:
 
 def _value(key: str, name: str, values: Mapping[str, str | None]) -> str:
     value = values[name] or ""
-    if name != NAME and (not value.strip() or value in ("None", ".", "..") or "/" in value):
+    if name == NAME:
+        return value
+    if not value.strip() or value in ("None", ".", "..") or "/" in value or _CONTROL.search(value):
         raise InvalidInputError(
-            f"{{{name}}} in the key {key!r} is {value!r}, but must be non-empty, without a slash, and none of "
-            "'None', '.' and '..'"
+            f"{{{name}}} in the key {key!r} is {value!r}, but must be non-empty, without a slash or a control "
+            "character, and none of 'None', '.' and '..'"
         )
     return value
 

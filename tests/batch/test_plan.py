@@ -100,6 +100,13 @@ def test_any_iterable_is_a_list():
     assert len(plan(given=given)) == 2
 
 
+@pytest.mark.parametrize("key", ["d/{n}.pdf", "d/{n}-{report_id}.pdf", "d/{n}/{name}"])
+@pytest.mark.parametrize("value", [".", "..", "a/b", "a\nb", "\x7f", "x" * 1025])
+def test_a_value_that_a_key_cannot_take_is_refused_before_anything_is_created(key, value):
+    with pytest.raises(InvalidInputError, match=r"requests\[1\]: "):
+        plan("a", value, key=key)
+
+
 @pytest.mark.parametrize("field", ["bucket", "key", "manifest_key", "audit_key"])
 @pytest.mark.parametrize("value", [7, "", b"x", 1.5])
 def test_what_a_native_template_has_made_no_string_is_named(field, value):
