@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_amzbiz.client.models import USELESS
+from airflow_provider_amzbiz.client.sleeping import interruptible_sleep
 from airflow_provider_amzbiz.create_record import CreateRecord, Sent
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -44,8 +45,6 @@ LOOKUP_PAUSES = (3.0, 15.0)
 NOT_FOUND_GRACE = 120.0
 # Seconds that a cancellation may wait for its permit, and retry, while its task is being ended.
 CANCEL_SECONDS = 15.0
-# Seconds between two checks whether the task is being ended.
-_STOP_SECONDS = 0.5
 
 
 def create(
@@ -234,11 +233,12 @@ def _cancel(hook: AmazonBusinessHook, report_id: str) -> bool:
 
 def _sleep(hook: AmazonBusinessHook, seconds: float) -> None:
     """Sleep, unless the hook's task is being ended."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
+
+    def check() -> None:
         if hook.stopped():
             raise TaskKilledError("The task was ended while it searched for its report; a retry continues")
-        time.sleep(min(left, _STOP_SECONDS))
+
+    interruptible_sleep(seconds, check)
 
 
 def _is_recent(sent: Sequence[Sent]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -32,6 +31,7 @@ from airflow_provider_amzbiz.client.errors import (
 )
 from airflow_provider_amzbiz.client.limit_store import limit_store
 from airflow_provider_amzbiz.client.permit_queue import PermitQueue, PermitWait
+from airflow_provider_amzbiz.client.sleeping import interruptible_sleep
 from airflow_provider_amzbiz.client.token_bucket import token_buckets
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 # Seconds to connect, and between two bytes of the response.
 TIMEOUT = (10.0, 60.0)
-# How often, in seconds, a call that sleeps checks whether it should stop.
-_STOP_SECONDS = 0.5
 # Connections to one host that are kept open: as many as there are threads in a triggerer.
 _CONNECTIONS = 64
 # The gateway rejects a longer User-Agent.
@@ -187,13 +185,7 @@ class Transport:
 
         :raises StoppedError: ``stopped`` returned True meanwhile.
         """
-        until = time.monotonic() + seconds
-        while True:
-            self._check_stopped(operation)
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(left, _STOP_SECONDS))
+        interruptible_sleep(seconds, lambda: self._check_stopped(operation))
 
     def _check_stopped(self, operation: str) -> None:
         if self._stopped():

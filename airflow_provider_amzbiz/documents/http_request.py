@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_amzbiz.client.sleeping import CHECK_SECONDS
 from airflow_provider_amzbiz.documents.http_body import BrokenBodyError, body_of, content_length
 from airflow_provider_amzbiz.documents.streams import CHUNK
-from airflow_provider_amzbiz.documents.watch import CHECK_SECONDS
 
 if TYPE_CHECKING:
     import requests

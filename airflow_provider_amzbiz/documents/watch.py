@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from airflow_provider_amzbiz.client.sleeping import interruptible_sleep
 from airflow_provider_amzbiz.documents.errors import DocumentDownloadError
 
 # Maximum seconds for one document, including its upload: 50 GiB at 2.4 MB/s.
 TIME_LIMIT = 6 * 3600.0
-# Seconds between two checks whether to stop, wherever a transfer waits.
-CHECK_SECONDS = 0.5
 
 
 class Watch:
@@ -40,8 +39,4 @@ class Watch:
 
         :raises DocumentDownloadError: it may not.
         """
-        end = time.monotonic() + seconds
-        self.check()
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, CHECK_SECONDS))
-            self.check()
+        interruptible_sleep(seconds, self.check)

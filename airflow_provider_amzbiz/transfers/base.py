@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from traceback import extract_tb
@@ -13,11 +12,11 @@ from urllib.parse import urlsplit
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
 
 from airflow_provider_amzbiz.client import parameters
+from airflow_provider_amzbiz.client.sleeping import interruptible_sleep
 from airflow_provider_amzbiz.compat import AirflowException
 from airflow_provider_amzbiz.documents.interrupts import TransferInterrupted
 from airflow_provider_amzbiz.documents.open_uploads import NoRecord
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES, UNPACK_MODES, UploadOptions
-from airflow_provider_amzbiz.documents.watch import CHECK_SECONDS
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessPermanentError,
     DocumentError,
@@ -254,10 +253,7 @@ class DocumentToS3Operator(QueueingOperator):
         raise AssertionError("the loop ends in a return or an exception")
 
     def _sleep(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self.fail_if_killed()
-            time.sleep(min(left, CHECK_SECONDS))
+        interruptible_sleep(seconds, self.fail_if_killed)
 
 
 def _is_unknown(error: BaseException) -> bool:
