@@ -139,6 +139,10 @@ class Keys:
         pass
 
     @staticmethod
+    def check_values(where: str, key: str, values: Any) -> None:
+        pass
+
+    @staticmethod
     def render(key: str, values: Any) -> str:
         return key.format(**values)
 

@@ -21,6 +21,7 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_amzbiz.demo.airflow_server import free_port
+from airflow_provider_amzbiz.demo.waiting import wait_until
 
 _BLOCK = 1 << 20
 # Linux's default TCP window: no more arrives in one round trip.
@@ -183,11 +184,14 @@ class Gateway:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while not self._responds():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError("The gateway did not start")
-            time.sleep(0.2)
+        process = self._process
+        wait_until(
+            self._responds,
+            60,
+            lambda: "The gateway did not start",
+            ended=lambda: process.poll() is not None,
+            pause=0.2,
+        )
         return self
 
     def __exit__(

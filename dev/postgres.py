@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from airflow_provider_amzbiz.demo.airflow_server import free_port
 from airflow_provider_amzbiz.demo.server import Server
+from airflow_provider_amzbiz.demo.waiting import wait_until
 
 # PostgreSQL refuses to run as root. The package creates this user, who owns the server's files then.
 _USER = "postgres"
@@ -102,11 +102,14 @@ class PostgresServer(Server):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while subprocess.run(_command("pg_isready", *self._address), capture_output=True, check=False).returncode:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start:\n{(self._folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.1)
+        process, is_ready = self._process, _command("pg_isready", *self._address)
+        wait_until(
+            lambda: not subprocess.run(is_ready, capture_output=True, check=False).returncode,
+            _START_SECONDS,
+            lambda: f"PostgreSQL did not start:\n{(self._folder / 'log').read_text()[-2000:]}",
+            ended=lambda: process.poll() is not None,
+            pause=0.1,
+        )
 
     def stop(self) -> None:
         """End the server, and remove its files."""

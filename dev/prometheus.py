@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 
 from airflow_provider_amzbiz.demo.airflow_server import free_port
 from airflow_provider_amzbiz.demo.server import Server
+from airflow_provider_amzbiz.demo.waiting import wait_until
 
 _START_SECONDS = 30.0
 
@@ -47,11 +47,14 @@ class Prometheus(Server):
         ]
         with (folder / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen(["prometheus", *options], stdout=log, stderr=log)
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"prometheus does not start: {(folder / 'prometheus.log').read_text()[-2000:]}")
-            time.sleep(0.1)
+        process = self._process
+        wait_until(
+            self._is_ready,
+            _START_SECONDS,
+            lambda: f"prometheus did not start:\n{(folder / 'prometheus.log').read_text()[-2000:]}",
+            ended=lambda: process.poll() is not None,
+            pause=0.1,
+        )
 
     def stop(self) -> None:
         """End it, and remove its data."""

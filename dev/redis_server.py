@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_amzbiz.demo.airflow_server import free_port
 from airflow_provider_amzbiz.demo.server import Server
+from airflow_provider_amzbiz.demo.waiting import wait_until
 
 _START_SECONDS = 20.0
 
@@ -49,13 +49,14 @@ class RedisServer(Server):
             self._process = subprocess.Popen(
                 [server, *self._arguments(self._folder)], stdout=log, stderr=log, start_new_session=True
             )
-        until = time.monotonic() + _START_SECONDS
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(
-                    f"redis-server does not start: {(self._folder / 'redis.log').read_text()[-500:]}"
-                )
-            time.sleep(0.05)
+        process, output = self._process, self._folder / "redis.log"
+        wait_until(
+            self._is_ready,
+            _START_SECONDS,
+            lambda: f"redis-server did not start:\n{output.read_text()[-500:]}",
+            ended=lambda: process.poll() is not None,
+            pause=0.05,
+        )
 
     def _arguments(self, folder: Path) -> list[str]:
         settings = [("bind", "127.0.0.1"), ("port", str(self.port)), ("save", ""), ("dir", str(folder))]

@@ -7,12 +7,12 @@ import json
 import os
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from airflow_provider_amzbiz.demo import waiting
 from airflow_provider_amzbiz.sandbox import Sandbox
 from airflow_provider_amzbiz.sandbox.throttle import PLANS
 from dev.airflow_cluster import AirflowCluster
@@ -37,10 +37,7 @@ def connection_of(sandbox: Sandbox, scale: float | None = None) -> dict[str, Any
 
 def wait_until(holds: Callable[[], Any], seconds: float = 90) -> None:
     """Wait until a condition holds, and fail if it does not."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "the condition did not hold in time"
-        time.sleep(0.2)
+    waiting.wait_until(holds, seconds, lambda: "the condition did not hold in time", pause=0.2)
 
 
 def why_failed(airflow: AirflowCluster, dag_id: str, run: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_amzbiz.demo.waiting import wait_until
 from airflow_provider_amzbiz.sandbox import Sandbox
 from dev.airflow_cluster import AirflowCluster
 
@@ -31,17 +32,16 @@ def _ids(value: Any) -> list[str]:
 
 
 def wait_until_announced(airflow: AirflowCluster, expected: Collection[str], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while sorted(found := announced(airflow)) != sorted(expected):
-        assert time.monotonic() < deadline, f"announced {found}, expected {expected}"
-        time.sleep(1)
+    wait_until(
+        lambda: sorted(announced(airflow)) == sorted(expected),
+        seconds,
+        lambda: f"announced {announced(airflow)}, expected {expected}",
+    )
 
 
 def wait_for_polls(sandbox: Sandbox, count: int = 2, seconds: float = 120) -> None:
-    seen, deadline = sandbox.count("getReports"), time.monotonic() + seconds
-    while sandbox.count("getReports") < seen + count:
-        assert time.monotonic() < deadline, "the watch does not poll"
-        time.sleep(0.5)
+    seen = sandbox.count("getReports")
+    wait_until(lambda: sandbox.count("getReports") >= seen + count, seconds, lambda: "the watch does not poll")
 
 
 @pytest.mark.parametrize("sandbox", [10], indirect=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
+
+from airflow_provider_amzbiz.demo.waiting import wait_until
 
 LOAD_SECONDS = 180
 
@@ -42,16 +43,11 @@ class AirflowApi:
 
     def start(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Unpause a DAG and return the id of its run: the scheduled one, or without a schedule a triggered one."""
-        deadline = time.monotonic() + LOAD_SECONDS
         dag = self.unpause(dag_id)
         if dag["timetable_summary"] in (None, "None"):
             return self.trigger(dag_id, conf)
-        run_id: str
-        while not (runs := self.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{dag_id} did not start")
-            time.sleep(0.5)
-        run_id = runs[0]["dag_run_id"]
+        wait_until(lambda: self.runs(dag_id), LOAD_SECONDS, lambda: f"{dag_id} did not start")
+        run_id: str = self.runs(dag_id)[0]["dag_run_id"]
         return run_id
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
@@ -63,11 +59,12 @@ class AirflowApi:
 
     def unpause(self, dag_id: str) -> dict[str, Any]:
         """Wait until a DAG is loaded, unpause it, and return its record."""
-        deadline = time.monotonic() + LOAD_SECONDS
-        while self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).status_code == 404:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{dag_id} was not loaded: {self.get('/importErrors')}")
-            time.sleep(0.5)
+        url = f"{self.url}/api/v2/dags/{dag_id}"
+        wait_until(
+            lambda: self._session.get(url, timeout=30).status_code != 404,
+            LOAD_SECONDS,
+            lambda: f"{dag_id} was not loaded: {self.get('/importErrors')}",
+        )
         dag: dict[str, Any] = self._request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         return dag
 
@@ -107,21 +104,22 @@ class AirflowApi:
 
     def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
         """Wait for the end of a run and return its state."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            state: str = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
-            if state in ("success", "failed"):
-                return state
-            time.sleep(0.5)
-        raise RuntimeError(f"{dag_id} did not end within {seconds} s: {self.tasks(dag_id, run_id)}")
+        path = f"/dags/{dag_id}/dagRuns/{run_id}"
+        wait_until(
+            lambda: self.get(path)["state"] in ("success", "failed"),
+            seconds,
+            lambda: f"{dag_id} did not end within {seconds} s: {self.tasks(dag_id, run_id)}",
+        )
+        state: str = self.get(path)["state"]
+        return state
 
     def wait_for_states(self, dag_id: str, run_id: str, state: str, count: int, seconds: float = 300) -> None:
         """Wait until so many tasks of a run are in a state."""
-        deadline = time.monotonic() + seconds
-        while sum(task["state"] == state for task in self.tasks(dag_id, run_id)) < count:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{dag_id}: not {count} tasks are {state}: {self.tasks(dag_id, run_id)}")
-            time.sleep(0.5)
+        wait_until(
+            lambda: sum(task["state"] == state for task in self.tasks(dag_id, run_id)) >= count,
+            seconds,
+            lambda: f"{dag_id}: not {count} tasks are {state}: {self.tasks(dag_id, run_id)}",
+        )
 
     def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Set a task's state, as a user does in the UI."""

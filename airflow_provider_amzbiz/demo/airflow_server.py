@@ -16,6 +16,7 @@ import requests
 
 from airflow_provider_amzbiz.demo.airflow_api import AirflowApi
 from airflow_provider_amzbiz.demo.server import Server
+from airflow_provider_amzbiz.demo.waiting import wait_until
 
 START_SECONDS = 300
 STOP_SECONDS = 5
@@ -99,16 +100,15 @@ class AirflowServer(Server, AirflowApi):
         return process
 
     def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self._is_healthy():
-            self._check_alive()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"Airflow did not start:\n{self._log_ends()}")
-            time.sleep(0.5)
+        wait_until(
+            self._is_healthy,
+            START_SECONDS,
+            lambda: f"Airflow did not start:\n{self._log_ends()}",
+            ended=self._has_ended,
+        )
 
-    def _check_alive(self) -> None:
-        if any(process.poll() is not None for process in self._processes):
-            raise RuntimeError(f"Airflow ended:\n{self._log_ends()}")
+    def _has_ended(self) -> bool:
+        return any(process.poll() is not None for process in self._processes)
 
     def _log_ends(self) -> str:
         return "\n".join(f"{path.name}:\n{path.read_text()[-4000:]}" for path in sorted(self.home.glob("*.log")))
