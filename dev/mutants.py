@@ -277,7 +277,7 @@ MUTANTS = [
            "tests/batch/test_state_machine.py"),
     Mutant("batch-stored-unclaimed", "batch: late name of what is stored", "batch/attempt.py",
            "        claim_stored(record.parts, finished)\n", "        pass\n",
-           "tests/transfers/test_reports_to_s3.py"
+           "tests/transfers/test_batch_place.py"
            "::test_a_name_that_is_known_late_does_not_replace_what_an_earlier_list_stored"),
     Mutant("batch-delivered-replaced", "batch: key of what was delivered before", "batch/attempt.py",
            "    refuse_delivered_keys(items, attempt.target.bucket, attempt.keys)\n", "",
@@ -295,7 +295,7 @@ MUTANTS = [
            "tests/batch/test_round.py::test_what_another_run_delivers_meanwhile_is_not_overwritten"),
     Mutant("batch-sibling-adopted", "batch: lost request given the report of another one",
            "transfers/batch_actions.py", "            taken = self._siblings.report_ids()\n", "",
-           "tests/transfers/test_reports_to_s3.py"
+           "tests/transfers/test_batch_actions.py"
            "::test_a_lost_request_is_not_given_the_report_that_another_one_has"),
     Mutant("batch-dropped-not-open", "batch: lost request that an earlier list had", "batch/siblings.py",
            "                self._open += filter(_is_open, others)\n", "",
@@ -320,7 +320,7 @@ MUTANTS = [
            "::test_a_cleared_run_asks_again_whether_what_was_delivered_is_there"),
     Mutant("batch-queue-left", "batch: wait that leaves the queue", "triggers/batch.py",
            "if self._trigger.creates or self._trigger.rotate_at is None:", "if self._trigger.rotate_at is None:",
-           "tests/transfers/test_reports_to_s3.py"
+           "tests/triggers/test_batch.py"
            "::test_a_wait_keeps_its_place_in_the_queue_when_other_reports_wait_for_their_turn"),
     Mutant("batch-head-grows", "batch: head that names all segments", "batch/record.py",
            "            if len(head.segments) >= NAMES:", "            if False:",
@@ -342,14 +342,14 @@ MUTANTS = [
            "tests/batch/test_state_machine.py"),
     Mutant("batch-useless-kept", "batch: report of a previous attempt that is FATAL", "batch/round.py",
            "        if item.earlier and report.processing_status in USELESS:", "        if False:",
-           "tests/transfers/test_reports_to_s3.py::test_a_report_of_an_earlier_try_that_ended_fatal_is_created_again"),
+           "tests/transfers/test_batch_actions.py::test_a_report_of_an_earlier_try_that_ended_fatal_is_created_again"),
     Mutant("batch-denied-dropped", "batch: running report to which access is denied", "batch/round.py",
            "        if item.earlier and error.gone:", "        if item.earlier:",
            "tests/batch/test_round.py"
            "::test_a_report_is_given_up_for_another_one_only_if_amazon_no_longer_knows_it"),
     Mutant("batch-refused-counted", "batch: credentials refused while it waits", "transfers/batch_errors.py",
            "        elif isinstance(error, CONCERNS_ALL):", "        elif False:",
-           "tests/transfers/test_reports_to_s3.py"
+           "tests/transfers/test_batch_errors.py"
            "::test_credentials_that_are_refused_end_the_task_and_keep_every_report"),
     Mutant("batch-own-write-refused", "batch: response of a write lost", "batch/parts.py",
            "if there is None or there.body != body:", "if True:",
@@ -360,7 +360,7 @@ MUTANTS = [
            "::test_an_own_entry_that_was_stored_although_its_write_failed_is_no_other_process"),
     Mutant("batch-account-trusted", "batch: connection of another account", "transfers/batch_run.py",
            "        self._check_account(actions.target)\n", "",
-           "tests/transfers/test_reports_to_s3.py::test_a_batch_does_not_continue_for_another_account"),
+           "tests/transfers/test_batch_run.py::test_a_batch_does_not_continue_for_another_account"),
     Mutant("batch-event-twice", "batch: two processes for one event", "batch/attempt.py",
            "    if (head.attempt, head.stint) != (attempt, stint):", "    if False:",
            "tests/batch/test_state_machine.py"),

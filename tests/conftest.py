@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import shutil
@@ -41,9 +42,11 @@ _MASKERS = (
 # Files whose tests take so long that they should not be the last ones to begin.
 _LONG = (
     "test_run.py",
-    "test_reports_to_s3.py",
     "test_faulty_networks.py",
     "test_invoices_to_s3.py",
+    "test_reports_to_s3.py",
+    "test_batch_actions.py",
+    "test_batch_run.py",
     "test_example_dags.py",
     "test_ledger.py",
     "test_state_machine.py",
@@ -84,6 +87,25 @@ def s3(s3_server, monkeypatch):
     """A boto3 client of the S3 server, which is also the connection ``aws_default``."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.airflow_connection))
     return s3_server.client()
+
+
+@pytest.fixture
+def prefix(s3, request):
+    """A folder of the test's own, emptied afterwards."""
+    name = f"{hashlib.sha1(request.node.nodeid.encode()).hexdigest()}/"
+    yield name
+    for each in s3.list_objects_v2(Bucket=BUCKET, Prefix=name).get("Contents", []):
+        s3.delete_object(Bucket=BUCKET, Key=each["Key"])
+
+
+@pytest.fixture
+def quick_batches(monkeypatch):
+    """Take out the pauses that batches of a real account need."""
+    from airflow_provider_amzbiz import durable_create
+    from airflow_provider_amzbiz.transfers import batch_run
+
+    monkeypatch.setattr(durable_create, "LOOKUP_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(batch_run, "REST_SECONDS", 0.2)
 
 
 @pytest.fixture

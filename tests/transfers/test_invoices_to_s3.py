@@ -48,14 +48,6 @@ def company_sandbox(monkeypatch):
         yield running
 
 
-@pytest.fixture
-def prefix(s3, request):
-    name = f"feed/{abs(hash(request.node.name))}/"
-    yield name
-    for each in s3.list_objects_v2(Bucket=BUCKET, Prefix=name).get("Contents", []):
-        s3.delete_object(Bucket=BUCKET, Key=each["Key"])
-
-
 def feed(prefix, **arguments):
     return InvoicesToS3Operator(
         task_id="task",
