@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import unpack
+from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     InvalidInputError,
@@ -149,6 +150,19 @@ def test_a_report_that_is_not_known_yet_is_waited_for_while_it_is_new(sandbox, m
 
     assert (report_id == first) is bool(grace)
     assert len(sandbox.reports) == (1 if grace else 2)
+
+
+@pytest.mark.parametrize("operation", ["getReport", "token"])
+def test_a_404_of_a_proxy_creates_no_second_report(sandbox, monkeypatch, operation):
+    monkeypatch.setattr(durable_create, "NOT_FOUND_GRACE", 0)
+    store = Store()
+    with pytest.raises(ProcessLost):
+        create(**WINDOW).execute(context(lost_with(store, "handed_on")))
+    del store.set
+    access_tokens(AmazonBusinessHook().config).discard(AmazonBusinessHook().client.token())
+    sandbox.inject(Fault(operation=operation, kind="status", status=404, body="html"))
+
+    assert [create(**WINDOW).execute(context(store))] == list(sandbox.reports)
 
 
 def test_a_retry_continues_with_a_report_with_options_by_its_id(sandbox):

@@ -15,6 +15,7 @@ from airflow_provider_amzbiz.client.errors import (
     UnavailableError,
     UnreachableError,
     error_from_response,
+    redacted,
 )
 
 if TYPE_CHECKING:
@@ -107,13 +108,12 @@ def _exchange(config: ClientConfig, session: requests.Session) -> tuple[str, flo
         raise UnreachableError(
             f"The LWA token endpoint {config.token_url} cannot be reached ({failure})", operation="token"
         )
-    content = _json_object(response)
+    content = _json_object(response.content)
     token = content.get("access_token")
     if response.status_code == 200 and _fits_a_header(token):
         return token, _lifetime(content.get("expires_in")), clock_offset_of(response.headers) or 0.0
-    raise _rejection(response, content).hide(
-        config.client_secret, config.refresh_token, token if isinstance(token, str) else ""
-    )
+    secrets = config.client_secret, config.refresh_token, token if isinstance(token, str) else ""
+    raise _rejection(response, redacted(response.content, *secrets))
 
 
 def _fits_a_header(token: object) -> TypeGuard[str]:
@@ -128,8 +128,12 @@ def _lifetime(seconds: object) -> float:
     return float(min(seconds, _MAX_LIFETIME))
 
 
-def _rejection(response: requests.Response, content: dict[str, Any]) -> ApiError:
-    status = response.status_code
+def _rejection(response: requests.Response, body: bytes) -> ApiError:
+    """Return the error of a response that has no token.
+
+    :param body: of the response, without secrets.
+    """
+    status, content = response.status_code, _json_object(body)
     request_id = response.headers.get("x-amzn-RequestId")
     code, description = (_short(content.get(name)) for name in ("error", "error_description"))
     if code in _REJECTED:
@@ -166,8 +170,14 @@ def _rejection(response: requests.Response, content: dict[str, Any]) -> ApiError
             f"Login with Amazon returned {status} {code}", operation="token", status=status, code=code
         )
     # The error repeats the body only if it cannot be a token, such as one cut short or sent with another status.
-    readable = "errors" in content or response.content.lstrip().startswith(b"<")
-    return error_from_response("token", status, response.content if readable else b"", request_id=request_id)
+    readable = "errors" in content or body.lstrip().startswith(b"<")
+    error = error_from_response("token", status, body if readable else b"", request_id=request_id)
+    if error.permanent and error.code is None and not isinstance(error, AuthenticationError):
+        # Login with Amazon itself gives a code, so it may be a proxy's response, for the moment.
+        return UnreachableError(
+            f"{error}; check Token URL", operation="token", status=status, request_id=request_id
+        )
+    return error
 
 
 def _short(value: object) -> str | None:
@@ -175,9 +185,9 @@ def _short(value: object) -> str | None:
     return value[:_MAX_DESCRIPTION] if isinstance(value, str) else None
 
 
-def _json_object(response: requests.Response) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(response.content)
+        content = json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

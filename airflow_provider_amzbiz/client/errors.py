@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import takewhile
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 # A gateway may return a whole HTML page; its beginning is enough for an error.
 _BODY_EXCERPT = 200
 # Maximum characters of a server's message in an error, which is logged and stored in Airflow's database.
 _MAX_MESSAGE = 2000
+# A shorter secret may be part of any message by chance.
 _MIN_SECRET = 6
+# So many characters of a secret show that what follows is the rest of it, although the server has cut it.
+_TELLING = 16
+# Statuses of servers that did not wait for a request, or not yet: the next one may work.
+_REQUEST_TIMEOUT, _TOO_EARLY = 408, 425
 
 
 class ApiError(Exception):
@@ -44,21 +52,6 @@ class ApiError(Exception):
         self.details = None if details is None else _storable(details)
         self.request_id = request_id
 
-    def hide(self, *secrets: str) -> ApiError:
-        """Remove secrets from what the error shows, in case a server repeats them; return the error."""
-
-        def redacted(value: Any) -> Any:
-            for secret in secrets:
-                # A shorter one may be part of any message by chance.
-                if isinstance(value, str) and len(secret) >= _MIN_SECRET:
-                    value = value.replace(secret, "***")
-            return value
-
-        self.args = tuple(redacted(each) for each in self.args)
-        for name in ("code", "details", "request_id"):
-            setattr(self, name, redacted(getattr(self, name)))
-        return self
-
 
 class InvalidParameterError(ApiError, ValueError):
     """A parameter or a connection field is outside its allowed range; nothing was sent."""
@@ -77,7 +70,7 @@ class AccessDeniedError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """No such report (404)."""
+    """No such report (404 with an error code of the API)."""
 
 
 class TransientError(ApiError):
@@ -98,11 +91,11 @@ class ThrottledError(TransientError):
 
 
 class UnreachableError(TransientError):
-    """No connection could be made, so the request had no effect."""
+    """No connection could be made, or something in between responded, so the request had no effect."""
 
 
 class UnavailableError(TransientError):
-    """A 5xx, a broken connection or an unreadable response: the request may have had its effect."""
+    """A 5xx, 408, 425, a broken connection or an unreadable response: the request may have had its effect."""
 
 
 class TokenRefusedError(TransientError):
@@ -129,6 +122,29 @@ def rejected_token(status: int, body: bytes) -> bool:
     return status == 403 and "access token" in (_first_error(body).get("details") or "").lower()
 
 
+def redacted(body: bytes, *secrets: str) -> bytes:
+    """Return a response without secrets, in case a server repeats the request, or its beginning.
+
+    :param secrets: removed as they are, and as forms and JSON encode them.
+    """
+    for secret in secrets:
+        if len(secret) < _MIN_SECRET:
+            continue
+        encoded = {quote(secret, safe=""), quote_plus(secret)}
+        lower = {re.sub("%..", lambda found: found[0].lower(), each) for each in encoded}
+        forms = [each.encode() for each in (secret, json.dumps(secret)[1:-1], *encoded, *lower)]
+        for start in {form[:_TELLING] for form in forms}:
+            while (at := body.find(start)) >= 0:
+                end = at + max(_common(body[at : at + len(form)], form) for form in forms)
+                body = body[:at] + b"***" + body[end:]
+    return body
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two have in common at their beginnings."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def error_from_response(
     operation: str,
     status: int,
@@ -139,6 +155,7 @@ def error_from_response(
 ) -> ApiError:
     """Return the error for a response, whatever its body is (JSON, HTML, empty, null message).
 
+    :param body: without secrets; see :func:`redacted`.
     :param retry_after: seconds, from a ``Retry-After`` header, if there was one.
     """
     first = _first_error(body)
@@ -167,9 +184,12 @@ def error_from_response(
     if status == 403:
         role = "; the application may lack the role Business Purchase Reconciliation"
         return AccessDeniedError(message if operation == "token" else message + role, **context)
-    if status == 404:
+    if status == 404 and not code:
+        # The API's own 404 has a code. A proxy's says nothing about the report, and is no request that arrived.
+        return UnreachableError(f"{message}; it is not the response of the API", **context)
+    if status == 404 and operation != "token":
         return NotFoundError(message, **context)
-    if 400 <= status < 500:
+    if 400 <= status < 500 and status not in (_REQUEST_TIMEOUT, _TOO_EARLY):
         return RequestRejectedError(message, **context)
     return UnavailableError(message, **context)
 

@@ -27,6 +27,7 @@ from airflow_provider_amzbiz.client.errors import (
     UnavailableError,
     UnreachableError,
     error_from_response,
+    redacted,
     rejected_token,
 )
 from airflow_provider_amzbiz.client.limit_store import limit_store
@@ -223,10 +224,10 @@ class Transport:
             raise error_from_response(
                 operation,
                 response.status_code,
-                response.content,
+                redacted(response.content, token, self._config.refresh_token, self._config.client_secret),
                 request_id=request_id,
                 retry_after=_retry_after(response.headers.get("Retry-After")),
-            ).hide(token, self._config.refresh_token, self._config.client_secret)
+            )
         try:
             return request.read(response.content)
         except (ValueError, RecursionError):

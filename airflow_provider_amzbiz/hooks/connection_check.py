@@ -115,12 +115,12 @@ def _token_hint(error: ApiError, secret_age: int | None) -> str:
 
 
 def _failure(endpoint: str, error: ApiError) -> str:
-    if isinstance(error, UnreachableError):
-        return f"{error}; check Region and Endpoint"
     if isinstance(error, ThrottledError):
         return f"the account's limit is used up, so the rest could not be tested; try again in a minute: {error}"
     if error.status is not None and error.status < 500 and error.code is None:
         return f"{endpoint} does not respond as the Amazon Business API does; check Endpoint: {error}"
+    if isinstance(error, UnreachableError):
+        return f"{error}; check Region and Endpoint"
     if isinstance(error, AccessDeniedError):
         return (
             f"{endpoint} denied access: {error}; or the Refresh token is of another region than this host. A role "

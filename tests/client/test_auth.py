@@ -129,7 +129,14 @@ def test_a_revoked_grant(sandbox):
         ReportsClient(account_with(sandbox)).token()
 
 
-@pytest.mark.parametrize("fault", [{"status": 503, "body": "html"}, {"status": 500, "body": "empty"}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503, "body": "html"},
+        {"status": 500, "body": "empty"},
+        *({"status": status, "body": "html"} for status in (400, 403, 404, 405, 408, 425)),
+    ],
+)
 def test_a_fault_of_lwa_is_waited_out(sandbox, fault):
     report_id = sandbox.add_report(report_type="GET_AB_INVOICE_PDF")
     sandbox.inject(Fault(operation="token", kind="status", **fault))
