@@ -115,7 +115,9 @@ class StoredLimit:
     ) -> Reply | None:
         """Return the store's reply; None if it is unavailable."""
         rate, burst = self._local.fixed or (None, None)
-        used = self._used
+        with self._lock:
+            # Taken, not only read: of several threads, one reports them.
+            used, self._used = self._used, 0
         idle = time.monotonic() - self._last_at if self._last else None
         name, count = (ticket.name, ticket.count) if ticket else ("", 1)
         arguments = [action, name, place, count, value, *self._plan, rate, burst, used, idle]
@@ -123,6 +125,7 @@ class StoredLimit:
             reply = self._store.call(self._key, arguments)
         except StoreUnavailableError:
             with self._lock:
+                self._used += used
                 if not self._is_alone:
                     self._is_alone = True
                     # Others use the limit, too, and so has this process.
@@ -130,7 +133,6 @@ class StoredLimit:
             return None
         with self._lock:
             self._last, self._last_at, self._is_alone = reply, time.monotonic(), False
-            self._used -= used
         return reply
 
     def _use(self, count: int) -> int:

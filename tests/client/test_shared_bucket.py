@@ -178,6 +178,44 @@ def test_it_is_used_again_when_it_is_back(server, caplog):
     assert "The rate limit store 'store' is used again" in caplog.text
 
 
+def test_what_was_used_without_the_store_is_told_once_though_many_ask_at_the_same_time(server, monkeypatch):
+    bucket = process(server, Limit(50.0, 15))
+    server.kill()
+    bucket.take_up_to(15)
+    time.sleep(0.2)
+    used = bucket.take_up_to(4)
+    assert used == 4
+    server.start()
+    call, told, all_there = LimitStore.call, [], threading.Barrier(4)
+
+    def call_together(store, key, arguments):
+        told.append(arguments[-2])
+        all_there.wait(10)
+        return call(store, key, arguments)
+
+    monkeypatch.setattr(LimitStore, "call", call_together)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(bucket.take_up_to, [1] * 4))
+
+    assert sorted(told) == [0, 0, 0, 4]
+
+
+def test_what_was_used_without_the_store_is_told_when_it_is_back_at_last(server, monkeypatch):
+    bucket = process(server, Limit(50.0, 15))
+    server.kill()
+    bucket.take_up_to(15)
+    time.sleep(0.2)
+    assert bucket.take_up_to(4) == 4
+    call, told = LimitStore.call, []
+    monkeypatch.setattr(LimitStore, "call", lambda *given: told.append(given[2][-2]) or call(*given))
+    bucket.take_up_to(1)
+    server.start()
+    bucket.take_up_to(1)
+    bucket.take_up_to(1)
+
+    assert [told[0], told[1] >= 4, told[2]] == [4, True, 0]
+
+
 def test_all_keep_their_places_when_the_server_has_lost_everything(server):
     one, other = process(server), process(server)
     one.throttled()
