@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 
@@ -239,6 +240,31 @@ def test_a_lost_response_is_looked_up_after_a_deferral_where_the_listing_is_thro
 
     assert list(sandbox.reports) == [report_id]
     assert {event["operation"] for event in events} == {"getReports"}
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("store", [None, Store()])
+def test_a_lost_response_is_looked_up_as_it_was_sent_whatever_is_rendered_after_the_deferral(
+    sandbox, monkeypatch, store
+):
+    monkeypatch.setattr(base, "LOOKUP_SECONDS", 0.0)
+    sandbox.inject(Fault(operation="createReport", kind="lost"))
+    sandbox.inject(Fault(operation="getReports", kind="status", status=429, times=2))
+    hours, events = itertools.count(1), []
+
+    def rendered_anew():
+        hour = next(hours)
+        return create(
+            data_start_time="2026-01-01T00:00:00Z",
+            data_end_time=f"2026-01-02T{hour:02d}:00:00Z",
+            amazon_business_conn_id="amazon_business_default" if hour == 1 else "nowhere",
+            deferrable=True,
+        )
+
+    report_id = run(rendered_anew, context(store), deferrals=events)
+
+    assert len(events) > 1
+    assert list(sandbox.reports) == [report_id]
 
 
 @pytest.mark.usefixtures("stranger")

@@ -213,7 +213,13 @@ class QueueingOperator(AmazonBusinessOperator):
                 amazon_business_conn_id=self.amazon_business_conn_id,
                 since=since,
                 throttled_at=now if throttled else None,
-                had_permit=event is not None and event.operation == operation,
+                # Without a response, it was this worker's own limit that stopped the call.
+                had_permit=(
+                    throttled is not None
+                    and throttled.status is not None
+                    and event is not None
+                    and event.operation == operation
+                ),
                 state=dict(state or {}),
                 queue_name=uuid.uuid4().hex,
             ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.models import ProcessingStatus, Report
+from airflow_provider_amzbiz.client.request import ReportRequest
 from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.create_record import CreateRecord
 from airflow_provider_amzbiz.exceptions import (
@@ -33,7 +34,6 @@ from airflow_provider_amzbiz.triggers.events import PermitGranted, ReportEnded, 
 from airflow_provider_amzbiz.triggers.reports import BACKSTOP, ReportStatusTrigger
 
 if TYPE_CHECKING:
-    from airflow_provider_amzbiz.client.request import ReportRequest
     from airflow_provider_amzbiz.compat import Context
 
 
@@ -162,6 +162,10 @@ class CreateReportOperator(QueueingOperator):
                 return self._ended(context, resumed.report)
             if isinstance(resumed, ReportTimedOut):
                 self._timed_out(context, resumed)
+            # What was begun stays as it was, whatever is rendered now.
+            self.amazon_business_conn_id = resumed.state.get(
+                "amazon_business_conn_id", self.amazon_business_conn_id
+            )
             self._apply_permits(resumed)
             return self._find_or_create(context, resumed)
 
@@ -177,7 +181,7 @@ class CreateReportOperator(QueueingOperator):
     def _find_or_create(self, context: Context, event: PermitGranted | None) -> str:
         """Continue with a report, reuse one, or create one; a throttled step runs again after the wait."""
         state: Mapping[str, Any] = event.state if event else {}
-        request = self._request()
+        request = ReportRequest(state["request"]) if "request" in state else self._request()
         record = CreateRecord(context, durable=self.durable, carried=state.get("record"))
         reuse: dict[str, Any] = dict(state.get("reuse") or {})
         if event is None:
@@ -193,16 +197,26 @@ class CreateReportOperator(QueueingOperator):
                     if reused:
                         # Not this task's own: it is not cancelled with it.
                         return self._hand_on(context, reused, request, record, own=False)
-                if event is None and self._should_queue_first(context):
-                    self._defer_for_permits("createReport", state={"record": record.load(request), "reuse": reuse})
+                has_queued = event is not None and event.operation == "createReport"
+                if not has_queued and self._should_queue_first(context):
+                    self._defer_for_permits("createReport", state=self._state(request, record, reuse))
                 self._expect_others(context, "createReport")
                 report_id = self._create(request, record)
         except ThrottledError as error:
             if not self.deferrable or error.operation is None:
                 raise
-            state = {"record": record.load(request), "reuse": reuse}
+            state = self._state(request, record, reuse)
             self._defer_for_permits(error.operation, throttled=error, event=event, state=state)
         return self._hand_on(context, report_id, request, record)
+
+    def _state(self, request: ReportRequest, record: CreateRecord, reuse: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a deferred task needs to continue."""
+        return {
+            "amazon_business_conn_id": self.amazon_business_conn_id,
+            "request": dict(request.body),
+            "record": record.load(request),
+            "reuse": reuse,
+        }
 
     def _create(self, request: ReportRequest, record: CreateRecord) -> str:
         if not record.durable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from airflow_provider_amzbiz.transfers.report_document_to_s3 import ReportDocume
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
 from airflow_provider_amzbiz.triggers.base import WaitingTrigger
 from airflow_provider_amzbiz.triggers.events import PermitGranted, read_event
-from tests.airflow_names import DAG, AirflowFailException
+from tests.airflow_names import DAG, AirflowFailException, TaskDeferred
 from tests.conftest import BUCKET, connect
 from tests.creating import LINES, create
 from tests.deferring import context, run
@@ -104,6 +105,32 @@ def test_mapped_tasks_queue_before_they_call(sandbox, monkeypatch):
 
     assert len(events) == 1
     assert sandbox.count("createReport") == 1
+
+
+def test_mapped_tasks_queue_before_they_create_although_they_have_waited_for_a_listing(sandbox):
+    event = PermitGranted("getReports", permits=1, since=time.time()).to_dict()
+
+    with pytest.raises(TaskDeferred) as deferred:
+        create(deferrable=True).execute_complete(context(map_index=7), event)
+
+    assert deferred.value.trigger.operation == "createReport"
+    assert sandbox.count("createReport") == 0
+
+
+@pytest.mark.parametrize("throttled", [False, True])
+def test_only_a_call_that_the_api_has_throttled_goes_before_others(sandbox, monkeypatch, throttled):
+    """A second call may have no permit, because the response to the first one was lost."""
+    tight(monkeypatch, sandbox, rate=0.1)
+    AmazonBusinessHook().token_bucket("createReport").emptied()
+    fault = {"kind": "status", "status": 429, "body": "json"} if throttled else {"kind": "lost"}
+    sandbox.inject(Fault(operation="createReport", **fault))
+    event = PermitGranted("createReport", permits=1, since=time.time()).to_dict()
+
+    with pytest.raises(TaskDeferred) as deferred:
+        create(report_options={"rows": "3"}, deferrable=True).execute_complete(context(), event)
+
+    assert deferred.value.trigger.operation == "createReport"
+    assert deferred.value.trigger.had_permit is throttled
 
 
 @pytest.mark.parametrize("kind", [CreateReportOperator, CancelReportOperator, GetReportsOperator])
