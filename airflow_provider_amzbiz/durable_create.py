@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 LOOKUP_PAUSES = (3.0, 15.0)
 # Seconds for which getReport may not know a report that createReport has just created.
 NOT_FOUND_GRACE = 120.0
-# Seconds that a cancellation may wait for its permit, and retry, while its task is being ended.
+# Seconds after which a cancellation sends nothing more, because its task is being ended.
 CANCEL_SECONDS = 15.0
 
 
@@ -191,7 +191,7 @@ def resume(hook: AmazonBusinessHook, request: ReportRequest, record: CreateRecor
 
 
 def cancel_quietly(amazon_business_conn_id: str, report_id: str, *, mask_access_tokens: bool = False) -> bool:
-    """Cancel a report while it is IN_QUEUE, within :data:`CANCEL_SECONDS`; never raise.
+    """Cancel a report while it is IN_QUEUE; send nothing after :data:`CANCEL_SECONDS`, and never raise.
 
     :param mask_access_tokens: False in a triggerer; see :class:`.AmazonBusinessHook`.
     :return: whether it is cancelled now.
@@ -199,6 +199,9 @@ def cancel_quietly(amazon_business_conn_id: str, report_id: str, *, mask_access_
     hook = AmazonBusinessHook.with_time_limit(
         amazon_business_conn_id, CANCEL_SECONDS, mask_access_tokens=mask_access_tokens
     )
+    until = time.monotonic() + CANCEL_SECONDS
+    # The limit of the hook is that of each call, and a cancellation may take several.
+    hook.stopped = lambda: time.monotonic() >= until
     return _cancel(hook, report_id)
 
 

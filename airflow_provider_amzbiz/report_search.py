@@ -92,10 +92,11 @@ def find_reusable(
     filters: dict[str, Any] = {
         **_filters(request),
         "processing_statuses": _USEFUL,
-        "created_since": now - within - MAX_CLOCK_DIFFERENCE,
+        "created_since": hook.api_time() - within - MAX_CLOCK_DIFFERENCE,
     }
     while True:
         page = _next_page(hook, filters, progress)
+        # The page shows the API's clock as it is now; the token may be older than its last change.
         earliest = now - min(within, MAX_REUSE - _DOCUMENT_MARGIN) + timedelta(seconds=hook.clock_offset)
         for report in page:
             if report.created_time >= earliest - _CLOCK_ERROR and _is_usable(hook, request, report):

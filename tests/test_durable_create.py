@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.batch.running import unpack
+from airflow_provider_amzbiz.client import reports
 from airflow_provider_amzbiz.client.auth import access_tokens
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -213,6 +214,17 @@ def test_killing_never_fails(sandbox):
     sandbox.inject(Fault(operation="cancelReport", kind="status", status=403, body="json", times=None))
 
     asyncio.run(rebuilt(deferred.value).on_kill())
+
+
+def test_a_cancellation_takes_no_longer_than_its_task_has(sandbox, monkeypatch):
+    monkeypatch.setattr(durable_create, "CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(reports, "CANCEL_GRACE", (1.0, 1.0))
+    sandbox.script(queue_seconds=3600)
+    report_id = create().execute(context())
+    sandbox.inject(Fault(operation="cancelReport", kind="status", status=404))
+
+    assert not durable_create.cancel_quietly("amazon_business_default", report_id)
+    assert sandbox.count("cancelReport") == 1
 
 
 @pytest.mark.usefixtures("stranger")

@@ -172,8 +172,9 @@ class TestReuse:
                 report.cancelled = True
         assert dated(reuse_within=timedelta(days=30)).execute(context()) == younger
 
-    def test_goes_by_the_clock_of_the_api(self, sandbox):
-        sandbox.clock.advance(-600)
+    @pytest.mark.parametrize("skew", [-600, -7200, 7200])
+    def test_goes_by_the_clock_of_the_api(self, sandbox, skew):
+        sandbox.clock.advance(skew)
         theirs = by_a_stranger(sandbox)
 
         assert dated(reuse_within=timedelta(minutes=5)).execute(context()) == theirs
