@@ -41,10 +41,11 @@ def audit(summary: dict[str, Any], database: str) -> None:
         warehouse.read_parquet(file).create_view("batch")
         warehouse.execute("CREATE TABLE IF NOT EXISTS invoice_audit AS FROM batch LIMIT 0")
         warehouse.begin()
-        # What was delivered before has its row, with the report that it came of.
+        # What was delivered before keeps its row, which has the report that it came of. It has none yet if another
+        # task delivered it, or a run whose table was not loaded, because too many of its requests failed.
         warehouse.execute(
-            "DELETE FROM invoice_audit "
-            "WHERE identity IN (SELECT identity FROM batch WHERE status <> 'already_delivered')"
+            "DELETE FROM invoice_audit WHERE identity IN (SELECT identity FROM batch) AND (uri IS NULL "
+            "OR identity IN (SELECT identity FROM batch WHERE status <> 'already_delivered'))"
         )
         warehouse.execute(
             "INSERT INTO invoice_audit FROM batch WHERE identity NOT IN (SELECT identity FROM invoice_audit)"

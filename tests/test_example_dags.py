@@ -379,6 +379,17 @@ class TestInvoiceBatch:
         assert "FATAL" in error
         assert query("SELECT count(*) FROM invoice_audit WHERE uri IS NOT NULL") == [(10,)]
 
+    def test_what_a_failed_run_has_delivered_has_its_row_afterwards(self, sandbox, run_batch, query):
+        sandbox.script("CANCELLED")
+        run_batch("1")
+        assert query("SELECT status, uri FROM invoice_audit") == [("skipped", None)]
+        failed = run_batch("1", "FATAL-1", "FATAL-2")
+        assert failed.state == "failed"
+
+        run_batch("1")
+
+        assert query("SELECT status, uri IS NULL FROM invoice_audit") == [("already_delivered", False)]
+
     def test_an_empty_list_is_skipped(self, sandbox, run_batch):
         run = run_batch()
 
