@@ -43,6 +43,11 @@ class CreateRecord:
         self._adopted = False
         self._clears = _clears(context)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether a later attempt can read the record."""
+        return self._store is not None
+
     def load(self, request: ReportRequest) -> dict[str, Any] | None:
         """Return the record of an equal request, None where there is none.
 

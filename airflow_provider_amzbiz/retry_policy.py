@@ -20,6 +20,7 @@ from airflow_provider_amzbiz.exceptions import (
     DocumentError,
     ReportNotReadyError,
     ResponseLostError,
+    TaskKilledError,
     ThrottledError,
 )
 
@@ -53,6 +54,11 @@ def amazon_business_retry_policy() -> ExceptionRetryPolicy:
                 exception=DocumentError,
                 retry_delay=timedelta(seconds=10),
                 reason="The transfer was interrupted; there is no object of it in S3",
+            ),
+            RetryRule(
+                exception=TaskKilledError,
+                retry_delay=timedelta(0),
+                reason="The task was ended from outside; nothing failed, so there is nothing to wait for",
             ),
             RetryRule(
                 exception=AmazonBusinessError,

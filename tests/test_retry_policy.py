@@ -33,6 +33,7 @@ def policy():
         (exceptions.ResponseLostError("lost"), 120),
         (exceptions.ReportNotReadyError("IN_PROGRESS"), 300),
         (exceptions.DocumentError("broken off"), 10),
+        (exceptions.TaskKilledError("SIGTERM"), 0),
         (exceptions.AmazonBusinessError("503"), 300),
     ],
 )
@@ -41,6 +42,11 @@ def test_the_delay_fits_the_error(policy, error, seconds):
 
     assert decision.action.value == "retry"
     assert decision.retry_delay.total_seconds() == seconds
+
+
+def test_a_task_that_was_ended_is_not_said_to_have_an_api_that_is_unavailable(policy):
+    assert "ended" in policy.evaluate(exceptions.TaskKilledError("SIGTERM"), 1, 3).reason
+    assert "unavailable" in policy.evaluate(exceptions.AmazonBusinessError("503"), 1, 3).reason
 
 
 @pytest.mark.parametrize("error", [KeyError("other"), ClientThrottledError("inside")])

@@ -112,16 +112,49 @@ def test_a_window_is_a_request_that_the_client_takes():
         ({"end": "tomorrow"}, "end is 'tomorrow'"),
         ({"end": "2025-01-01T00:00:00Z"}, "is after end"),
         ({"every": "week"}, "every is 'week'"),
-        ({"every": timedelta(seconds=1)}, "every is .* at least"),
+        ({"every": timedelta(seconds=1)}, "every is .* at least a minute and at most 3650 days"),
+        ({"every": timedelta.max}, "every is .* at least a minute and at most 3650 days"),
         ({"timezone": "Berlin"}, "timezone is 'Berlin'"),
         ({"timezone": ""}, "timezone is ''"),
-        ({"holdback": timedelta(days=-1)}, "holdback is"),
+        ({"holdback": timedelta(days=-1)}, "holdback is .* 0 or more and at most 3650 days"),
+        ({"holdback": timedelta(days=3651)}, "holdback is .* 0 or more and at most 3650 days"),
+        ({"holdback": timedelta.max}, "holdback is .* 0 or more and at most 3650 days"),
+        (
+            {"start": "0001-01-01T00:00:00Z", "timezone": "America/New_York"},
+            "start is 0001-01-01 00:00:00.00:00, but must be from year 1 to year 9999 in America/New_York",
+        ),
         ({"now": datetime(2026, 1, 1)}, "now is"),
     ],
 )
 def test_what_is_not_allowed_is_named(arguments, expected):
     with pytest.raises(InvalidInputError, match=expected):
         report_windows(**{"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z", **arguments})
+
+
+def test_an_end_that_the_time_zone_cannot_show_is_named_once_a_window_reaches_it():
+    end = "9999-12-31T23:00:00Z"
+    assert report_windows("2026-01-01T00:00:00Z", end, timezone="Asia/Tokyo", now=datetime(2026, 1, 3, tzinfo=UTC))
+
+    with pytest.raises(InvalidInputError, match="end is 9999-12-31 23:00:00.* to year 9999 in Asia/Tokyo"):
+        report_windows(
+            "9999-12-30T00:00:00Z", end, timezone="Asia/Tokyo", now=datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+        )
+
+
+@pytest.mark.parametrize("every", ["day", "month", timedelta(days=1), timedelta(days=400)])
+def test_the_last_year_has_windows_too(every):
+    now = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+    windows = report_windows("9999-12-30T00:00:00Z", "9999-12-31T23:00:00Z", every=every, now=now)
+
+    assert windows[0]["data_start_time"] == "9999-12-30T00:00:00+00:00"
+    assert windows[-1]["data_end_time"] == "9999-12-31T23:00:00+00:00"
+
+
+def test_before_anything_can_be_held_back_there_is_no_window():
+    now = datetime(1, 1, 3, tzinfo=UTC)
+    windows = report_windows("0001-01-01T00:00:00Z", "0001-01-02T00:00:00Z", holdback=timedelta(days=9), now=now)
+
+    assert windows == []
 
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
@@ -150,5 +183,6 @@ def test_a_run_without_an_interval_is_an_error_or_gets_the_fallback(interval):
     with pytest.raises(InvalidInputError, match=r"'manual__1' has no data interval \(logical_date is None\)"):
         data_interval_of(context)
     assert data_interval_of(context, fallback=timedelta(days=1)) == (START, END)
-    with pytest.raises(InvalidInputError, match="fallback is"):
-        data_interval_of(context, fallback=timedelta(0))
+    for wrong in (timedelta(0), timedelta(days=3651), timedelta.max):
+        with pytest.raises(InvalidInputError, match="fallback is .* above 0 and at most 3650 days, or None"):
+            data_interval_of(context, fallback=wrong)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_amzbiz.client.api_clock import clock_offset_of
@@ -17,6 +20,7 @@ from airflow_provider_amzbiz.client.errors import (
     error_from_response,
     redacted,
 )
+from airflow_provider_amzbiz.client.sleeping import CHECK_SECONDS
 
 if TYPE_CHECKING:
     import requests
@@ -54,26 +58,60 @@ class AccessTokens:
         self._lock = threading.Lock()
         self._token: str | None = None
         self._valid_until = 0.0
+        # How many exchanges have failed, and the error of the last one.
+        self._failures = 0
+        self._failure: ApiError | None = None
         self.clock_offset = 0.0
 
-    def current(self, session: requests.Session) -> str:
+    def current(self, session: requests.Session, check: Callable[[], None] = lambda: None) -> str:
         """Return a token that is valid for at least another minute.
 
+        :param check: called twice a second while another thread's exchange is waited for; raises where the caller
+            is to stop. By default nothing.
         :raises AuthenticationError: the credentials are rejected.
         :raises TransientError: LWA cannot be reached or has a fault.
         """
+        failures = self._failures
         # Fifty threads that find the token expired wait here for the first one's exchange and then use its token.
-        with self._lock:
-            if self._token is None or time.monotonic() >= self._valid_until:
-                self._token, lifetime, self.clock_offset = _exchange(self._config, session)
-                self._valid_until = time.monotonic() + max(lifetime - REFRESH_AHEAD, 0.0)
-            return self._token
+        with self._held(check):
+            if self._token is not None and time.monotonic() < self._valid_until:
+                return self._token
+            if self._failure is None or self._failures == failures:
+                self._token = self._exchanged(session)
+                return self._token
+            # An exchange failed while this thread waited. If each repeated it, the last of fifty would wait for
+            # fifty timeouts.
+            failure = copy.copy(self._failure)
+        raise failure
 
-    def discard(self, token: str) -> None:
-        """Drop a token that the API rejected, unless another thread has replaced it already."""
-        with self._lock:
+    def discard(self, token: str, check: Callable[[], None] = lambda: None) -> None:
+        """Drop a token that the API rejected, unless another thread has replaced it already.
+
+        :param check: as of :meth:`current`.
+        """
+        with self._held(check):
             if self._token == token:
                 self._token = None
+
+    def _exchanged(self, session: requests.Session) -> str:
+        try:
+            token, lifetime, self.clock_offset = _exchange(self._config, session)
+        except ApiError as error:
+            # The copy has no traceback, whose frames hold the secrets.
+            self._failures, self._failure = self._failures + 1, copy.copy(error)
+            raise
+        self._failure = None
+        self._valid_until = time.monotonic() + max(lifetime - REFRESH_AHEAD, 0.0)
+        return token
+
+    @contextmanager
+    def _held(self, check: Callable[[], None]) -> Iterator[None]:
+        while not self._lock.acquire(timeout=CHECK_SECONDS):
+            check()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 _known: dict[tuple[str, str, str, str], AccessTokens] = {}

@@ -13,11 +13,10 @@ from types import UnionType
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 from airflow_provider_amzbiz.client.errors import UnavailableError
+from airflow_provider_amzbiz.client.storable import odd_string, unstorable_part
 
 # No amount has more digits. A number such as 1e999999 would fill the memory of whoever prints it.
 _MAX_DIGITS = 38
-# Levels of an unknown field: whoever writes it as JSON again needs a call for each.
-_MAX_DEPTH = 50
 # Each field: its name, its name in the API, and what reads its value.
 _Schema = tuple[tuple[str, str, Callable[[Any], Any]], ...]
 # Reading the types of a class takes longer than reading an object by them.
@@ -58,8 +57,8 @@ class JsonModel:
     def from_api(cls, value: Any) -> Self:
         """Read an object of the API.
 
-        :raises UnavailableError: it is no object, or a field has a value that its type cannot hold; such a
-            response is a temporary fault, so a later call may succeed.
+        :raises UnavailableError: it is no object, a field has a value that its type cannot hold, or one that no
+            database stores; such a response is a temporary fault, so a later call may succeed.
         """
         if not isinstance(value, Mapping):
             raise UnavailableError(f"The response holds a {type(value).__name__} where a {cls.__name__} must be")
@@ -74,10 +73,8 @@ class JsonModel:
             except _UnreadableError as error:
                 where = f"{cls.__name__}.{wire_name}{error.place}"
                 raise UnavailableError(f"{where} of the response is {error}") from None
-        if left and _is_deeper(left, _MAX_DEPTH):
-            raise UnavailableError(
-                f"A {cls.__name__} of the response is nested more than {_MAX_DEPTH} levels deep"
-            )
+        if left and (odd := unstorable_part(left)):
+            raise UnavailableError(f"A {cls.__name__} of the response holds {odd}")
         return cls(**found, extra=left)
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,16 +88,6 @@ def _schema_of(cls: type[JsonModel]) -> _Schema:
         names = [each.name for each in fields(cls) if each.name != "extra"]
         _schemas[cls] = tuple((name, _camel(name), _reader(hints[name])) for name in names)
     return _schemas[cls]
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    here = [value]
-    for _ in range(levels + 1):
-        here = [each for each in here if isinstance(each, (dict, list))]
-        if not here:
-            return False
-        here = [part for each in here for part in (each.values() if isinstance(each, dict) else each)]
-    return True
 
 
 def _camel(name: str) -> str:
@@ -149,9 +136,8 @@ def _read_string(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         raise _wrong(value, "a string")
-    # JSON can hold half a character, which no database, log or URL takes.
-    if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
-        raise _UnreadableError("not valid UTF-8")
+    if odd := odd_string(value):
+        raise _UnreadableError(odd)
     return value
 
 

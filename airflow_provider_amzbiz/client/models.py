@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_amzbiz.client.errors import UnavailableError
+from airflow_provider_amzbiz.client.storable import odd_string, unstorable_part
 
 
 class ProcessingStatus(StrEnum):
@@ -61,8 +62,8 @@ class Report:
     def from_api(cls, response: Mapping[str, Any]) -> Report:
         """Read a ``Report`` object of the API.
 
-        :raises UnavailableError: a required field is missing or of the wrong type; that is a transient fault, so a
-            retry may succeed.
+        :raises UnavailableError: a required field is missing, or a field is of the wrong type or cannot be stored
+            in a database; that is a transient fault, so a retry may succeed.
         """
         fields = _Fields("Report", response)
         return cls(
@@ -123,7 +124,8 @@ class ReportDocument:
     def from_api(cls, response: Mapping[str, Any]) -> ReportDocument:
         """Read a ``ReportDocument`` object of the API.
 
-        :raises UnavailableError: a required field is missing or of the wrong type.
+        :raises UnavailableError: a required field is missing, or a field is of the wrong type or cannot be stored
+            in a database.
         """
         fields = _Fields("ReportDocument", response)
         return cls(
@@ -151,6 +153,8 @@ class _Fields:
         self._left = dict(response)
 
     def rest(self) -> dict[str, Any]:
+        if self._left and (odd := unstorable_part(self._left)):
+            raise UnavailableError(f"A {self._schema} of the response holds {odd}")
         return self._left
 
     def required(self, name: str, value: Any) -> Any:
@@ -177,9 +181,8 @@ class _Fields:
         return tuple(self._valid(name, each) for each in value)
 
     def _valid(self, name: str, value: Any) -> Any:
-        # JSON can hold half a character, which no database, log or URL accepts.
-        if value is not None and value.encode("utf-8", "replace").decode() != value:
-            raise UnavailableError(f"{name} of the response's {self._schema} is not valid UTF-8")
+        if value is not None and (odd := odd_string(value)):
+            raise UnavailableError(f"{name} of the response's {self._schema} is {odd}")
         return value
 
     def time(self, name: str) -> datetime | None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from airflow_provider_amzbiz.client import marketplaces, parameters
 from airflow_provider_amzbiz.client.errors import InvalidParameterError, UnavailableError
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.client.page_tokens import PageTokens
 from airflow_provider_amzbiz.client.transport import Transport
 
 
@@ -74,15 +75,20 @@ def read_page(transport: Transport, query: ListQuery) -> tuple[list[Report], str
         raise UnavailableError(
             "getReports returned a nextToken that is not an ASCII string", operation="getReports"
         )
-    if token is not None and token == query.token:
-        raise UnavailableError("getReports returned the same nextToken again", operation="getReports")
+    # All that a single page can show; whoever follows the tokens remembers more.
+    tokens = PageTokens()
+    tokens.check(query.token)
+    tokens.check(token)
     return [Report.from_api(each) for each in response["reports"]], token
 
 
 def read_pages(transport: Transport, query: ListQuery) -> Iterator[Report]:
     """Yield the reports of all pages; each page is one call, made when the iterator reaches it."""
+    tokens = PageTokens()
+    tokens.check(query.token)
     while True:
         reports, token = read_page(transport, query)
+        tokens.check(token)
         yield from reports
         if token is None:
             return

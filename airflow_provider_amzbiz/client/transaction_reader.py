@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from airflow_provider_amzbiz.client.errors import NotFoundError, RequestRejectedError, UnavailableError
 from airflow_provider_amzbiz.client.json_model import read_exact_json
+from airflow_provider_amzbiz.client.page_tokens import PageTokens
 from airflow_provider_amzbiz.client.reconciliation_models import Transaction
 from airflow_provider_amzbiz.client.transport import Transport
 
@@ -53,7 +54,7 @@ class _TokenExpiredError(Exception):
 class _Progress:
     """What one reading of a window has seen, to recognise a server that does not advance."""
 
-    tokens: set[str] = field(default_factory=set)
+    tokens: PageTokens = field(default_factory=lambda: PageTokens(operation=OPERATION, field="nextPageToken"))
     pages: set[bytes] = field(default_factory=set)
     empty_pages: int = 0
 
@@ -62,10 +63,7 @@ class _Progress:
 
         :raises UnavailableError: it was returned before, so that the rest of the window cannot be reached.
         """
-        if token in self.tokens:
-            raise bad_response("with a nextPageToken that it had returned before")
-        if token is not None:
-            self.tokens.add(token)
+        self.tokens.check(token)
         self.empty_pages = 0 if rows else self.empty_pages + 1
         if self.empty_pages > _MAX_EMPTY_PAGES:
             raise bad_response(f"with {self.empty_pages} empty pages one after the other")

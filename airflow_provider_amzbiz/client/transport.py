@@ -165,7 +165,7 @@ class Transport:
     def token(self) -> str:
         """Return the current access token, requesting one where there is none."""
         self._check_stopped("token")
-        token = self._tokens.current(self._session)
+        token = self._tokens.current(self._session, lambda: self._check_stopped("token"))
         if token != self._announced:
             self._on_token(token)
             self._announced = token
@@ -215,7 +215,7 @@ class Transport:
             response = self._send(request, token)
             if not rejected_token(response.status_code, response.content):
                 break
-            self._tokens.discard(token)
+            self._tokens.discard(token, lambda: self._check_stopped(operation))
         self._listener.on_response(operation, response.status_code)
         self._learn(operation, response)
         request_id = response.headers.get("x-amzn-RequestId")

@@ -300,8 +300,12 @@ class CreateReportOperator(QueueingOperator):
         ) from None
 
     def _ended(self, context: Context, report: Report) -> str:
-        request, record = self._request(), CreateRecord(context, durable=self.durable)
-        if report.processing_status == ProcessingStatus.CANCELLED and record.is_from_previous_attempt(request):
+        record = CreateRecord(context, durable=self.durable)
+        if (
+            report.processing_status == ProcessingStatus.CANCELLED
+            and record.is_stored
+            and record.is_from_previous_attempt(self._request())
+        ):
             # When a running task is cleared, Airflow starts the new attempt first, and ends the old one's trigger,
             # which cancels the report, a second later.
             self.log.info("Report %s of a previous attempt was cancelled: creating a new one", report.report_id)
@@ -310,23 +314,35 @@ class CreateReportOperator(QueueingOperator):
         raise_for_status(
             report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
         )
-        own = (record.load(request) or {}).get("report_id") == report.report_id
-        record.hand_on(request, report.report_id, own=own)
+        if record.is_stored:
+            self._record_success(record, report.report_id)
         return report.report_id
+
+    def _record_success(self, record: CreateRecord, report_id: str) -> None:
+        try:
+            # It reads the connection, which Airflow may not be able to for a moment.
+            request = self._request()
+        except AmazonBusinessError as error:
+            self.log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)
+            return
+        own = (record.load(request) or {}).get("report_id") == report_id
+        record.hand_on(request, report_id, own=own)
 
     def _timed_out(self, context: Context, event: ReportTimedOut) -> NoReturn:
         if event.own:
             durable_create.cancel_quietly(self.amazon_business_conn_id, event.report_id, mask_access_tokens=True)
-        request, record = self._request(), CreateRecord(context, durable=self.durable)
+        record = CreateRecord(context, durable=self.durable)
         try:
-            if (record.load(request) or {}).get("report_id") == event.report_id:
-                # If the task is cleared, it waits a whole timeout again.
-                record.save(request, waiting_since=None)
+            if record.is_stored:
+                request = self._request()
+                if (record.load(request) or {}).get("report_id") == event.report_id:
+                    # If the task is cleared, it waits a whole timeout again.
+                    record.save(request, waiting_since=None)
         except AmazonBusinessError as error:
             self.log.warning("%s. If this task is cleared, it times out at once", error)
         raise ReportTimeoutError(
             f"Report {event.report_id} did not end within the timeout of {self.timeout:g} s; it was "
             f"{event.last_status or 'not seen'} at the last poll",
             report_id=event.report_id,
-            report_type=request.report_type,
+            report_type=self.report_type,
         )

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_amzbiz.batch.running import PACKED_BYTES
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.client.page_tokens import PageTokens
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, translated_errors
 
 
 class ListedReports:
@@ -25,12 +26,16 @@ class ListedReports:
         self.next_token: str | None = None
         self.is_resumed = False
         self._has_begun = False
+        self._tokens = PageTokens()
 
     def add(self, reports: Sequence[dict[str, Any]], next_token: str | None) -> None:
         """Add a page.
 
         :param next_token: token of the next page, None on the last one.
+        :raises AmazonBusinessError: the token came before, so that the listing would never end.
         """
+        with translated_errors():
+            self._tokens.check(next_token)
         self.reports += reports
         self.next_token = next_token
         self.is_resumed, self._has_begun = False, True
@@ -49,7 +54,11 @@ class ListedReports:
         if not self._has_begun:
             return {}
         content = zlib.compress(json.dumps(self.reports).encode(), 9)
-        packed = {"reports": base64.b64encode(content).decode(), "next_token": self.next_token}
+        packed = {
+            "reports": base64.b64encode(content).decode(),
+            "next_token": self.next_token,
+            "seen": sorted(self._tokens.seen),
+        }
         return packed if len(json.dumps(packed)) <= PACKED_BYTES else None
 
     @classmethod
@@ -63,11 +72,13 @@ class ListedReports:
             return listed
         try:
             reports, token = json.loads(zlib.decompress(base64.b64decode(state["reports"]))), state["next_token"]
+            # Earlier releases did not keep them.
+            tokens = PageTokens(state.get("seen", ()))
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise AmazonBusinessError(
                 f"The deferral brought damaged pages of a listing ({type(error).__name__}). Clear the task to "
                 "list again from the first page"
             ) from None
         listed.add(reports, token)
-        listed.is_resumed = True
+        listed.is_resumed, listed._tokens = True, tokens
         return listed

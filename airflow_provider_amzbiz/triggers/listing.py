@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_amzbiz.client.clock import CLOCK_PRECISION, MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import TERMINAL
-from airflow_provider_amzbiz.exceptions import AmazonBusinessError
+from airflow_provider_amzbiz.client.page_tokens import PageTokens
+from airflow_provider_amzbiz.exceptions import AmazonBusinessError, translated_errors
 from airflow_provider_amzbiz.triggers.base import run_in_thread
 from airflow_provider_amzbiz.triggers.permits import acquire_permits
 from airflow_provider_amzbiz.triggers.poll_failures import PollFailure, classify
@@ -146,7 +147,7 @@ class Listing:
         for subscription in span.subscriptions:
             if not subscription.finished and subscription.report_type in types:
                 by_id.setdefault(subscription.report_id, []).append(subscription)
-        arguments, first, seen = _filters(types, span), True, 0
+        arguments, first, seen, tokens = _filters(types, span), True, 0, PageTokens()
         while by_id:
             try:
                 reports, next_token = await _page(hook, arguments)
@@ -164,6 +165,8 @@ class Listing:
                 self._read_down_to = oldest
             if next_token is None:
                 break
+            with translated_errors():
+                tokens.check(next_token)
             arguments = {"next_token": next_token}
 
 

@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from airflow_provider_amzbiz.client import parameters
 from airflow_provider_amzbiz.client.clock import CLOCK_PRECISION
 from airflow_provider_amzbiz.client.models import Report
+from airflow_provider_amzbiz.client.page_tokens import PageTokens
 from airflow_provider_amzbiz.compat import BaseEventTrigger
 from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
@@ -214,6 +215,7 @@ class ReportsDoneTrigger(BaseEventTrigger):
         """
         requested = datetime.now(timezone.utc)
         reports: list[Report] = []
+        tokens = PageTokens()
         arguments: dict[str, Any] = {
             "report_types": self.report_types,
             "marketplace_ids": self.marketplace_ids,
@@ -225,6 +227,8 @@ class ReportsDoneTrigger(BaseEventTrigger):
             reports += page
             if token is None:
                 return reports, requested + timedelta(seconds=hook.clock_offset)
+            with translated_errors():
+                tokens.check(token)
             arguments = {"next_token": token}
 
     async def _page(self, hook: AmazonBusinessHook, arguments: dict[str, Any]) -> tuple[list[Report], str | None]:

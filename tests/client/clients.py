@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from airflow_provider_amzbiz.client.config import ClientConfig
 from airflow_provider_amzbiz.client.reports import ReportsClient
 from airflow_provider_amzbiz.client.usage_plan import USAGE_PLAN, Limit
+from airflow_provider_amzbiz.sandbox import Fault
 
 US = "ATVPDKIKX0DER"
 CA = "A2EUQ1WTGCTBG2"
@@ -37,3 +40,10 @@ def account_with(sandbox, **changes):
         "rate_limits": {"getReport": Limit(50.0, 100)},
     }
     return ClientConfig(**{**fields, **changes})
+
+
+def alternate_tokens(sandbox, pages=60):
+    """Have getReports return empty pages, and two next tokens in turn."""
+    for number in range(pages):
+        page = {"reports": [], "nextToken": ("a token", "another")[number % 2]}
+        sandbox.inject(Fault(operation="getReports", kind="status", status=200, body=json.dumps(page)))

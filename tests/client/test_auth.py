@@ -92,6 +92,45 @@ def test_fifty_threads_whose_token_is_rejected_get_one_new_one(sandbox):
     assert sandbox.count("token") == 2
 
 
+def failures_of_ten_threads(sandbox):
+    """Return the errors of ten threads that need a token at the same time."""
+    clients = [ReportsClient(account_with(sandbox), retry_for=0) for _ in range(10)]
+
+    def failure(client):
+        with pytest.raises(errors.ApiError) as caught:
+            client.token()
+        return caught.value
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return list(pool.map(failure, clients))
+
+
+@pytest.mark.parametrize("status", [503, 400])
+def test_threads_that_wait_for_a_failed_exchange_share_its_failure(sandbox, status):
+    body = json.dumps({"error": "invalid_client"}) if status == 400 else "html"
+    sandbox.inject(Fault("token", "delay", seconds=1.0, times=None))
+    sandbox.inject(Fault("token", "status", status=status, body=body, times=None))
+
+    found = failures_of_ten_threads(sandbox)
+
+    assert sandbox.count("token") == 1
+    assert {(type(each), str(each), each.status, each.operation) for each in found} == {
+        (type(found[0]), str(found[0]), status, "token")
+    }
+    # Each thread may add to its own, such as the number of its attempts.
+    assert len(set(map(id, found))) == 10
+
+
+def test_a_thread_that_needs_a_token_after_a_failed_exchange_tries_again(sandbox):
+    sandbox.inject(Fault("token", "delay", seconds=0.5, times=2))
+    sandbox.inject(Fault("token", "status", status=503, times=2))
+
+    for expected in (1, 2):
+        failures_of_ten_threads(sandbox)
+        assert sandbox.count("token") == expected
+    assert ReportsClient(account_with(sandbox), retry_for=0).token()
+
+
 def test_a_late_rejection_does_not_discard_the_new_token(sandbox):
     tokens = access_tokens(account_with(sandbox))
     session = requests.Session()

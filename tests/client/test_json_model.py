@@ -99,7 +99,11 @@ def test_every_time_is_aware(wire, hours):
     [
         ("text", True, "Thing.text of the response is a bool, but must be a string"),
         ("text", {}, "Thing.text of the response is a dict"),
-        ("text", "\ud800", "Thing.text of the response is not valid UTF-8"),
+        ("text", "\ud800", "Thing.text of the response is a string that is not valid UTF-8"),
+        ("text", "a\0", "Thing.text of the response is a string with a NUL character"),
+        ("newField", ["\ud800"], "A Thing of the response holds a string that is not valid UTF-8"),
+        ("newField", {"a\0": 1}, "A Thing of the response holds a string with a NUL character"),
+        ("notes", {"a\0": "b"}, "Thing.notes['a\\x00'] of the response is a string with a NUL character"),
         ("number", "1.5", "Thing.number of the response is a str, but must be an integer"),
         ("number", [], "must be a number or a string that holds one"),
         ("amount", "NaN", "must be a finite number"),

@@ -91,6 +91,51 @@ def test_a_time_that_is_none(value):
         Report.from_api({**FULL, "createdTime": value})
 
 
+# Each as it comes in JSON, and why Airflow's database could not store it.
+UNSTORABLE = [
+    ("NaN", "a number that is not finite"),
+    ("-Infinity", "a number that is not finite"),
+    ("1e999", "a number that is not finite"),
+    (r'"\ud800"', "not valid UTF-8"),
+    (r'"a\u0000b"', "a NUL character"),
+    (r'{"a\u0000": 1}', "a NUL character"),
+    ("[" * 300 + "]" * 300, "nested more than 50 levels deep"),
+]
+
+
+@pytest.mark.parametrize(("value", "why"), UNSTORABLE)
+@pytest.mark.parametrize("form", ["%s", "[1, %s]", '{"a": {"b": [%s]}}'])
+def test_an_unknown_field_that_no_database_stores_is_a_transient_fault(value, why, form):
+    response = json.loads('{"newField": %s}' % (form % value))
+
+    with pytest.raises(UnavailableError, match=f"^A Report of the response .*{why}"):
+        Report.from_api({**FULL, **response})
+
+
+@pytest.mark.parametrize(("text", "why"), [("a\ud800", "not valid UTF-8"), ("a\0", "a NUL character")])
+def test_a_known_field_that_no_database_stores_is_a_transient_fault(text, why):
+    with pytest.raises(UnavailableError, match=f"^reportType of the response's Report .*{why}"):
+        Report.from_api({**FULL, "reportType": text})
+    with pytest.raises(UnavailableError, match=f"^marketplaceIds of the response's Report .*{why}"):
+        Report.from_api({**FULL, "marketplaceIds": ["A", text]})
+
+
+@pytest.mark.parametrize("name", ["new\ud800Field", "newField\0"])
+def test_so_is_a_field_whose_name_no_database_stores(name):
+    with pytest.raises(UnavailableError, match="^A Report of the response "):
+        Report.from_api({**FULL, name: 1})
+
+
+def test_unknown_fields_that_can_be_stored_are_kept_however_odd():
+    deep = json.loads("[" * 50 + "]" * 50)
+    odd = {"deep": deep, "signs": "\u20ac\U0001f4a5\n", "large": 10**400, "small": -1e-300}
+    report = Report.from_api({**FULL, **odd})
+
+    assert report.extra == odd
+
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict(), allow_nan=False))) == report
+
+
 @bounded()
 @given(st.dictionaries(st.sampled_from(sorted(FULL)) | st.text(), JSON))
 def test_any_json_makes_a_report_or_one_kind_of_error(response):

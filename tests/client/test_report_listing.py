@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_amzbiz.client import errors
 from airflow_provider_amzbiz.sandbox import Fault
-from tests.client.clients import CA, LINES, US
+from tests.client.clients import CA, LINES, US, alternate_tokens
 
 
 def test_get_reports_pages_over_250(sandbox, client):
@@ -68,3 +68,20 @@ def test_a_listing_that_repeats_its_token_is_an_error(sandbox, client):
 
     with pytest.raises(errors.UnavailableError, match="same nextToken again"):
         list(client.get_reports(report_types=LINES))
+
+
+def test_a_listing_whose_tokens_alternate_ends_too(sandbox, client):
+    alternate_tokens(sandbox)
+
+    with pytest.raises(errors.UnavailableError, match="same nextToken again") as caught:
+        list(client.get_reports(report_types=LINES))
+    assert caught.value.operation == "getReports"
+    assert sandbox.count("getReports") == 3
+
+
+def test_a_listing_that_returns_the_token_it_began_with_is_an_error(sandbox, client):
+    alternate_tokens(sandbox)
+
+    with pytest.raises(errors.UnavailableError, match="same nextToken again"):
+        list(client.get_reports(next_token="a token"))
+    assert sandbox.count("getReports") == 1

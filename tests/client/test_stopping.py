@@ -69,6 +69,21 @@ def test_a_call_that_waits_for_its_repetition_is_stopped(sandbox, stop, operatio
     assert sandbox.count(operation) <= 3
 
 
+def test_a_call_that_waits_for_the_token_of_another_one_is_stopped(sandbox, stop):
+    sandbox.inject(Fault("token", "delay", seconds=4.0))
+    first = threading.Thread(target=client_of(sandbox).token)
+    first.start()
+    client = client_of(sandbox, stopped=stop.is_set)
+    time.sleep(0.3)
+
+    began = time.monotonic()
+    error = stopped_after(client.token, stop)
+
+    assert isinstance(error, errors.StoppedError)
+    assert time.monotonic() - began < 2
+    first.join(SOON)
+
+
 def test_a_throttled_call_is_stopped(sandbox, stop):
     sandbox.inject(Fault("getReport", "status", status=429, times=None))
     client = client_of(sandbox, stopped=lambda: sandbox.count("getReport") >= 1)

@@ -249,8 +249,8 @@ def test_a_wide_range_is_read_in_windows():
 @pytest.mark.parametrize(
     ("pages", "said"),
     [
-        ([([row(1)], "a"), ([row(2)], "a")], "a nextPageToken that it had returned before"),
-        ([([row(1)], "a"), ([row(2)], "b"), ([row(3)], "a")], "a nextPageToken that it had returned before"),
+        ([([row(1)], "a"), ([row(2)], "a")], "the same nextPageToken again"),
+        ([([row(1)], "a"), ([row(2)], "b"), ([row(3)], "a")], "the same nextPageToken again"),
         ([([row(1)], "a"), ([row(1)], "b")], "a page that it had returned before"),
         ([([row(1)], "a"), ([row(2)], "b"), ([row(1)], "c")], "a page that it had returned before"),
     ],

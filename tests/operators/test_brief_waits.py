@@ -20,6 +20,7 @@ from airflow_provider_amzbiz.sandbox import Company, Fault, ReconciliationSettin
 from airflow_provider_amzbiz.transfers.transactions_to_s3 import TransactionsToS3Operator
 from airflow_provider_amzbiz.triggers.events import PermitGranted
 from tests.airflow_names import TaskDeferred
+from tests.client.clients import alternate_tokens
 from tests.conftest import BUCKET, connect
 from tests.deferring import context, events_of, rebuilt, run
 
@@ -321,7 +322,7 @@ def test_some_hundred_reports_fit_a_deferral():
     while (packed := listed.packed()) is not None:
         assert ListedReports.unpacked(json.loads(json.dumps(packed))).reports == listed.reports
         sizes.append(len(json.dumps(packed)))
-        listed.add([report() for _ in range(100)], "token")
+        listed.add([report() for _ in range(100)], f"token {len(sizes)}")
 
     assert 200 <= (len(sizes) - 1) * 100 <= 500
     # With base64 of Fernet on top, a row of MySQL has 64 KB.
@@ -365,3 +366,16 @@ def test_a_task_that_reads_waits_no_longer_than_it_may(books, monkeypatch):
     with pytest.raises(ThrottledError):
         transactions(max_throttle_wait=0.1).execute(context())
     assert books.count("getTransactions") == 1
+
+
+def test_tokens_from_before_a_deferral_are_known_after_it(sandbox):
+    alternate_tokens(sandbox, pages=2)
+    throttle(sandbox, "getReports", times=None)
+    with pytest.raises(TaskDeferred) as deferred:
+        listing().execute(context())
+    sandbox.clear_faults()
+    alternate_tokens(sandbox, pages=1)
+
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    with pytest.raises(AmazonBusinessError, match="same nextToken again"):
+        listing().execute_complete(context(), event)

@@ -15,6 +15,8 @@ from airflow_provider_amzbiz.exceptions import (
     AmazonBusinessError,
     ConnectionNotFoundError,
     InvalidInputError,
+    ReportCancelledError,
+    ReportFatalError,
     ReportTimeoutError,
     ResponseLostError,
     ThrottledError,
@@ -24,7 +26,7 @@ from airflow_provider_amzbiz.triggers.base import InlineWait
 from tests.airflow_names import AirflowFailException, TaskDeferred
 from tests.conftest import connect
 from tests.creating import LINES, WINDOW, create, dated
-from tests.deferring import Store, context, rebuilt, run
+from tests.deferring import Store, context, events_of, rebuilt, run
 from tests.processes import ProcessLost
 
 
@@ -198,6 +200,46 @@ def test_a_missing_connection_fails_at_once_and_not_in_the_triggerer():
         create(
             deferrable=True, marketplace_ids=["ATVPDKIKX0DER"], amazon_business_conn_id="no_such_connection"
         ).execute(context(map_index=0))
+
+
+def without_connection(monkeypatch, ctx, **arguments):
+    """Resume a task after its wait, while Airflow's connection cannot be read; return what it returns."""
+    with pytest.raises(TaskDeferred) as deferred:
+        dated(wait_for_completion=True, deferrable=True, **arguments).execute(ctx)
+    (event,) = asyncio.run(events_of(rebuilt(deferred.value)))
+    with monkeypatch.context() as blip:
+        blip.delenv("AIRFLOW_CONN_AMAZON_BUSINESS_DEFAULT")
+        return dated(wait_for_completion=True, deferrable=True, **arguments).execute_complete(ctx, event)
+
+
+@pytest.mark.parametrize("has_store", [False, True])
+def test_a_finished_report_is_returned_although_the_connection_cannot_be_read(sandbox, monkeypatch, has_store):
+    store = Store() if has_store else None
+    found = without_connection(monkeypatch, context(store))
+
+    assert list(sandbox.reports) == [found]
+    if has_store:
+        # A worker that was lost before Airflow had the success.
+        assert run(lambda: dated(wait_for_completion=True, deferrable=True), context(store, try_number=2)) == found
+        assert list(sandbox.reports) == [found]
+
+
+@pytest.mark.parametrize(("outcome", "error"), [("FATAL", ReportFatalError), ("CANCELLED", ReportCancelledError)])
+def test_what_a_report_has_become_counts_before_the_connection(sandbox, monkeypatch, outcome, error):
+    sandbox.script(outcome=outcome)
+
+    with pytest.raises(error):
+        without_connection(monkeypatch, context())
+
+
+@pytest.mark.parametrize("has_store", [False, True])
+def test_a_timeout_counts_before_the_connection(sandbox, monkeypatch, has_store):
+    store = Store() if has_store else None
+    sandbox.script(processing_seconds=3600)
+
+    with pytest.raises(ReportTimeoutError, match="did not end within") as caught:
+        without_connection(monkeypatch, context(store), timeout=1, poke_interval=0.2)
+    assert (caught.value.report_id, caught.value.report_type) == (next(iter(sandbox.reports)), LINES)
 
 
 def test_the_wait_of_a_create_can_be_listed(sandbox):

@@ -6,10 +6,15 @@ import json
 
 import pytest
 
-from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
+    AmazonBusinessPermanentError,
+    InvalidInputError,
+)
 from airflow_provider_amzbiz.operators.reports import (
     GetReportsOperator,
 )
+from tests.client.clients import alternate_tokens
 
 LINES = "SANDBOX_ORDER_LINES"
 
@@ -28,3 +33,12 @@ def test_get_reports_is_a_list_for_xcom(sandbox):
     assert sandbox.count("getReports") == 1 + 2
     with pytest.raises(InvalidInputError, match="max_reports is 0"):
         listed(max_reports=0)
+
+
+def test_a_listing_whose_tokens_alternate_fails_and_may_be_retried(sandbox):
+    alternate_tokens(sandbox)
+
+    with pytest.raises(AmazonBusinessError, match="same nextToken again") as caught:
+        GetReportsOperator(task_id="list", report_types=LINES).execute({})
+    assert not isinstance(caught.value, AmazonBusinessPermanentError)
+    assert sandbox.count("getReports") == 3

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import listing
+from tests.client.clients import alternate_tokens
 from tests.triggers.polling import LINES, running, statuses, waiting
 
 
@@ -108,3 +109,12 @@ async def test_a_report_that_never_ends_does_not_lengthen_the_listings(sandbox):
     assert pages
     assert not any("nextToken" in call.query for call in pages)
     forever.cancel()
+
+
+async def test_a_listing_whose_tokens_alternate_is_read_no_further(sandbox, caplog):
+    ids = running(sandbox, 40)
+    alternate_tokens(sandbox)
+
+    assert statuses(await asyncio.gather(*[waiting(each) for each in ids])) == ["DONE"] * 40
+    assert "same nextToken again" in caplog.text
+    assert sandbox.count("getReports") == 3

@@ -12,6 +12,7 @@ from airflow_provider_amzbiz.exceptions import InvalidInputError
 from airflow_provider_amzbiz.sandbox import Fault
 from airflow_provider_amzbiz.triggers import asset_state, connections, reports_done
 from airflow_provider_amzbiz.triggers.reports_done import ReportsDoneTrigger
+from tests.client.clients import alternate_tokens
 from tests.conftest import connect
 from tests.triggers.polling import refuse_report
 from tests.triggers.watching import INVOICE, LINES, StateStore, Watching, ago, watch
@@ -152,6 +153,16 @@ async def test_faults_are_waited_out_and_miss_nothing(sandbox, caplog):
 
     assert watching.ids == [report_id]
     assert "the watch continues" in caplog.text
+
+
+async def test_a_listing_whose_tokens_alternate_is_a_fault_that_is_waited_out(sandbox, caplog):
+    alternate_tokens(sandbox, pages=3)
+    async with Watching(watch()) as watching:
+        await watching.polls(sandbox, 5)
+        report_id = sandbox.add_report(LINES)
+        await watching.until(lambda: watching.ids == [report_id])
+
+    assert "same nextToken again" in caplog.text
 
 
 async def test_a_connection_that_is_invalid_for_a_while_ends_no_watch(sandbox, monkeypatch, caplog):
