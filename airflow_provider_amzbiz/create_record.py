@@ -43,27 +43,26 @@ class CreateRecord:
         self._adopted = False
         self._clears = _clears(context)
 
-    @property
-    def is_stored(self) -> bool:
-        """Whether a later attempt can read the record."""
-        return self._store is not None
-
     def load(self, request: ReportRequest) -> dict[str, Any] | None:
         """Return the record of an equal request, None where there is none.
 
         :raises AmazonBusinessError: the store cannot be read.
         """
+        return self._load("fingerprint", request.fingerprint)
+
+    def _load(self, name: str, value: str) -> dict[str, Any] | None:
         record = self._record
         if self._store is not None:
             with _store_errors("read"):
                 record = self._store.get(self.KEY)
-        if not isinstance(record, Mapping) or record.get("fingerprint") != request.fingerprint:
-            return None
-        return dict(record)
+        return dict(record) if isinstance(record, Mapping) and record.get(name) == value else None
 
-    def is_from_previous_attempt(self, request: ReportRequest) -> bool:
-        """Return whether a previous attempt of the task created the report on record."""
-        return bool((self.load(request) or {}).get("from_previous_attempt"))
+    def is_of_previous_attempt(self, report_id: str) -> bool:
+        """Return whether a previous attempt of the task created a report.
+
+        :raises AmazonBusinessError: the store cannot be read.
+        """
+        return bool((self._load("report_id", report_id) or {}).get("from_previous_attempt"))
 
     def is_adopted(self, request: ReportRequest) -> bool:
         """Return whether the report was found in a listing, so that it may belong to somebody else."""
@@ -78,7 +77,19 @@ class CreateRecord:
         self._adopted = values.get("adopted", self._adopted)
         if not self.durable:
             return
-        record = {**_empty(), **(self.load(request) or {}), **values, "fingerprint": request.fingerprint}
+        self._write({**_empty(), **(self.load(request) or {}), **values, "fingerprint": request.fingerprint})
+
+    def update(self, report_id: str, **values: Any) -> bool:
+        """Write these values, if the record is of a report; return whether it is.
+
+        :raises AmazonBusinessError: the store cannot be read or written.
+        """
+        record = self._load("report_id", report_id)
+        if record is not None:
+            self._write({**record, **values})
+        return record is not None
+
+    def _write(self, record: dict[str, Any]) -> None:
         if self._store is not None:
             with _store_errors("written"):
                 self._store.set(self.KEY, record)
@@ -109,6 +120,17 @@ class CreateRecord:
             return
         try:
             self.save(request, report_id=report_id, handed_on=self._clears)
+        except AmazonBusinessError as error:
+            log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)
+
+    def hand_on_ended(self, report_id: str) -> None:
+        """Remember that the task returns the id of a report that has ended; see :meth:`hand_on`.
+
+        A store that fails is only logged, whoever created the report: the task has succeeded.
+        """
+        try:
+            if not self.update(report_id, handed_on=self._clears):
+                self.clear()
         except AmazonBusinessError as error:
             log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)
 

@@ -227,7 +227,8 @@ class TestTheRecord:
         record.save(REQUEST, report_id="1", waiting_since=5.0)
         record.save(REQUEST, from_previous_attempt=True)
 
-        assert record.is_from_previous_attempt(REQUEST)
+        assert record.is_of_previous_attempt("1")
+        assert not record.is_of_previous_attempt("2")
         saved = record.load(REQUEST)
         assert (saved["report_id"], saved["waiting_since"]) == ("1", 5.0)
 

@@ -300,11 +300,10 @@ class CreateReportOperator(QueueingOperator):
         ) from None
 
     def _ended(self, context: Context, report: Report) -> str:
+        # By the id: what is rendered now may be another request, and reading the connection may fail for a moment.
         record = CreateRecord(context, durable=self.durable)
-        if (
-            report.processing_status == ProcessingStatus.CANCELLED
-            and record.is_stored
-            and record.is_from_previous_attempt(self._request())
+        if report.processing_status == ProcessingStatus.CANCELLED and record.is_of_previous_attempt(
+            report.report_id
         ):
             # When a running task is cleared, Airflow starts the new attempt first, and ends the old one's trigger,
             # which cancels the report, a second later.
@@ -314,30 +313,16 @@ class CreateReportOperator(QueueingOperator):
         raise_for_status(
             report, on_cancelled=self.on_cancelled, amazon_business_conn_id=self.amazon_business_conn_id
         )
-        if record.is_stored:
-            self._record_success(record, report.report_id)
+        record.hand_on_ended(report.report_id)
         return report.report_id
-
-    def _record_success(self, record: CreateRecord, report_id: str) -> None:
-        try:
-            # It reads the connection, which Airflow may not be able to for a moment.
-            request = self._request()
-        except AmazonBusinessError as error:
-            self.log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)
-            return
-        own = (record.load(request) or {}).get("report_id") == report_id
-        record.hand_on(request, report_id, own=own)
 
     def _timed_out(self, context: Context, event: ReportTimedOut) -> NoReturn:
         if event.own:
             durable_create.cancel_quietly(self.amazon_business_conn_id, event.report_id, mask_access_tokens=True)
         record = CreateRecord(context, durable=self.durable)
         try:
-            if record.is_stored:
-                request = self._request()
-                if (record.load(request) or {}).get("report_id") == event.report_id:
-                    # If the task is cleared, it waits a whole timeout again.
-                    record.save(request, waiting_since=None)
+            # If the task is cleared, it waits a whole timeout again.
+            record.update(event.report_id, waiting_since=None)
         except AmazonBusinessError as error:
             self.log.warning("%s. If this task is cleared, it times out at once", error)
         raise ReportTimeoutError(
