@@ -49,6 +49,7 @@ _LONG = (
     "test_batch_run.py",
     "test_example_dags.py",
     "test_ledger.py",
+    "test_ledger_index.py",
     "test_state_machine.py",
     "test_batch_ledger.py",
     "test_code_blocks.py",

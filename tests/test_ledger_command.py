@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_amzbiz.batch.ledger import Ledger
 from airflow_provider_amzbiz.ledger import main
-from tests.batch.test_ledger import delivery, identity, item
+from tests.batch.deliveries import delivery, identity, item
 
 
 @pytest.fixture
