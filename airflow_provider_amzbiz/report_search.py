@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_amzbiz.client.clock import CLOCK_PRECISION, MAX_CLOCK_DIFFERENCE
 from airflow_provider_amzbiz.client.models import USELESS, ProcessingStatus, Report
-from airflow_provider_amzbiz.exceptions import InvalidInputError
+from airflow_provider_amzbiz.client.page_tokens import PageTokens
+from airflow_provider_amzbiz.exceptions import InvalidInputError, translated_errors
 
 if TYPE_CHECKING:
     from airflow_provider_amzbiz.client.request import ReportRequest
@@ -77,8 +78,8 @@ def find_reusable(
 ) -> str | None:
     """Return the id of the newest equal report, whoever created it, if it is not older than ``within``.
 
-    :param progress: where a throttled search continues: ``next_token``, ``restarted`` and ``done``, JSON-safe;
-        updated here.
+    :param progress: where a throttled search continues: ``next_token``, ``seen`` (digests of all tokens),
+        ``restarted`` and ``done``, JSON-safe; updated here.
     :raises InvalidInputError: the request has options, which no listing shows.
     :raises ThrottledError: the hook may not wait for a permit of getReports; the next call continues.
     """
@@ -116,15 +117,18 @@ def _next_page(
     hook: AmazonBusinessHook, filters: dict[str, Any], progress: MutableMapping[str, Any]
 ) -> list[Report]:
     while True:
-        token = progress.get("next_token")
+        token, tokens = progress.get("next_token"), PageTokens(progress.get("seen", ()))
         try:
             page, progress["next_token"] = hook.get_reports_page(**({"next_token": token} if token else filters))
+            with translated_errors():
+                tokens.check(progress["next_token"])
+            progress["seen"] = sorted(tokens.seen)
         except InvalidInputError as error:
             if not token or progress.get("restarted"):
                 raise
             # A task may wait days for its permit, and the token may have expired meanwhile.
             log.warning("%s. Reading the listing from its first page again", error)
-            progress.update(next_token=None, restarted=True)
+            progress.update(next_token=None, seen=[], restarted=True)
         else:
             return page
 

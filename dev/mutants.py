@@ -651,7 +651,7 @@ MUTANTS = [
            "        self.seen.add(digest)", "        self.seen = {digest}",
            "tests/client/test_report_listing.py::test_a_listing_whose_tokens_alternate_ends_too"),
     Mutant("nul-stored", "text that PostgreSQL refuses", "client/storable.py",
-           ' if "\\0" in value else None', " if False else None",
+           ' if "\\0" in value and', " if False and",
            "tests/client/test_models.py::test_an_unknown_field_that_no_database_stores_is_a_transient_fault"),
     Mutant("lifetime-believed", "absurd lifetime of a token", "client/auth.py",
            "min(seconds, _MAX_LIFETIME)", "seconds",

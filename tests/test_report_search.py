@@ -11,12 +11,14 @@ import pytest
 
 from airflow_provider_amzbiz import durable_create
 from airflow_provider_amzbiz.exceptions import (
+    AmazonBusinessError,
     InvalidInputError,
     ResponseLostError,
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.operators import base
 from airflow_provider_amzbiz.sandbox import Fault
+from tests.client.clients import alternate_tokens
 from tests.conftest import connect
 from tests.creating import INVOICE, LINES, WINDOW, by_a_stranger, create, dated
 from tests.deferring import Store, context, run
@@ -226,6 +228,12 @@ class TestReuse:
         sandbox.inject(Fault(operation="getReports", kind="status", status=400, after=1, times=1))
 
         with pytest.raises(InvalidInputError):
+            dated(reuse_within=timedelta(hours=1)).execute(context())
+
+    def test_does_not_follow_tokens_that_alternate(self, sandbox):
+        alternate_tokens(sandbox)
+
+        with pytest.raises(AmazonBusinessError, match="the same nextToken again"):
             dated(reuse_within=timedelta(hours=1)).execute(context())
 
     def test_searches_once_only_if_the_task_queues_to_create(self, sandbox):

@@ -73,7 +73,7 @@ class JsonModel:
             except _UnreadableError as error:
                 where = f"{cls.__name__}.{wire_name}{error.place}"
                 raise UnavailableError(f"{where} of the response is {error}") from None
-        if left and (odd := unstorable_part(left)):
+        if left and (odd := unstorable_part(left, allow_nul=True)):
             raise UnavailableError(f"A {cls.__name__} of the response holds {odd}")
         return cls(**found, extra=left)
 
@@ -136,7 +136,8 @@ def _read_string(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         raise _wrong(value, "a string")
-    if odd := odd_string(value):
+    # One odd title must not hold up a whole feed, which goes to files.
+    if odd := odd_string(value, allow_nul=True):
         raise _UnreadableError(odd)
     return value
 

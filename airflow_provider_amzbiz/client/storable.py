@@ -9,10 +9,11 @@ from typing import Any
 _MAX_DEPTH = 50
 
 
-def unstorable_part(value: Any) -> str | None:
+def unstorable_part(value: Any, *, allow_nul: bool = False) -> str | None:
     """Return what of a JSON value cannot be stored, for an error message; None if all of it can.
 
     :param value: as ``json.loads`` returns it, or with decimal numbers in place of floats.
+    :param allow_nul: as in :func:`odd_string`.
     """
     here = [value]
     # The value itself is above the first level.
@@ -23,7 +24,7 @@ def unstorable_part(value: Any) -> str | None:
                 below += [*each, *each.values()]
             elif isinstance(each, list):
                 below += each
-            elif found := _odd_scalar(each):
+            elif found := _odd_scalar(each, allow_nul):
                 return found
         if not below:
             return None
@@ -31,17 +32,20 @@ def unstorable_part(value: Any) -> str | None:
     return f"values nested more than {_MAX_DEPTH} levels deep"
 
 
-def _odd_scalar(value: Any) -> str | None:
+def _odd_scalar(value: Any, allow_nul: bool) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         # Python reads and writes them; JSON and databases do not know them.
         return "a number that is not finite"
-    return odd_string(value) if isinstance(value, str) else None
+    return odd_string(value, allow_nul=allow_nul) if isinstance(value, str) else None
 
 
-def odd_string(value: str) -> str | None:
-    """Return what makes a string one that no database stores, for an error message; None if nothing does."""
+def odd_string(value: str, *, allow_nul: bool = False) -> str | None:
+    """Return what makes a string one that no database stores, for an error message; None if nothing does.
+
+    :param allow_nul: whether a NUL character is stored in a file, where it does no harm. Default False.
+    """
     # JSON can hold half a character, which no log or URL accepts either.
     if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
         return "a string that is not valid UTF-8"
     # Nor does PostgreSQL accept this one, even as an escape in JSON.
-    return "a string with a NUL character" if "\0" in value else None
+    return "a string with a NUL character" if "\0" in value and not allow_nul else None
