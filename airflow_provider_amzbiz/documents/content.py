@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import zlib
 from pathlib import PurePosixPath
 
 from airflow_provider_amzbiz.documents.charset import declared_charset, is_wide, marked_codec
@@ -28,26 +29,29 @@ _MAGICS = (
     (b"%!PS", "application/postscript"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", "application/vnd.rar"),
-    (b"BZh", "application/x-bzip2"),
     (b"\xfd7zXZ\x00", "application/x-xz"),
     (b"\x28\xb5\x2f\xfd", "application/zstd"),
     (b"\x04\x22\x4d\x18", UNKNOWN),  # LZ4
     (b"\x1f\x9d", UNKNOWN),  # compress
-    (b"x\x01", UNKNOWN),  # zlib, in three of its levels
-    (b"x\x9c", UNKNOWN),
-    (b"x\xda", UNKNOWN),
-    (b"PAR1", "application/vnd.apache.parquet"),
     (b"Obj\x01", UNKNOWN),  # Avro
-    (b"ORC", UNKNOWN),
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
     (b"\x7fELF", UNKNOWN),
 )
+# Text may begin with these, too, such as a CSV with the column ORCID.
+_PRINTABLE_MAGICS = (
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"ORC", UNKNOWN),
+)
+# With the first block, or with the end of a stream that has none.
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+# By its levels. Two bytes that text may begin with, in some charset.
+_ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
 # PDF readers search for its beginning in so many bytes.
 _PDF = re.compile(rb"%PDF-\d\.\d")
 _PDF_WITHIN = 1024
@@ -110,7 +114,24 @@ def _resolved(head: bytes, declared: str | None, charset: str | None, default: s
 def _magic(head: bytes) -> str | None:
     if _PDF.search(head, 0, _PDF_WITHIN):
         return "application/pdf"
-    return next((kind for magic, kind in _MAGICS if head.startswith(magic)), None)
+    if _BZIP2.match(head):
+        return "application/x-bzip2"
+    if _is_zlib(head):
+        return UNKNOWN
+    magics = _MAGICS if _looks_like_text(head, None) else (*_MAGICS, *_PRINTABLE_MAGICS)
+    return next((kind for magic, kind in magics if head.startswith(magic)), None)
+
+
+def _is_zlib(head: bytes) -> bool:
+    if not head.startswith(_ZLIB):
+        return False
+    inflater = zlib.decompressobj()
+    try:
+        inflater.decompress(head)
+    except zlib.error:
+        return False
+    # A few bytes of text may be the beginning of a stream, but not a whole one with its checksum.
+    return inflater.eof or len(head) >= SNIFFED
 
 
 def _looks_like_text(head: bytes, charset: str | None) -> bool:

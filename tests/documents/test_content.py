@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import random
 import zlib
 
+import pyarrow as pa
 import pytest
+from pyarrow import orc, parquet
 
 from tests.documents.samples import zipped
 from tests.documents.scripted_server import Response
@@ -21,6 +25,16 @@ WESTERN = "Bestellung\tBetrag\nMüller „Büro“\t1.200 €\n"
 PACKED = gzip.compress(WESTERN.encode("cp1252") * 50)
 
 
+ROWS = pa.table({"number": [f"112-{each}" for each in range(900)], "item": ["paper"] * 900})
+
+
+def written(write, rows, compression):
+    """Return a table in a file format."""
+    file = io.BytesIO()
+    write(rows, file, compression=compression)
+    return file.getvalue()
+
+
 BINARIES = {
     "gzip": PACKED,
     "zip": zipped(*{"a.txt": b"a" * 100}.items()),
@@ -28,7 +42,21 @@ BINARIES = {
     "pdf with something before": b"\r\n\xef\xbb\xbf%PDF-1.4\n\xff\x81",
     "old office": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"a" * 600,
     "png": b"\x89PNG\r\n\x1a\n" + b"a" * 50,
-    "zlib": zlib.compress(b"abc" * 100),
+    **{f"zlib, level {level}": zlib.compress(TEXT * 100, level) for level in (0, 1, 5, 6, 9)},
+    "zlib, small": zlib.compress(b"abc" * 100),
+    "zlib, small and stored": zlib.compress(TEXT, 0),
+    "zlib of nothing": zlib.compress(b""),
+    "bzip2": bz2.compress(TEXT * 1000),
+    "bzip2, small": bz2.compress(b"abc"),
+    "bzip2 of nothing": bz2.compress(b""),
+    "gif": b"GIF89a" + bytes.fromhex("01000100800100ffffff0000002c000000000100010000020244013b"),
+    # Without compression, more of it is text.
+    "parquet": written(parquet.write_table, ROWS, "none"),
+    "parquet, packed": written(parquet.write_table, ROWS, "zstd"),
+    "parquet, small": written(parquet.write_table, ROWS.slice(0, 1), "none"),
+    "orc": written(orc.write_table, ROWS, "uncompressed"),
+    "orc, packed": written(orc.write_table, ROWS, "zlib"),
+    "orc, small": written(orc.write_table, ROWS.slice(0, 1), "uncompressed"),
     "raw deflate": zlib.compress(random.Random(1).randbytes(3000))[2:],
     "encrypted": random.Random(2).randbytes(3000).replace(b"\0", b"\1"),
     "with a NUL": b"a;b\n" * 500 + b"\0" + b"caf\xe9;b\n" * 500,
@@ -46,6 +74,55 @@ def test_what_is_not_text_stays_whatever_is_declared(host, copy, stored, kind, e
 
     assert stored() == {"document": host.content}
     assert not result.content_type.startswith(("text/", "application/json"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ORCID;Name\r\n0000;Müller\r\n",
+        "ORC",
+        "PAR1,PAR2\nü,1\n",
+        "BZhaus,Straße\n",
+        "BZh9,Straße\n",
+        "GIF87a;GIF89a\nü;1\n",
+        "GIF89a;" * 1000,
+        "xœuvre;Betrag\n",
+        "xœuvre;Betrag\n" * 1000,
+        "xÚ;Betrag\n" * 1000,
+        "x^2;Größe\n",
+        "x^",
+    ],
+    ids=lambda text: f"{text[:6].strip()}, {len(text)}",
+)
+@pytest.mark.parametrize("zipped_as", [None, "a.csv"])
+def test_text_that_begins_like_a_binary_is_text(host, copy, stored, text, zipped_as):
+    content = text.encode("cp1252")
+    host.content = zipped((zipped_as, content)) if zipped_as else content
+    host.always = Response(headers={"Content-Type": "text/csv"})
+
+    (kept,) = copy()
+    assert (kept.content_type, list(stored().values())) == ("text/csv", [content])
+
+    (result,) = copy(encoding="Cp1252", rows=True)
+    assert list(stored().values()) == [text.encode()]
+    assert result.content_type == "text/csv; charset=UTF-8"
+    assert result.rows is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type"),
+    [
+        ("gif", "image/gif"),
+        ("parquet", "application/vnd.apache.parquet"),
+        ("parquet, small", "application/vnd.apache.parquet"),
+        ("bzip2, small", "application/x-bzip2"),
+        ("bzip2 of nothing", "application/x-bzip2"),
+    ],
+)
+def test_a_binary_has_the_type_of_its_bytes(host, copy, kind, content_type):
+    host.content = BINARIES[kind]
+    (result,) = copy()
+    assert result.content_type == content_type
 
 
 @pytest.mark.parametrize("unpack", ["auto", "gzip"])
