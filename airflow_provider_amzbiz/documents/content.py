@@ -67,17 +67,21 @@ def document_type(head: bytes, announced: str | None, charset: str | None, *, as
     :param head: the first :data:`SNIFFED` bytes of what is stored.
     :param announced: the type that its host sends, which may be that of the compressed document.
     :param charset: its charset, if it is known.
-    :param assume_text: whether it is text if nothing says what it is.
+    :param assume_text: whether it is text if its bytes look like text, whatever its host sends.
     """
     declared = (announced or "").strip()
     known = _MEDIA_TYPE.fullmatch(declared) and declared.split(";")[0].strip().lower() not in _MEANINGLESS
-    return _resolved(head, declared if known else None, charset, "text/plain" if assume_text else UNKNOWN)
+    kind = _resolved(head, declared if known else None, charset)
+    if assume_text and not is_text(kind) and not _magic(head) and _looks_like_text(head, charset):
+        # Hosts declare a CSV as application/vnd.ms-excel or application/x-download, too.
+        return "text/plain"
+    return kind
 
 
 def file_type(head: bytes, name: str, charset: str | None) -> str:
     """Return the content type of a file in an archive; it is text only if its name says so."""
     guessed, compressed = mimetypes.guess_type(PurePosixPath(name).name)
-    return _resolved(head, None if compressed else guessed, charset, UNKNOWN)
+    return _resolved(head, None if compressed else guessed, charset)
 
 
 def is_text(content_type: str) -> bool:
@@ -102,12 +106,12 @@ def has_lines(content_type: str, head: bytes) -> bool:
     return marked_codec(head) is not None or not is_wide(find_codec(declared) if declared else None)
 
 
-def _resolved(head: bytes, declared: str | None, charset: str | None, default: str) -> str:
+def _resolved(head: bytes, declared: str | None, charset: str | None) -> str:
     magic = _magic(head)
     if magic:
         # For a container the declared type may say more, such as that of an Excel file.
         return declared if declared and magic in _CONTAINERS and not is_text(declared) else magic
-    kind = declared or default
+    kind = declared or UNKNOWN
     return UNKNOWN if is_text(kind) and not _looks_like_text(head, charset or declared_charset(kind)) else kind
 
 

@@ -109,6 +109,41 @@ def test_text_that_begins_like_a_binary_is_text(host, copy, stored, text, zipped
     assert result.rows is not None
 
 
+@pytest.mark.parametrize("announced", ["application/vnd.ms-excel", "application/x-download", "text/csv", None])
+def test_encoding_makes_text_of_what_looks_like_it_whatever_is_declared(host, copy, stored, announced):
+    host.content = WESTERN.encode("cp1252")
+    host.always = Response(headers={"Content-Type": announced})
+
+    (result,) = copy(encoding="Cp1252")
+
+    assert stored() == {"document": WESTERN.encode()}
+    assert result.content_type == f"{'text/csv' if announced == 'text/csv' else 'text/plain'}; charset=UTF-8"
+
+
+def test_without_encoding_the_declared_type_stays(host, copy, stored):
+    host.content = WESTERN.encode("cp1252")
+    host.always = Response(headers={"Content-Type": "application/vnd.ms-excel"})
+    (result,) = copy()
+    assert stored() == {"document": host.content}
+    assert result.content_type == "application/vnd.ms-excel"
+
+
+@pytest.mark.parametrize("kind", ["old office", "with a NUL"])
+def test_what_does_not_look_like_text_keeps_its_declared_type(host, copy, stored, kind):
+    host.content = BINARIES[kind]
+    host.always = Response(headers={"Content-Type": "application/vnd.ms-excel"})
+    (result,) = copy(encoding="Cp1252")
+    assert stored() == {"document": host.content}
+    assert result.content_type == "application/vnd.ms-excel"
+
+
+def test_a_charset_is_taken_from_a_type_that_is_not_texts(host, copy, stored):
+    host.content = WESTERN.encode("cp1252")
+    host.always = Response(headers={"Content-Type": "application/vnd.ms-excel; charset=Cp1252"})
+    copy(encoding="declared")
+    assert stored() == {"document": WESTERN.encode()}
+
+
 @pytest.mark.parametrize(
     ("kind", "content_type"),
     [
