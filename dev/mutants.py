@@ -479,7 +479,7 @@ MUTANTS = [
            'return b"\\0" not in head and ', "return ",
            "tests/documents/test_content.py::test_what_is_not_text_stays_whatever_is_declared"),
     Mutant("packed-name", "gzip in a ZIP, called x.csv.gz", "documents/content.py",
-           "None if compressed else guessed", "guessed",
+           "PurePosixPath(name).suffix.lower()", 'PurePosixPath(name.removesuffix(".gz")).suffix.lower()',
            "tests/documents/test_content.py::test_of_an_archive_only_text_is_converted"),
     Mutant("office-opened", "Office file, technically a ZIP", "documents/to_s3.py",
            "    if archive.document_type is None:", "    if True:",

@@ -52,6 +52,27 @@ _PRINTABLE_MAGICS = (
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 # By its levels. Two bytes that text may begin with, in some charset.
 _ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+# By the ending of a file's name. Those of Python itself, not those of the machine: workers would differ.
+_TYPES = {
+    **mimetypes.MimeTypes().types_map[True],
+    # Not in Python.
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".jsonl": "application/jsonl",
+    ".log": "text/plain",
+    ".ndjson": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    # Other in some versions of Python, or not there.
+    ".js": "text/javascript",
+    ".markdown": "text/markdown",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".rst": "text/x-rst",
+    # It names its charset itself, so it must not be converted.
+    ".rtf": "application/rtf",
+    ".webp": "image/webp",
+}
 # PDF readers search for its beginning in so many bytes.
 _PDF = re.compile(rb"%PDF-\d\.\d")
 _PDF_WITHIN = 1024
@@ -80,8 +101,7 @@ def document_type(head: bytes, announced: str | None, charset: str | None, *, as
 
 def file_type(head: bytes, name: str, charset: str | None) -> str:
     """Return the content type of a file in an archive; it is text only if its name says so."""
-    guessed, compressed = mimetypes.guess_type(PurePosixPath(name).name)
-    return _resolved(head, None if compressed else guessed, charset)
+    return _resolved(head, _TYPES.get(PurePosixPath(name).suffix.lower()), charset)
 
 
 def is_text(content_type: str) -> bool:

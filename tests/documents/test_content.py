@@ -6,12 +6,15 @@ import bz2
 import gzip
 import io
 import random
+import subprocess
+import sys
 import zlib
 
 import pyarrow as pa
 import pytest
 from pyarrow import orc, parquet
 
+from airflow_provider_amzbiz.documents.content import UNKNOWN, file_type, is_text
 from tests.documents.samples import zipped
 from tests.documents.scripted_server import Response
 
@@ -187,6 +190,40 @@ def test_of_an_archive_only_text_is_converted(host, copy, stored, encoding):
     text = WESTERN.encode() if encoding else western
     assert stored() == {"files/a.csv": text, **{f"files/{name}": content for name, content in kept.items()}}
     assert [each.uri[-5:] for each in results if each.content_type.startswith("text/")] == ["a.csv"]
+
+
+class TestTypeOfAFile:
+    def test_is_the_same_on_each_machine(self, tmp_path):
+        types = tmp_path / "mime.types"
+        types.write_text("text/plain edi csv log\n")
+        code = (
+            f"import mimetypes; mimetypes.knownfiles[:] = [{str(types)!r}]; mimetypes.init()\n"
+            "from airflow_provider_amzbiz.documents.content import file_type\n"
+            "print(*(file_type(b'a,b', name, None) for name in ('a.edi', 'a.csv', 'a.log')))"
+        )
+        found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        assert found.stdout.split() == [UNKNOWN, "text/csv", "text/plain"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("a.csv", "A.CSV", "d.x/a.tsv", "a.txt", "a.log", "a.json", "a.jsonl", "a.ndjson", "a.xml", "a.md"),
+            *("a.html", "a.tar.csv", "a#1.csv", "a?b.csv", "Rechnung:4711#1.csv", "data:x,y.csv"),
+        ],
+    )
+    def test_is_text_by_the_ending_of_its_name(self, name):
+        assert is_text(file_type(WESTERN.encode("cp1252"), name, "cp1252"))
+
+    @pytest.mark.parametrize(
+        "name",
+        ["csv", ".csv", "a", "a.csv.gz", "a.csv.bz2", "a.csv/b", "a.xls", "a.rtf", "a.parquet", "a.svgz"],
+    )
+    def test_is_not_text_by_another_name(self, name):
+        assert not is_text(file_type(WESTERN.encode("cp1252"), name, "cp1252"))
+
+    @pytest.mark.parametrize(("name", "kind"), [("a.xlsx", "spreadsheetml"), ("a.docx", "wordprocessingml")])
+    def test_of_an_office_file_is_the_one_of_its_name(self, name, kind):
+        assert f"{kind}." in file_type(BINARIES["zip"], name, None)
 
 
 class TestContentType:
