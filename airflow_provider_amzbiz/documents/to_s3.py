@@ -199,11 +199,12 @@ class _DocumentCopy:
     ) -> StoredObject:
         """Store one object, and log its size and speed."""
         kind = self._options.content_type or content_type
+        converted = self._options.encoding is not None and is_text(content_type)
         started = time.monotonic()
         stored = store(
             content,
             S3Object(self._target, key, kind),
-            size_of_part=part_size(raw_length, self._options.max_bytes),
+            size_of_part=part_size(raw_length, self._options.max_bytes, converted=converted),
             count_rows=self._options.rows and has_lines(kind, content.head),
             rollback=rollback,
             one_of_many=one_of_many,
