@@ -91,7 +91,7 @@ def document_type(head: bytes, announced: str | None, charset: str | None, *, as
     :param assume_text: whether it is text if its bytes look like text, whatever its host sends.
     """
     declared = (announced or "").strip()
-    known = _MEDIA_TYPE.fullmatch(declared) and declared.split(";")[0].strip().lower() not in _MEANINGLESS
+    known = is_media_type(declared) and declared.split(";")[0].strip().lower() not in _MEANINGLESS
     kind = _resolved(head, declared if known else None, charset)
     if assume_text and not is_text(kind) and not _magic(head) and _looks_like_text(head, charset):
         # Hosts declare a CSV as application/vnd.ms-excel or application/x-download, too.
@@ -102,6 +102,11 @@ def document_type(head: bytes, announced: str | None, charset: str | None, *, as
 def file_type(head: bytes, name: str, charset: str | None) -> str:
     """Return the content type of a file in an archive; it is text only if its name says so."""
     return _resolved(head, _TYPES.get(PurePosixPath(name).suffix.lower()), charset)
+
+
+def is_media_type(value: str) -> bool:
+    """Whether a string can be sent to S3 as a content type."""
+    return _MEDIA_TYPE.fullmatch(value) is not None
 
 
 def is_text(content_type: str) -> bool:
