@@ -92,6 +92,8 @@ class DocumentToS3Operator(QueueingOperator):
             )
         with translated_errors():
             max_bytes = parameters.positive_integer("max_bytes", max_bytes)
+            parameters.boolean("replace", replace)
+            parameters.boolean("sha256", sha256)
         if encoding is not None:
             _check_encoding(encoding)
         if is_known_at_parsing(extra_args):

@@ -163,6 +163,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         with translated_errors():
             self.overlap = timedelta(seconds=parameters.seconds("overlap", overlap, zero=True))
             self.open_for = timedelta(seconds=parameters.seconds("open_for", open_for, zero=True))
+            parameters.boolean("include_personal_data", include_personal_data)
         self.document_types = document_types
         self.include_personal_data = include_personal_data
 

@@ -183,6 +183,8 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         with translated_errors():
             self.timeout = parameters.seconds("timeout", timeout)
             self.poke_interval = parameters.seconds("poke_interval", poke_interval)
+            parameters.boolean("skip_if_empty", skip_if_empty)
+            parameters.boolean("verify_delivered", verify_delivered)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or continue where an earlier attempt ended."""

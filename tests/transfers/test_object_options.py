@@ -133,3 +133,20 @@ class TestContentType:
     )
     def test_may_be_a_media_type_or_missing(self, operator, given):
         operator(content_type=given)
+
+
+@pytest.mark.parametrize("given", ["False", 0, None])
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [
+        *((each, name) for each in (document, reports, invoices) for name in ("replace", "sha256")),
+        (reports, "skip_if_empty"),
+        (reports, "verify_delivered"),
+        (invoices, "verify_delivered"),
+        (invoices, "include_personal_data"),
+        (transactions, "include_personal_data"),
+    ],
+)
+def test_what_is_no_boolean_is_refused(operator, name, given):
+    with pytest.raises(InvalidInputError, match=f"{name} is {given!r}, but must be True or False"):
+        operator(**{name: given})
