@@ -269,8 +269,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             raise InvalidInputError(
                 f"s3_uri is {self.s3_uri!r}, but must be like s3://bucket/key or s3://<ARN of an access point>/key"
             )
-        check_bucket("s3_uri", found[0])
-        check_key("s3_uri", found[1])
+        check_bucket(f"The bucket in s3_uri {self.s3_uri!r}", found[0])
+        check_key(f"The key in s3_uri {self.s3_uri!r}", found[1])
         return found
 
     def _finished_report(self) -> dict[str, Any]:
