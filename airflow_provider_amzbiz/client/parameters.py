@@ -153,6 +153,13 @@ def positive_integer(name: str, value: Any, *, maximum: int | None = None) -> in
     return number
 
 
+def boolean(name: str, value: object) -> bool:
+    """Return True or False; a string such as ``"False"`` would count as True."""
+    if not isinstance(value, bool):
+        raise InvalidParameterError(f"{name} is {shown(value)}, but must be True or False")
+    return value
+
+
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """Return the seconds of a timedelta or a number, up to :data:`MAX_SECONDS`.
 

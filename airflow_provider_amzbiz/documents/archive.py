@@ -208,17 +208,17 @@ def distinct(names: list[str]) -> list[str]:
     """Return the names, made unique: the second ``a.pdf`` becomes ``a-2.pdf``."""
     taken = set(names)
     seen: set[str] = set()
+    # The last number tried for each name: counting from 2 each time would take hours for 65,535 equal names.
+    numbers: dict[str, int] = {}
     result = []
     for name in names:
-        number = 2
         own = name
         while own in seen:
+            number = numbers[name] = numbers.get(name, 1) + 1
             path = PurePosixPath(name)
-            own = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-            number += 1
-            if own in taken:
-                # Another file has this name already.
-                own = name
+            numbered = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+            # Another file may have this name already.
+            own = name if numbered in taken else numbered
         seen.add(own)
         result.append(own)
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import zlib
 from pathlib import PurePosixPath
 
 from airflow_provider_amzbiz.documents.charset import declared_charset, is_wide, marked_codec
@@ -28,26 +29,50 @@ _MAGICS = (
     (b"%!PS", "application/postscript"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", "application/vnd.rar"),
-    (b"BZh", "application/x-bzip2"),
     (b"\xfd7zXZ\x00", "application/x-xz"),
     (b"\x28\xb5\x2f\xfd", "application/zstd"),
     (b"\x04\x22\x4d\x18", UNKNOWN),  # LZ4
     (b"\x1f\x9d", UNKNOWN),  # compress
-    (b"x\x01", UNKNOWN),  # zlib, in three of its levels
-    (b"x\x9c", UNKNOWN),
-    (b"x\xda", UNKNOWN),
-    (b"PAR1", "application/vnd.apache.parquet"),
     (b"Obj\x01", UNKNOWN),  # Avro
-    (b"ORC", UNKNOWN),
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
     (b"\x7fELF", UNKNOWN),
 )
+# Text may begin with these, too, such as a CSV with the column ORCID.
+_PRINTABLE_MAGICS = (
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"ORC", UNKNOWN),
+)
+# With the first block, or with the end of a stream that has none.
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+# By its levels. Two bytes that text may begin with, in some charset.
+_ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+# By the ending of a file's name. Those of Python itself, not those of the machine: workers would differ.
+_TYPES = {
+    **mimetypes.MimeTypes().types_map[True],
+    # Not in Python.
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".jsonl": "application/jsonl",
+    ".log": "text/plain",
+    ".ndjson": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    # Other in some versions of Python, or not there.
+    ".js": "text/javascript",
+    ".markdown": "text/markdown",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".rst": "text/x-rst",
+    # It names its charset itself, so it must not be converted.
+    ".rtf": "application/rtf",
+    ".webp": "image/webp",
+}
 # PDF readers search for its beginning in so many bytes.
 _PDF = re.compile(rb"%PDF-\d\.\d")
 _PDF_WITHIN = 1024
@@ -63,17 +88,25 @@ def document_type(head: bytes, announced: str | None, charset: str | None, *, as
     :param head: the first :data:`SNIFFED` bytes of what is stored.
     :param announced: the type that its host sends, which may be that of the compressed document.
     :param charset: its charset, if it is known.
-    :param assume_text: whether it is text if nothing says what it is.
+    :param assume_text: whether it is text if its bytes look like text, whatever its host sends.
     """
     declared = (announced or "").strip()
-    known = _MEDIA_TYPE.fullmatch(declared) and declared.split(";")[0].strip().lower() not in _MEANINGLESS
-    return _resolved(head, declared if known else None, charset, "text/plain" if assume_text else UNKNOWN)
+    known = is_media_type(declared) and declared.split(";")[0].strip().lower() not in _MEANINGLESS
+    kind = _resolved(head, declared if known else None, charset)
+    if assume_text and not is_text(kind) and not _magic(head) and _looks_like_text(head, charset):
+        # Hosts declare a CSV as application/vnd.ms-excel or application/x-download, too.
+        return "text/plain"
+    return kind
 
 
 def file_type(head: bytes, name: str, charset: str | None) -> str:
     """Return the content type of a file in an archive; it is text only if its name says so."""
-    guessed, compressed = mimetypes.guess_type(PurePosixPath(name).name)
-    return _resolved(head, None if compressed else guessed, charset, UNKNOWN)
+    return _resolved(head, _TYPES.get(PurePosixPath(name).suffix.lower()), charset)
+
+
+def is_media_type(value: str) -> bool:
+    """Whether a string can be sent to S3 as a content type."""
+    return _MEDIA_TYPE.fullmatch(value) is not None
 
 
 def is_text(content_type: str) -> bool:
@@ -98,19 +131,36 @@ def has_lines(content_type: str, head: bytes) -> bool:
     return marked_codec(head) is not None or not is_wide(find_codec(declared) if declared else None)
 
 
-def _resolved(head: bytes, declared: str | None, charset: str | None, default: str) -> str:
+def _resolved(head: bytes, declared: str | None, charset: str | None) -> str:
     magic = _magic(head)
     if magic:
         # For a container the declared type may say more, such as that of an Excel file.
         return declared if declared and magic in _CONTAINERS and not is_text(declared) else magic
-    kind = declared or default
+    kind = declared or UNKNOWN
     return UNKNOWN if is_text(kind) and not _looks_like_text(head, charset or declared_charset(kind)) else kind
 
 
 def _magic(head: bytes) -> str | None:
     if _PDF.search(head, 0, _PDF_WITHIN):
         return "application/pdf"
-    return next((kind for magic, kind in _MAGICS if head.startswith(magic)), None)
+    if _BZIP2.match(head):
+        return "application/x-bzip2"
+    if _is_zlib(head):
+        return UNKNOWN
+    magics = _MAGICS if _looks_like_text(head, None) else (*_MAGICS, *_PRINTABLE_MAGICS)
+    return next((kind for magic, kind in magics if head.startswith(magic)), None)
+
+
+def _is_zlib(head: bytes) -> bool:
+    if not head.startswith(_ZLIB):
+        return False
+    inflater = zlib.decompressobj()
+    try:
+        inflater.decompress(head)
+    except zlib.error:
+        return False
+    # A few bytes of text may be the beginning of a stream, but not a whole one with its checksum.
+    return inflater.eof or len(head) >= SNIFFED
 
 
 def _looks_like_text(head: bytes, charset: str | None) -> bool:

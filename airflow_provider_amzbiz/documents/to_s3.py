@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import IO, Any, cast
 
+from airflow_provider_amzbiz.client.parameters import shown
 from airflow_provider_amzbiz.documents.archive import Archive
 from airflow_provider_amzbiz.documents.charset import DECLARED, Utf8, codec_of, declared_charset, marked_codec
 from airflow_provider_amzbiz.documents.content import SNIFFED, document_type, file_type, has_lines, is_text
@@ -140,10 +142,11 @@ class _DocumentCopy:
 
     def _store_files(self, archive: Archive, rollback: Rollback) -> list[StoredObject]:
         keys = [self._key(name) for name in archive.names]
-        if len(set(keys)) < len(keys):
+        key, count = Counter(keys).most_common(1)[0]
+        if count > 1:
             raise UnsupportedDocumentError(
-                f"The document is a ZIP of the files {archive.names}, which would have the keys {keys}; put "
-                "{name} into the key so that they differ"
+                f"The document is a ZIP of {len(keys)} files, such as {shown(archive.names[:3])}, and several "
+                f"would have the key {key!r}; put {{name}} into the key so that they differ"
             )
         stored: list[StoredObject] = []
         # All files or none: a reader could not know that the rest is missing.
@@ -199,11 +202,12 @@ class _DocumentCopy:
     ) -> StoredObject:
         """Store one object, and log its size and speed."""
         kind = self._options.content_type or content_type
+        converted = self._options.encoding is not None and is_text(content_type)
         started = time.monotonic()
         stored = store(
             content,
             S3Object(self._target, key, kind),
-            size_of_part=part_size(raw_length, self._options.max_bytes),
+            size_of_part=part_size(raw_length, self._options.max_bytes, converted=converted),
             count_rows=self._options.rows and has_lines(kind, content.head),
             rollback=rollback,
             one_of_many=one_of_many,

@@ -22,8 +22,9 @@ from airflow_provider_amzbiz.documents.streams import CHUNK, Readable
 # need more of them.
 PART_SIZE = 7 * 1024**2
 _MAX_PARTS = 9000
-# How many times larger a gzip of text may become, to choose the part size by.
+# How many times larger a gzip of text may become, and any text in UTF-8, to choose the part size by.
 _GROWTH = 20
+_GROWTH_OF_UTF8 = 3
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ class StoredObject:
         return {name: value for name, value in asdict(self).items() if name != "rows"}
 
 
-def part_size(raw_length: int | None, max_bytes: int) -> int:
+def part_size(raw_length: int | None, max_bytes: int, *, converted: bool) -> int:
     """Return the size of the upload's parts in bytes.
 
     :param raw_length: bytes of the compressed document, if known.
     :param max_bytes: limit of the decoded one.
+    :param converted: whether it is stored in another charset, which the limit does not count.
     """
     largest = max_bytes if raw_length is None else min(max_bytes, raw_length * _GROWTH)
+    if converted:
+        largest *= _GROWTH_OF_UTF8
     return max(PART_SIZE, -(-largest // _MAX_PARTS))
 
 

@@ -79,6 +79,7 @@ class GetTransactionsOperator(BrieflyWaitingOperator):
         )
         with translated_errors():
             self.overlap = parameters.seconds("overlap", overlap, zero=True)
+            parameters.boolean("include_personal_data", include_personal_data)
             if max_transactions is not None:
                 max_transactions = parameters.positive_integer("max_transactions", max_transactions)
         self.feed_start = feed_start

@@ -24,8 +24,13 @@ from airflow_provider_amzbiz.exceptions import (
     translated_errors,
 )
 from airflow_provider_amzbiz.links import ReportStatusesLink, S3ConsoleLink
-from airflow_provider_amzbiz.operators.base import QueueingOperator
+from airflow_provider_amzbiz.operators.base import QueueingOperator, check_rendered
 from airflow_provider_amzbiz.transfers.keys import NAME, render_key
+from airflow_provider_amzbiz.transfers.object_options import (
+    check_content_type,
+    check_extra_args,
+    is_known_at_parsing,
+)
 from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 from airflow_provider_amzbiz.transfers.upload_record import UploadRecord
 
@@ -38,14 +43,6 @@ if TYPE_CHECKING:
     from airflow_provider_amzbiz.lineage import MovedDocument, S3Output, Transfer
 
 _ENDED = "The task was ended during the transfer of a document; no part of it is left in S3"
-# Parameters of S3 that ``extra_args`` may not have, because the transfer sets them.
-_RESERVED_ARGS = frozenset(
-    {
-        "Body", "Bucket", "ChecksumAlgorithm", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME",
-        "ChecksumSHA1", "ChecksumSHA256", "ChecksumType", "ContentLength", "ContentMD5",
-        "ContentType", "IfMatch", "IfNoneMatch", "Key", "WriteOffsetBytes",
-    }
-)  # fmt: skip
 # Seconds before each retry of getReportDocument while it does not know the document: the API may list a report as
 # DONE before it knows the report's document.
 _DOCUMENT_GRACE = (5.0, 15.0)
@@ -84,7 +81,7 @@ class DocumentToS3Operator(QueueingOperator):
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: Mapping[str, Any] | str | None = None,
         max_bytes: int = MAX_BYTES,
         **kwargs: Any,
     ) -> None:
@@ -95,11 +92,14 @@ class DocumentToS3Operator(QueueingOperator):
             )
         with translated_errors():
             max_bytes = parameters.positive_integer("max_bytes", max_bytes)
+            parameters.boolean("replace", replace)
+            parameters.boolean("sha256", sha256)
         if encoding is not None:
             _check_encoding(encoding)
-        for name in extra_args if isinstance(extra_args, Mapping) else ():
-            if name in _RESERVED_ARGS:
-                raise InvalidInputError(f"extra_args has {name!r}, but may have none of {sorted(_RESERVED_ARGS)}")
+        if is_known_at_parsing(extra_args):
+            check_extra_args(extra_args)
+        if is_known_at_parsing(content_type):
+            check_content_type(content_type)
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
         self.aws_conn_id = aws_conn_id
@@ -108,10 +108,20 @@ class DocumentToS3Operator(QueueingOperator):
         self.sha256 = sha256
         self.content_type = content_type
         self.encoding = encoding
-        self.extra_args = extra_args
+        # A mapping or None, once it is rendered and checked.
+        self.extra_args: Any = extra_args
         self.max_bytes = max_bytes
         # Lines of text by the URI of each object that this process has stored.
         self._rows: dict[str, int | None] = {}
+
+    def _check_rendered(self) -> None:
+        """Check the rendered fields before the task does anything.
+
+        :raises InvalidInputError: one of them is not allowed.
+        """
+        check_rendered(self)
+        check_content_type(self.content_type)
+        self.extra_args = check_extra_args(self.extra_args)
 
     def upload_options(self) -> UploadOptions:
         """Return the options of an upload, as they are once templates are rendered."""

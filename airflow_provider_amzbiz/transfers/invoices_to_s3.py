@@ -13,7 +13,6 @@ from airflow_provider_amzbiz.compat import conf
 from airflow_provider_amzbiz.documents.upload_options import MAX_BYTES
 from airflow_provider_amzbiz.exceptions import InvalidInputError, TaskKilledError, translated_errors
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
-from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.batch_place import default_manifest_key, owner_of
 from airflow_provider_amzbiz.transfers.reports_to_s3 import ReportsToS3Operator
@@ -130,7 +129,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         aws_conn_id: str | None = "aws_default",
         replace: bool = True,
         sha256: bool = True,
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: Mapping[str, Any] | str | None = None,
         max_bytes: int = MAX_BYTES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_throttle_wait: timedelta | float = 3600.0,
@@ -164,6 +163,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         with translated_errors():
             self.overlap = timedelta(seconds=parameters.seconds("overlap", overlap, zero=True))
             self.open_for = timedelta(seconds=parameters.seconds("open_for", open_for, zero=True))
+            parameters.boolean("include_personal_data", include_personal_data)
         self.document_types = document_types
         self.include_personal_data = include_personal_data
 
@@ -171,7 +171,7 @@ class InvoicesToS3Operator(ReportsToS3Operator):
         """Read the feed, or take what an earlier attempt has read, and store the documents."""
         from airflow_provider_amzbiz.transfers.batch_actions import target_of
 
-        check_rendered(self)
+        self._check_rendered()
         if not self.ledger:
             raise InvalidInputError(
                 f"ledger is {self.ledger!r}, but must be an S3 URI such as s3://bucket/ledger/"

@@ -17,7 +17,6 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
-from airflow_provider_amzbiz.operators.base import check_rendered
 from airflow_provider_amzbiz.report_status import raise_for_status
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.keys import (
@@ -73,13 +72,14 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         the bytes; None is refused. Default ``"auto"``. (not templated)
     :param sha256: whether to compute the SHA-256, at the cost of a third of the CPU time of a large transfer.
         Default True. (not templated)
-    :param content_type: the objects' content type. Default None, which derives it from the document. (templated)
+    :param content_type: the objects' content type, a media type such as ``"text/csv"``. Default None, which
+        derives it from the document. (templated)
     :param encoding: the charset of text, which is then stored as UTF-8: a name, such as ``"Cp1252"`` or
         ``"Windows-31J"``, or ``"declared"`` for the one in the document's Content-Type. A byte that is no
         character of it fails the task without a retry. Default None, which keeps the bytes, as for all content
         that is not text, such as a PDF. (not templated)
-    :param extra_args: more of S3's own parameters for the objects, such as ``{"StorageClass": "STANDARD_IA"}``.
-        Default None. (templated)
+    :param extra_args: more of S3's own parameters for the objects, such as ``{"StorageClass": "STANDARD_IA"}``, or
+        a JSON object as a string. Default None. (templated)
     :param max_bytes: limit of the decoded document in bytes, above which it is refused. Default 50 GiB.
         (not templated)
     :param amazon_business_conn_id: the connection, of type ``amazon_business``. Default
@@ -127,7 +127,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: Mapping[str, Any] | str | None = None,
         max_bytes: int = MAX_BYTES,
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
@@ -159,7 +159,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Transfer the document."""
-        check_rendered(self)
+        self._check_rendered()
         self._check_given()
         self._remember_attempt(context)
         if self._should_queue_first(context):
@@ -169,7 +169,7 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Transfer the document, now that the triggerer has acquired the permit."""
-        check_rendered(self)
+        self._check_rendered()
         with about_report(self.report_id):
             granted = read_event(event, PermitGranted)
         self._remember_attempt(context)
@@ -269,8 +269,8 @@ class ReportDocumentToS3Operator(DocumentToS3Operator):
             raise InvalidInputError(
                 f"s3_uri is {self.s3_uri!r}, but must be like s3://bucket/key or s3://<ARN of an access point>/key"
             )
-        check_bucket("s3_uri", found[0])
-        check_key("s3_uri", found[1])
+        check_bucket(f"The bucket in s3_uri {self.s3_uri!r}", found[0])
+        check_key(f"The key in s3_uri {self.s3_uri!r}", found[1])
         return found
 
     def _finished_report(self) -> dict[str, Any]:

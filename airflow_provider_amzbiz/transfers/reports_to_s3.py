@@ -23,11 +23,12 @@ from airflow_provider_amzbiz.exceptions import (
 )
 from airflow_provider_amzbiz.hooks.amazon_business import AmazonBusinessHook
 from airflow_provider_amzbiz.links import S3ConsoleLink
-from airflow_provider_amzbiz.operators.base import check_rendered, log_deferral
+from airflow_provider_amzbiz.operators.base import log_deferral
 from airflow_provider_amzbiz.report_status import check_on_cancelled
 from airflow_provider_amzbiz.transfers.base import DocumentToS3Operator
 from airflow_provider_amzbiz.transfers.batch_run import BatchRun, deliveries_of
 from airflow_provider_amzbiz.transfers.keys import check_bucket_at_parsing, check_key_at_parsing, key_prefix
+from airflow_provider_amzbiz.transfers.object_options import check_extra_args
 from airflow_provider_amzbiz.transfers.rendering import PlainStrings
 from airflow_provider_amzbiz.triggers.batch import BatchReady
 from airflow_provider_amzbiz.triggers.events import read_event
@@ -142,7 +143,7 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         sha256: bool = True,
         content_type: str | None = None,
         encoding: str | None = None,
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: Mapping[str, Any] | str | None = None,
         max_bytes: int = MAX_BYTES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_throttle_wait: timedelta | float = 3600.0,
@@ -182,16 +183,19 @@ class ReportsToS3Operator(PlainStrings, DocumentToS3Operator):
         with translated_errors():
             self.timeout = parameters.seconds("timeout", timeout)
             self.poke_interval = parameters.seconds("poke_interval", poke_interval)
+            parameters.boolean("skip_if_empty", skip_if_empty)
+            parameters.boolean("verify_delivered", verify_delivered)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or continue where an earlier attempt ended."""
-        check_rendered(self)
+        self._check_rendered()
         batch = BatchRun.begin(self, context)
         return self._continue(context, batch)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do what there is to do now, and defer again."""
         ready = read_event(event, BatchReady)
+        self.extra_args = check_extra_args(self.extra_args)
         # What was begun stays as it was, whatever is rendered now.
         self.amazon_business_conn_id = ready.record["amazon_business_conn_id"]
         self.aws_conn_id = ready.record["aws_conn_id"]

@@ -19,6 +19,7 @@ from airflow_provider_amzbiz.transfers.keys import (
     check_key_at_parsing,
     check_placeholders,
 )
+from airflow_provider_amzbiz.transfers.object_options import check_extra_args, is_known_at_parsing
 from airflow_provider_amzbiz.transfers.s3_connection import s3_client
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
         include_personal_data: bool = False,
         amazon_business_conn_id: str = AmazonBusinessHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: Mapping[str, Any] | str | None = None,
         max_throttle_wait: timedelta | float = 3600.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -110,10 +111,13 @@ class TransactionsToS3Operator(GetTransactionsOperator):
             check_bucket_at_parsing("s3_bucket", s3_bucket)
         if isinstance(s3_key, str):
             check_key_at_parsing("s3_key", s3_key)
+        if is_known_at_parsing(extra_args):
+            check_extra_args(extra_args)
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
         self.aws_conn_id = aws_conn_id
-        self.extra_args = extra_args
+        # A mapping or None, once it is rendered and checked.
+        self.extra_args: Any = extra_args
 
     def _call(self, context: Context) -> Any:
         from airflow_provider_amzbiz.batch.plan import check_string
@@ -130,6 +134,7 @@ class TransactionsToS3Operator(GetTransactionsOperator):
             check_key("s3_key", self.s3_key)
             check_placeholders(self.s3_key, ())
             table_format("s3_key", self.s3_key)
+            self.extra_args = check_extra_args(self.extra_args)
             start, end = self._range(context)
             s3, found = s3_client(self.aws_conn_id), TransactionRows(spool)
             found.read(

@@ -67,6 +67,13 @@ def test_page_size_out_of_range(given):
         parameters.page_size(given)
 
 
+@pytest.mark.parametrize("given", ["False", "true", "", 0, 1, None])
+def test_what_is_no_boolean_is_refused(given):
+    assert parameters.boolean("replace", True) is True
+    with pytest.raises(InvalidParameterError, match=f"replace is {given!r}, but must be True or False"):
+        parameters.boolean("replace", given)
+
+
 def test_processing_statuses():
     assert parameters.processing_statuses("DONE,FATAL") == ["DONE", "FATAL"]
     with pytest.raises(InvalidParameterError, match="'READY'.*IN_QUEUE"):

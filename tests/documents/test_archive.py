@@ -9,14 +9,17 @@ import zipfile
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_provider_amzbiz.documents.archive import Archive
+from airflow_provider_amzbiz.documents.archive import Archive, distinct
 from airflow_provider_amzbiz.documents.errors import (
     CorruptDocumentError,
     DocumentError,
     DocumentTooLargeError,
     UnsupportedDocumentError,
 )
+from tests.fuzzing import bounded
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 4
 CSV = b"a,b\n1,2\n" * 40
@@ -278,6 +281,25 @@ class TestNames:
         host.content = built(*map(entry, names, contents))
         copy()
         assert stored() == dict(zip((f"files/{key}" for key in keys), contents, strict=True))
+
+    @pytest.mark.timeout(30)
+    def test_thousands_of_equal_ones_take_no_time(self):
+        names = ["a.pdf"] * 30_000 + ["a-2.pdf"] * 30_000
+        found = distinct(names)
+        assert len(set(found)) == len(names)
+        assert found[:3] == ["a.pdf", "a-3.pdf", "a-4.pdf"]
+        assert found[30_000:30_003] == ["a-2.pdf", "a-2-2.pdf", "a-2-3.pdf"]
+
+    @bounded(300)
+    @given(st.lists(st.sampled_from(["a", "a-2", "a-3", "a.pdf", "a-2.pdf", "d/a.pdf"]), max_size=20))
+    def test_get_the_first_number_that_is_free(self, names):
+        expected: list[str] = []
+        for name in names:
+            stem, dot, suffix = name.partition(".")
+            numbered = (f"{stem}-{number}{dot}{suffix}" for number in range(2, 100))
+            free = (each for each in numbered if each not in {*names, *expected})
+            expected.append(name if name not in expected else next(free))
+        assert distinct(names) == expected
 
     def test_in_an_extra_field_count(self, host, copy, stored):
         field = b"\x01" + struct.pack("<L", zlib.crc32(b"a.txt")) + "ä.txt".encode()

@@ -191,6 +191,18 @@ class TestZip:
             copy(key=lambda _: "invoice.pdf")
         nothing_left()
 
+    @pytest.mark.parametrize("name", ["{}.pdf", "long" * 500 + "/{}.pdf"], ids=["short", "long"])
+    def test_with_one_key_for_many_files_is_a_short_error(self, host, copy, nothing_left, name):
+        names = [name.format(number) for number in range(1000)]
+        host.content = zipped(*((each, b"x") for each in names))
+        with pytest.raises(UnsupportedDocumentError) as caught:
+            copy(key=lambda name: "other.pdf" if name == names[0] else "invoice.pdf")
+        message = str(caught.value)
+        assert message.startswith(f"The document is a ZIP of 1000 files, such as ['{names[0][:100]}")
+        assert "several would have the key 'invoice.pdf'; put {name} into the key" in message
+        assert len(message) < 600
+        nothing_left()
+
     @pytest.mark.parametrize(
         ("content", "says"),
         [

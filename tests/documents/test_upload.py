@@ -9,9 +9,10 @@ import random
 
 import pytest
 
+from airflow_provider_amzbiz.documents import upload
 from airflow_provider_amzbiz.documents.errors import DocumentExistsError, DocumentStorageError
 from tests.documents.s3_faults import archive
-from tests.documents.samples import crc32
+from tests.documents.samples import crc32, zipped
 
 SMALL = b"order\tamount\n" * 100
 
@@ -86,6 +87,24 @@ class TestCalls:
         assert operations[:2] == ["ListMultipartUploads", "CreateMultipartUpload"]
         assert operations[2:-1] == ["UploadPart"] * 3
         assert operations[-1] == "CompleteMultipartUpload"
+
+    @pytest.mark.parametrize("sent_as", ["plain", "gzip", "zip"])
+    def test_text_that_grows_in_utf_8_has_no_more_parts_than_s3_accepts(
+        self, host, copy, operations, monkeypatch, sent_as
+    ):
+        monkeypatch.setattr(upload, "_MAX_PARTS", 2)
+        # Each of these bytes becomes three.
+        text = b"\x80" * (6 * 1024**2)
+        host.content = {"plain": text, "gzip": gzip.compress(text, 0), "zip": zipped(("a.csv", text))}[sent_as]
+        (result,) = copy(encoding="Cp1252", max_bytes=len(text))
+        assert result.bytes == 3 * len(text)
+        assert operations.count("UploadPart") == 2
+
+    def test_a_binary_has_the_same_parts_with_encoding(self, host, copy, operations, monkeypatch):
+        monkeypatch.setattr(upload, "_MAX_PARTS", 3)
+        host.content = LARGE
+        copy(encoding="Cp1252", max_bytes=len(LARGE))
+        assert operations.count("UploadPart") == 3
 
     def test_wrong_checksum_is_refused_by_s3(self, host, copy, s3, nothing_left):
         """S3 checks every part against the checksum that came with it."""

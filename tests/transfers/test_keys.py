@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from datetime import datetime, timezone
 
 import pytest
@@ -54,8 +55,15 @@ def test_a_mistake_in_a_key_shows_at_parsing(key, message):
 
 @MISTAKES
 def test_a_mistake_in_a_uri_shows_at_parsing(key, message):
-    with pytest.raises(InvalidInputError, match=f"(?s)s3_uri is .*({message})"):
-        operator(s3_bucket=None, s3_key=None, s3_uri=f"s3://{BUCKET}/{key}")
+    uri = f"s3://{BUCKET}/{key}"
+    said = re.escape(f"The key in s3_uri {uri!r} is {key!r}")
+    with pytest.raises(InvalidInputError, match=f"{said}.*({message})"):
+        operator(s3_bucket=None, s3_key=None, s3_uri=uri)
+
+
+def test_a_mistake_in_the_bucket_of_a_uri_names_both():
+    with pytest.raises(InvalidInputError, match="The bucket in s3_uri 's3://a b/key' is 'a b', but must be"):
+        operator(s3_bucket=None, s3_key=None, s3_uri="s3://a b/key")
 
 
 @MISTAKES
@@ -121,7 +129,7 @@ def test_an_f_string_with_a_mapped_argument_shows_at_parsing(field):
 
     with (
         DAG("f_string", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)),
-        pytest.raises(InvalidInputError, match=f"{field} is .*f-string"),
+        pytest.raises(InvalidInputError, match=f"{field} .*is .*f-string"),
     ):
         build()
 
