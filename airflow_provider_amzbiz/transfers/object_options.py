@@ -25,10 +25,11 @@ _PLAIN = (bool, int, float, bytes, list, tuple, set, frozenset, Mapping)
 def check_extra_args(given: Any) -> Mapping[str, Any] | None:
     """Return S3's own parameters for the objects; no message shows a value, which may be an encryption key.
 
-    :param given: a mapping, or a JSON object as a string, which is what a template renders; None is no parameter.
+    :param given: a mapping, or a JSON object as a string, which is what a template renders; None is no parameter,
+        and so is an empty string, as a template renders a missing value.
     :raises InvalidInputError: it is neither, or has a name that is not allowed.
     """
-    if given is None:
+    if given is None or given == "":
         return None
     args = _json(given) if isinstance(given, str) else given
     if not isinstance(args, Mapping):

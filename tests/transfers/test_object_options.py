@@ -59,7 +59,6 @@ class TestExtraArgs:
             ([SECRET], "extra_args is of type list, but must be a mapping"),
             (7, "extra_args is of type int"),
             (SECRET, "extra_args is a string without a JSON object, but must be a mapping"),
-            ("", "extra_args is a string without"),
             ("None", "extra_args is a string without"),
             (f"{{'SSECustomerKey': '{SECRET}'}}", "extra_args is a string without"),
             (f'["{SECRET}"]', "extra_args is a string without"),
