@@ -50,19 +50,19 @@ class CreateRecord:
         """
         return self._load("fingerprint", request.fingerprint)
 
+    def load_of(self, report_id: str) -> dict[str, Any] | None:
+        """Return the record of a report, None where there is none.
+
+        :raises AmazonBusinessError: the store cannot be read.
+        """
+        return self._load("report_id", report_id)
+
     def _load(self, name: str, value: str) -> dict[str, Any] | None:
         record = self._record
         if self._store is not None:
             with _store_errors("read"):
                 record = self._store.get(self.KEY)
         return dict(record) if isinstance(record, Mapping) and record.get(name) == value else None
-
-    def is_of_previous_attempt(self, report_id: str) -> bool:
-        """Return whether a previous attempt of the task created a report.
-
-        :raises AmazonBusinessError: the store cannot be read.
-        """
-        return bool((self._load("report_id", report_id) or {}).get("from_previous_attempt"))
 
     def is_adopted(self, request: ReportRequest) -> bool:
         """Return whether the report was found in a listing, so that it may belong to somebody else."""
@@ -77,19 +77,13 @@ class CreateRecord:
         self._adopted = values.get("adopted", self._adopted)
         if not self.durable:
             return
-        self._write({**_empty(), **(self.load(request) or {}), **values, "fingerprint": request.fingerprint})
+        self.write({**_empty(), **(self.load(request) or {}), **values, "fingerprint": request.fingerprint})
 
-    def update(self, report_id: str, **values: Any) -> bool:
-        """Write these values, if the record is of a report; return whether it is.
+    def write(self, record: dict[str, Any]) -> None:
+        """Write a whole record, such as one that :meth:`load_of` has returned.
 
-        :raises AmazonBusinessError: the store cannot be read or written.
+        :raises AmazonBusinessError: the store cannot be written.
         """
-        record = self._load("report_id", report_id)
-        if record is not None:
-            self._write({**record, **values})
-        return record is not None
-
-    def _write(self, record: dict[str, Any]) -> None:
         if self._store is not None:
             with _store_errors("written"):
                 self._store.set(self.KEY, record)
@@ -129,7 +123,9 @@ class CreateRecord:
         A store that fails is only logged, whoever created the report: the task has succeeded.
         """
         try:
-            if not self.update(report_id, handed_on=self._clears):
+            if saved := self.load_of(report_id):
+                self.write({**saved, "handed_on": self._clears})
+            else:
                 self.clear()
         except AmazonBusinessError as error:
             log.warning("%s. If this task is cleared, it may continue with report %s", error, report_id)

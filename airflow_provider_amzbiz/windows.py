@@ -56,14 +56,9 @@ def report_windows(
     zone = _zone(timezone)
     before = _in_zone("start", first, zone)
     edges = _edges(before, last, every, zone)
-    try:
-        limit = present - holdback
-    except OverflowError:
-        # Since year 1, nothing has been over for that long.
-        return []
     windows = []
     for edge in edges:
-        if edge > limit:
+        if present - edge < holdback:
             break
         # The end may be in a later year than Python knows, but only where a window reaches it.
         after = _in_zone("end", edge, zone)

@@ -142,7 +142,7 @@ MUTANTS = [
            "amazon_business_conn_id, REASON_SECONDS)", "amazon_business_conn_id, 3600)",
            "tests/test_report_status.py::test_a_part_of_an_error_message_does_not_hold_the_worker_slot"),
     Mutant("cleared-too-late", "task that timed out and is cleared", "operators/create_report.py",
-           "record.update(event.report_id, waiting_since=None)", "record.update(event.report_id)",
+           'record.write({**saved, "waiting_since": None})', "record.write(saved)",
            "tests/operators/test_create_report.py::test_a_task_that_timed_out_waits_a_whole_timeout_when_it_is_cleared"),
     Mutant("reads-repeated", "a thousand triggers of one connection", "triggers/connections.py",
            "if self._hook is not None and age < _FRESH_SECONDS:", "if False:",

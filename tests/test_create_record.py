@@ -227,10 +227,11 @@ class TestTheRecord:
         record.save(REQUEST, report_id="1", waiting_since=5.0)
         record.save(REQUEST, from_previous_attempt=True)
 
-        assert record.is_of_previous_attempt("1")
-        assert not record.is_of_previous_attempt("2")
         saved = record.load(REQUEST)
         assert (saved["report_id"], saved["waiting_since"]) == ("1", 5.0)
+        assert saved["from_previous_attempt"]
+        assert record.load_of("1") == saved
+        assert record.load_of("2") is None
 
     def test_is_not_kept_where_the_task_is_not_durable_but_what_was_adopted_is_known(self):
         store = Store()

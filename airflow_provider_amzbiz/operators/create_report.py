@@ -187,6 +187,17 @@ class CreateReportOperator(QueueingOperator):
         if event is None:
             record.log_if_forgetful(context, retries=self.retries)
             record.begin_attempt(request)
+
+        def state_now() -> dict[str, Any]:
+            conn_id = self.amazon_business_conn_id
+            saved = record.load(request)
+            return {
+                "amazon_business_conn_id": conn_id,
+                "request": dict(request.body),
+                "record": saved,
+                "reuse": reuse,
+            }
+
         try:
             with about_report(report_type=request.report_type):
                 report_id = durable_create.resume(self.lookup_hook, request, record)
@@ -199,24 +210,14 @@ class CreateReportOperator(QueueingOperator):
                         return self._hand_on(context, reused, request, record, own=False)
                 has_queued = event is not None and event.operation == "createReport"
                 if not has_queued and self._should_queue_first(context):
-                    self._defer_for_permits("createReport", state=self._state(request, record, reuse))
+                    self._defer_for_permits("createReport", state=state_now())
                 self._expect_others(context, "createReport")
                 report_id = self._create(request, record)
         except ThrottledError as error:
             if not self.deferrable or error.operation is None:
                 raise
-            state = self._state(request, record, reuse)
-            self._defer_for_permits(error.operation, throttled=error, event=event, state=state)
+            self._defer_for_permits(error.operation, throttled=error, event=event, state=state_now())
         return self._hand_on(context, report_id, request, record)
-
-    def _state(self, request: ReportRequest, record: CreateRecord, reuse: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a deferred task needs to continue."""
-        return {
-            "amazon_business_conn_id": self.amazon_business_conn_id,
-            "request": dict(request.body),
-            "record": record.load(request),
-            "reuse": reuse,
-        }
 
     def _create(self, request: ReportRequest, record: CreateRecord) -> str:
         if not record.durable:
@@ -302,9 +303,8 @@ class CreateReportOperator(QueueingOperator):
     def _ended(self, context: Context, report: Report) -> str:
         # By the id: what is rendered now may be another request, and reading the connection may fail for a moment.
         record = CreateRecord(context, durable=self.durable)
-        if report.processing_status == ProcessingStatus.CANCELLED and record.is_of_previous_attempt(
-            report.report_id
-        ):
+        is_cancelled = report.processing_status == ProcessingStatus.CANCELLED
+        if is_cancelled and (record.load_of(report.report_id) or {}).get("from_previous_attempt"):
             # When a running task is cleared, Airflow starts the new attempt first, and ends the old one's trigger,
             # which cancels the report, a second later.
             self.log.info("Report %s of a previous attempt was cancelled: creating a new one", report.report_id)
@@ -321,8 +321,9 @@ class CreateReportOperator(QueueingOperator):
             durable_create.cancel_quietly(self.amazon_business_conn_id, event.report_id, mask_access_tokens=True)
         record = CreateRecord(context, durable=self.durable)
         try:
-            # If the task is cleared, it waits a whole timeout again.
-            record.update(event.report_id, waiting_since=None)
+            if saved := record.load_of(event.report_id):
+                # If the task is cleared, it waits a whole timeout again.
+                record.write({**saved, "waiting_since": None})
         except AmazonBusinessError as error:
             self.log.warning("%s. If this task is cleared, it times out at once", error)
         raise ReportTimeoutError(

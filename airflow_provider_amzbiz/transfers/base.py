@@ -251,7 +251,7 @@ class DocumentToS3Operator(QueueingOperator):
             before_sleep=lambda state: self.log.info(
                 "Document %s is not known yet; retrying in %s s", document_id, state.upcoming_sleep
             ),
-            sleep=self._sleep,
+            sleep=lambda seconds: interruptible_sleep(seconds, self.fail_if_killed),
             reraise=True,
         )
         for attempt in retrying:
@@ -261,9 +261,6 @@ class DocumentToS3Operator(QueueingOperator):
             # before its download.
             hook = self.hook if hook is self.hook else self.lookup_hook
         raise AssertionError("the loop ends in a return or an exception")
-
-    def _sleep(self, seconds: float) -> None:
-        interruptible_sleep(seconds, self.fail_if_killed)
 
 
 def _is_unknown(error: BaseException) -> bool:
