@@ -36,6 +36,7 @@ class Api:
         self.widest = widest
         self.refuse = refuse
         self.answer = answer
+        self.refusal = b'{"errors": [{"code": "Refused"}]}'
         self.queries = []
         self._left = {}
 
@@ -50,8 +51,7 @@ class Api:
         }
         self.queries.append(asked)
         if status := self.refuse(asked):
-            error = errors.error_from_response(operation, status, b"", request_id=None)
-            raise error
+            raise errors.error_from_response(operation, status, self.refusal, request_id=None)
         body = self.answer(asked) if self.answer else self._page(asked)
         return read(json.dumps(body).encode())
 
@@ -127,6 +127,14 @@ def test_a_404_is_no_missing_report():
         read(Api(refuse=lambda query: 404))
 
     assert caught.value.status == 404
+
+
+def test_a_404_of_a_proxy_may_pass():
+    api = Api(refuse=lambda query: 404)
+    api.refusal = b"<html></html>"
+
+    with pytest.raises(errors.UnreachableError):
+        read(api)
 
 
 def test_a_token_that_runs_out_has_the_window_read_again_and_no_row_twice():

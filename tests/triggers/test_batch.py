@@ -86,7 +86,7 @@ def test_reports_that_do_not_fit_one_trigger_are_polled_before_others_get_their_
 
 def test_reports_are_polled_although_each_wait_is_shorter_than_the_interval(sandbox, s3, prefix, monkeypatch):
     """As in a batch that gets permits for a handful of reports every 100 seconds, and polls every five minutes."""
-    connect(monkeypatch, sandbox, rate_limits=json.dumps({"createReport": [2, 1]}))
+    connect(monkeypatch, sandbox, rate_limits=json.dumps({"createReport": [1, 1]}))
     left_to_create = []
 
     class Noted(BatchRun):
@@ -96,9 +96,9 @@ def test_reports_are_polled_although_each_wait_is_shorter_than_the_interval(sand
                 left_to_create.append(self.state.pending().creates)
 
     monkeypatch.setattr(reports_to_s3, "BatchRun", Noted)
-    run(lambda: batch(prefix, invoices(*range(12)), poke_interval=1), context())
+    run(lambda: batch(prefix, invoices(*range(14)), poke_interval=1.2), context())
 
-    assert len(keys(s3, prefix)) == 12
+    assert len(keys(s3, prefix)) == 14
     assert max(left_to_create) > 0
 
 
