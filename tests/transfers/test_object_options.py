@@ -88,7 +88,7 @@ class TestExtraArgs:
 
     @ALL
     def test_that_are_not_known_when_the_dag_is_parsed_are_left(self, operator):
-        with DAG("dag"):
+        with DAG("dag", schedule=None):
             operator(extra_args=BaseOperator(task_id="first").output)
         operator(extra_args="{{ params.extra_args }}")
         operator(extra_args={"SSECustomerKey": "{{ var.value.key }}"})
