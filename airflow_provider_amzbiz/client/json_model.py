@@ -57,8 +57,8 @@ class JsonModel:
     def from_api(cls, value: Any) -> Self:
         """Read an object of the API.
 
-        :raises UnavailableError: it is no object, a field has a value that its type cannot hold, or one that no
-            database stores; such a response is a temporary fault, so a later call may succeed.
+        :raises UnavailableError: it is no object, or a field has a value that its type cannot hold, is not valid
+            UTF-8, or is nested too deeply; such a response is a temporary fault, so a later call may succeed.
         """
         if not isinstance(value, Mapping):
             raise UnavailableError(f"The response holds a {type(value).__name__} where a {cls.__name__} must be")

@@ -46,8 +46,8 @@ class AirflowApi:
         dag = self.unpause(dag_id)
         if dag["timetable_summary"] in (None, "None"):
             return self.trigger(dag_id, conf)
-        wait_until(lambda: self.runs(dag_id), LOAD_SECONDS, lambda: f"{dag_id} did not start")
-        run_id: str = self.runs(dag_id)[0]["dag_run_id"]
+        runs = wait_until(lambda: self.runs(dag_id), LOAD_SECONDS, lambda: f"{dag_id} did not start")
+        run_id: str = runs[0]["dag_run_id"]
         return run_id
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
@@ -104,14 +104,14 @@ class AirflowApi:
 
     def wait_for_run(self, dag_id: str, run_id: str, seconds: float = 300) -> str:
         """Wait for the end of a run and return its state."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}"
-        wait_until(
-            lambda: self.get(path)["state"] in ("success", "failed"),
-            seconds,
-            lambda: f"{dag_id} did not end within {seconds} s: {self.tasks(dag_id, run_id)}",
+
+        def final_state() -> str | None:
+            state: str = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            return state if state in ("success", "failed") else None
+
+        return wait_until(
+            final_state, seconds, lambda: f"{dag_id} did not end within {seconds} s: {self.tasks(dag_id, run_id)}"
         )
-        state: str = self.get(path)["state"]
-        return state
 
     def wait_for_states(self, dag_id: str, run_id: str, state: str, count: int, seconds: float = 300) -> None:
         """Wait until so many tasks of a run are in a state."""
